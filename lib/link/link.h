@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * link: one connection between a CUDA client and its server, whatever carries it.
+ *
+ * A link is a pair of byte streams, one each way, with contiguous access to what is buffered.
+ * Media, by address:
+ *
+ *	unix:PATH          Unix stream socket
+ *	ring:PATH          two rings in a memfd that the client makes and passes over unix:PATH;
+ *	                   the socket stays open and tells of the peer's death
+ *	tcp:HOST:PORT      TCP with a token (see struct link_options); off in servers by default
+ *	vsock:CID:PORT     AF_VSOCK; CID 2 is the host
+ *
+ * Threads: at most one thread writes and at most one reads at any time (the caller's locks say
+ * who); writing and reading may go on at once. link_shutdown() may be called by any thread and
+ * wakes both. link_close() is called when nobody else uses the link.
+ * Blocking: functions block until they can do their work; the wait spins for a bounded, adaptive
+ * time and then sleeps (struct link_options). SIGPIPE is never raised.
+ * Errors: 0 or a count, or -errno: -EPIPE when the peer is gone, -ESHUTDOWN after
+ * link_shutdown(), -EMSGSIZE when more contiguous bytes are asked for than LINK_CONTIGUOUS_BYTES,
+ * -EPROTO when the peer's ring indices make no sense (the link is dead then), -ETIMEDOUT.
+ * Trust: everything that the peer can write (ring indices, bytes) is read once and checked.
+ * Bytes behind link_peek() in a ring may change while one looks at them: copy before checking.
+ */
+#ifndef CAUSEWAY_LIB_LINK_LINK_H
+#define CAUSEWAY_LIB_LINK_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+
+/* Every medium can hand out at least this many contiguous bytes for writing and for reading. */
+#define LINK_CONTIGUOUS_BYTES (256u << 10)
+
+enum link_medium { LINK_UNIX, LINK_RING, LINK_TCP, LINK_VSOCK };
+
+struct link;
+
+struct link_options {
+	const char *token;	  /* TCP: the secret both sides know; else NULL */
+	uint32_t spin_limit_us;	  /* longest spin before sleeping; 0 never spins */
+	uint32_t ring_bytes;	  /* client: size of each direction's ring; 0 = 4 MiB */
+	uint32_t connect_wait_ms; /* bound on connecting and on the greeting; 0 = 5000 */
+};
+
+/* link_options_default - spin 50 us, 4 MiB rings, 5 s for the greeting, no token */
+extern const struct link_options link_options_default;
+
+/**
+ * link_connect - connect, greet, and for ring: make and pass the shared memory
+ * @address: as above; an unknown scheme is -EINVAL with a sentence that lists the known ones
+ */
+int link_connect(const char *address, const struct link_options *options, struct link **link,
+		 struct error *error);
+
+/**
+ * link_adopt - the server's side: greet on an accepted stream socket
+ * @fd: connected Unix, TCP or vsock stream socket; owned by the link after success
+ *
+ * Refuses a greeting of another magic or version (-EPROTO), a wrong token (-EACCES, compared in
+ * constant time), and a ring whose memory is not sealed against shrinking or has a bad size.
+ */
+int link_adopt(int fd, const struct link_options *options, struct link **link, struct error *error);
+
+enum link_medium link_medium(const struct link *link);
+
+/* The writing side. */
+
+/* link_reserve - room for @bytes contiguous bytes (<= LINK_CONTIGUOUS_BYTES), NULL never on 0 */
+int link_reserve(struct link *link, size_t bytes, void **at);
+/* link_commit - @bytes of what was reserved are written; visible to the peer at the next flush
+ * at the latest (a ring: at once, but a sleeping peer is only woken by the flush)
+ */
+int link_commit(struct link *link, size_t bytes);
+/* link_write - stream any number of bytes; sockets send large ones straight from @data */
+int link_write(struct link *link, const void *data, size_t bytes);
+/* link_flush - everything committed is on its way and the peer is awake */
+int link_flush(struct link *link);
+
+/* The reading side. */
+
+/* link_peek - wait for @bytes contiguous readable bytes; *@at is valid until link_consume() */
+int link_peek(struct link *link, size_t bytes, const void **at);
+/* link_peek_some - wait for at least one byte; *@bytes: in, most wanted; out, how many */
+int link_peek_some(struct link *link, const void **at, size_t *bytes);
+/* link_readable - bytes readable right now without waiting, or -errno */
+ssize_t link_readable(struct link *link);
+void link_consume(struct link *link, size_t bytes);
+/* link_read - wait for and copy out exactly @bytes bytes, any number */
+int link_read(struct link *link, void *to, size_t bytes);
+/* link_discard - read and drop exactly @bytes bytes, any number */
+int link_discard(struct link *link, uint64_t bytes);
+
+/* Both. */
+void link_shutdown(struct link *link);
+void link_close(struct link *link);
+
+#endif
