@@ -46,9 +46,16 @@ struct front_driver {
 	int (*context_current)(void **context); /* NULL where none is current */
 	int (*context_id)(void *context, uint64_t *id);
 	int (*primary_context)(int device, void **context); /* retains it */
-	int (*module_load_fatbin)(void **module, const void *wrapper);
+	/* @image: a wrapper or a fat binary itself, as cuModuleLoadData takes it */
+	int (*module_load_fatbin)(void **module, const void *image);
+	/* May be NULL. A program called a slot nobody is known to use; at most once per table. */
+	void (*unused_slot)(const char *table);
 };
 
+/*
+ * front_open - keep @driver, which must stay valid. Call it before the first cuGetProcAddress, so
+ * from a constructor of the library; nothing of the driver is called in here.
+ */
 void front_open(const struct front_driver *driver);
 
 /* Bodies of the exported functions of the same name; results are CUresult values. */
