@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the testbed on the host and the agent in a guest say to each other.
+ *
+ * One byte stream in each direction (a virtio-serial port under QEMU, a serial line under UML).
+ * Every frame is a header and at most GUEST_FRAME_PAYLOAD_MAX bytes. Commands are numbered by
+ * the host; a number may be used again after its EXIT. Numbers are little-endian.
+ *
+ *	agent: HELLO                                 once, when the modules are loaded
+ *	host:  RUN  STDIN* (empty STDIN: end)  SIGNAL*
+ *	agent: STDOUT* STDERR* STDIN_TAKEN*  EXIT    EXIT is the last frame of a command
+ *	host:  STOP                                  the guest syncs and powers off
+ *
+ * Input has credit: at most GUEST_STDIN_WINDOW bytes may be under way that no STDIN_TAKEN has
+ * reported yet, so that a command that does not read cannot hold up the others. Output needs
+ * none: an agent whose stream is full stops reading the pipes of its commands.
+ */
+#ifndef CAUSEWAY_PROTO_GUEST_AGENT_H
+#define CAUSEWAY_PROTO_GUEST_AGENT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GUEST_AGENT_VERSION	1
+#define GUEST_FRAME_PAYLOAD_MAX 65536
+#define GUEST_STDIN_WINDOW	65536
+#define GUEST_COMMANDS_MAX	64
+
+enum guest_frame_type {
+	GUEST_FRAME_HELLO = 1,	     /* struct guest_hello, then a sentence when setup failed */
+	GUEST_FRAME_RUN = 2,	     /* struct guest_run, then its strings */
+	GUEST_FRAME_STDIN = 3,	     /* bytes; none: end of the input */
+	GUEST_FRAME_STDIN_TAKEN = 4, /* struct guest_taken */
+	GUEST_FRAME_SIGNAL = 5,	     /* struct guest_signal: to the command's process group */
+	GUEST_FRAME_STDOUT = 6,	     /* bytes */
+	GUEST_FRAME_STDERR = 7,	     /* bytes */
+	GUEST_FRAME_EXIT = 8,	     /* struct guest_exit */
+	GUEST_FRAME_STOP = 9,	     /* no payload */
+};
+
+struct guest_frame {
+	uint32_t command; /* 0 in HELLO and STOP */
+	uint8_t type;
+	uint8_t zero[3];
+	uint32_t bytes; /* of payload behind this header */
+};
+static_assert(sizeof(struct guest_frame) == 12, "wire layout");
+static_assert(offsetof(struct guest_frame, bytes) == 8, "wire layout");
+
+struct guest_hello {
+	uint32_t version;
+};
+static_assert(sizeof(struct guest_hello) == 4, "wire layout");
+
+/* Behind it: the arguments, then the NAME=VALUE variables, each ended by a zero byte. */
+struct guest_run {
+	uint32_t arguments; /* at least 1 */
+	uint32_t variables;
+};
+static_assert(sizeof(struct guest_run) == 8, "wire layout");
+
+struct guest_taken {
+	uint32_t bytes;
+};
+static_assert(sizeof(struct guest_taken) == 4, "wire layout");
+
+struct guest_signal {
+	uint32_t number;
+};
+static_assert(sizeof(struct guest_signal) == 4, "wire layout");
+
+struct guest_exit {
+	uint32_t status; /* 0-255, or 128 + signal; 126 and 127 as a shell has them */
+};
+static_assert(sizeof(struct guest_exit) == 4, "wire layout");
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* File systems, modules and the channel of a guest's first process: see agent_setup.h. */
+#include "testbed/agent_setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/clean.h"
+
+#define CHANNEL_WAIT_MS	 10000
+#define CHANNEL_RETRY_MS 2
+
+static const struct {
+	const char *type, *path, *options;
+} agent_mounts[] = {
+	{ "devtmpfs", "/dev", "mode=0755" },
+	{ "proc", "/proc", NULL },
+	{ "sysfs", "/sys", NULL },
+	{ "devpts", "/dev/pts", NULL },
+	{ "tmpfs", "/dev/shm", "mode=1777" },
+	{ "tmpfs", "/tmp", "mode=1777" },
+	{ "tmpfs", "/run", "mode=0755" },
+};
+
+static int agent_setup_loopback(void)
+{
+	autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+		return -errno;
+	return 0;
+}
+
+int agent_setup_system(struct error *error)
+{
+	for (size_t i = 0; i < sizeof(agent_mounts) / sizeof(agent_mounts[0]); i++) {
+		mkdir(agent_mounts[i].path, 0755);
+		if (mount(agent_mounts[i].type, agent_mounts[i].path, agent_mounts[i].type,
+			  MS_NOSUID, agent_mounts[i].options) < 0)
+			return error_set(error, -errno, "mount %s: %s", agent_mounts[i].path,
+					 strerror(errno));
+	}
+	/* A kernel without IPv4 or another name is no reason to give up. */
+	(void)agent_setup_loopback();
+	(void)sethostname("guest", 5);
+	return 0;
+}
+
+int agent_setup_modules(struct error *error)
+{
+	FILE *list = fopen(AGENT_MODULES_FILE, "re");
+	char line[512];
+	int code = 0;
+
+	if (!list)
+		return error_set(error, -errno, "%s: %s", AGENT_MODULES_FILE, strerror(errno));
+
+	while (!code && fgets(line, sizeof(line), list)) {
+		char *parameters;
+
+		line[strcspn(line, "\n")] = '\0';
+		parameters = line + strcspn(line, " ");
+		if (*parameters)
+			*parameters++ = '\0';
+
+		autoclose int fd = open(line, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || (syscall(SYS_finit_module, fd, parameters, 0) < 0 && errno != EEXIST))
+			code = error_set(error, -errno, "module %s: %s", line, strerror(errno));
+	}
+	fclose(list);
+	return code;
+}
+
+int agent_setup_channel(const char *path, struct error *error)
+{
+	const struct timespec pause = { .tv_nsec = CHANNEL_RETRY_MS * 1000000L };
+	struct termios settings;
+	int fd = -1;
+
+	/* A virtio-serial port appears some time after its driver. */
+	for (int waited_ms = 0; fd < 0 && waited_ms < CHANNEL_WAIT_MS;
+	     waited_ms += CHANNEL_RETRY_MS) {
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+		if (fd < 0)
+			nanosleep(&pause, NULL);
+	}
+	if (fd < 0)
+		return error_set(error, -errno, "channel %s: %s", path, strerror(errno));
+
+	if (isatty(fd) && tcgetattr(fd, &settings) == 0) {
+		cfmakeraw(&settings);
+		tcsetattr(fd, TCSANOW, &settings);
+	}
+	return fd;
+}

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of testbed/guest.
+
+Exit status of `run`: the command's own; 124 when the time limit passed, 125 when the testbed or
+the guest failed, 130 and 143 when it was ended by Ctrl-C or SIGTERM.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+
+from testbed import cache
+from testbed.errors import GuestError, GuestTimeout
+from testbed.guest import Guest
+from testbed.machines import MACHINES
+
+STATUS_TIMEOUT = 124
+STATUS_FAILED = 125
+
+
+class Ended(BaseException):
+    """A signal that ends us; BaseException, so that nothing takes it for an error."""
+
+
+def _parse():
+    parser = argparse.ArgumentParser(prog="testbed/guest", description="Start guests.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    fetch = commands.add_parser("fetch", help="fill the cache, so that guests start offline")
+    fetch.add_argument("--kind", choices=MACHINES, action="append",
+                       help="only what this kind needs")
+
+    run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
+                              epilog=__doc__.split("\n\n")[1])
+    run.add_argument("--kind", choices=MACHINES, default="qemu")
+    run.add_argument("--file", action="append", default=[], metavar="HOSTPATH[:GUESTPATH]",
+                     help="put a file or folder into the guest (default: into /root, which is "
+                     "the working folder and on PATH); programs bring their libraries")
+    run.add_argument("--module", action="append", default=[], metavar="NAME|FILE.ko",
+                     help="load a module of the guest's kernel, and those it needs")
+    run.add_argument("--vhost-user-vsock", metavar="SOCKET",
+                     help="the socket of a vhost-user-vsock backend, such as causeway-switch")
+    run.add_argument("--memory", type=int, metavar="MIB")
+    run.add_argument("--cpus", type=int, default=1, metavar="N")
+    run.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
+                     help="for boot and command together (default: 600)")
+    run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    run.add_argument("--stdin", action="store_true", help="pass standard input to the command")
+    run.add_argument("--quiet", action="store_true", help="no lines of progress")
+    run.add_argument("argv", nargs="+", metavar="COMMAND", help="behind --")
+    return parser.parse_args()
+
+
+def _fetch(kinds):
+    for kind in kinds or MACHINES:
+        for part in MACHINES[kind]().parts():
+            cache.part(part)
+    print(f"the cache is {cache.folder()}")
+    return 0
+
+
+def _writer(fd):
+    def write(data):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view):]
+    return write
+
+
+def _pass_input(command):
+    try:
+        while data := os.read(0, 65536):
+            command.write(data, None)
+        command.close_input()
+    except GuestError:
+        pass  # the command's wait() says it
+
+
+def _run(options):
+    end = time.monotonic() + options.timeout
+    env = dict(pair.partition("=")[::2] for pair in options.env)
+    guest = Guest(options.kind, files=options.file, modules=options.module,
+                  vhost_user_vsock=options.vhost_user_vsock, memory_mib=options.memory,
+                  cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
+    with guest:
+        command = guest.start(options.argv, env=env, stdout=_writer(1), stderr=_writer(2))
+        if options.stdin:
+            threading.Thread(target=_pass_input, args=(command,), daemon=True).start()
+        else:
+            command.close_input()
+        return command.wait(max(0, end - time.monotonic()))
+
+
+def _end(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # once is enough; cleaning up is not interrupted
+    raise Ended(number)
+
+
+def main():
+    options = _parse()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        return _fetch(options.kind) if options.command == "fetch" else _run(options)
+    except GuestTimeout as error:
+        print(f"testbed: time limit of {options.timeout:g} s: {error}", file=sys.stderr)
+        return STATUS_TIMEOUT
+    except GuestError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        return STATUS_FAILED
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except Ended as ended:
+        return 128 + ended.args[0]

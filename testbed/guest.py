@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest from its start to its end.
+
+States of a Guest, in this order, under no lock (one thread starts and stops it):
+    new      nothing exists yet
+    up       the process runs and the agent has said HELLO: run() and start() work
+    ended    stop() or kill(): no process, no folder, no keeper
+
+Whatever ends this process, nothing stays behind: each guest has a keeper, a shell that waits for
+the end of a pipe that only we hold. When we die, even by SIGKILL, it kills the guest's process
+group and removes its folder; on an ordinary end it is told that there is nothing left to do.
+"""
+
+import atexit
+import collections
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+
+from testbed import cache
+from testbed.channel import Channel
+from testbed.errors import GuestError, GuestTimeout, progress
+from testbed.initramfs import Initramfs
+from testbed.machines import MACHINES, Machine
+from testbed.modules import Modules
+
+CONSOLE_LINES = 400
+CONSOLE_SHOWN = 30
+STOP_SECONDS = 5
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+KEEPER = """trap "" HUP INT TERM QUIT
+read -r word
+[ "$word" = done ] && exit 0
+kill -KILL -- "-$1" 2>/dev/null
+rm -rf -- "$2"
+"""
+
+Result = collections.namedtuple("Result", "status stdout stderr")
+
+_alive = weakref.WeakSet()
+
+
+@atexit.register
+def _kill_all():
+    for guest in list(_alive):
+        guest.kill()
+
+
+def agent_path():
+    """The agent's program: of the build folder $CAUSEWAY_BUILD, or of build/."""
+    build = pathlib.Path(os.environ.get("CAUSEWAY_BUILD") or ROOT / "build")
+    path = build / "testbed" / "guest-agent"
+    if not path.exists():
+        raise GuestError(f"{path} is not built: run 'ninja -C {build} testbed/guest-agent'")
+    return path
+
+
+class Guest:
+    """A virtual machine, up after start(); also a context manager that starts and stops it.
+
+    @machine: "qemu", "uml", or a machines.Machine
+    @files: "HOSTPATH" or "HOSTPATH:GUESTPATH" each; a file or a folder. Without GUESTPATH it goes
+        to /root, which is the commands' working folder and on their PATH. Programs bring their
+        libraries.
+    @modules: names of the kernel's modules, or paths of .ko files; "NAME PARAMETERS" works too
+    @vhost_user_vsock: the socket of a vhost-user-vsock backend, for AF_VSOCK in the guest
+    @memory_mib: without it, 192 and four times what the root takes
+    @quiet: no lines of progress
+    """
+
+    def __init__(self, machine="qemu", *, files=(), modules=(), vhost_user_vsock=None,
+                 memory_mib=None, cpus=1, kernel_options="", boot_timeout=None, quiet=False):
+        if isinstance(machine, str):
+            if machine not in MACHINES:
+                raise GuestError(f"there is no kind of guest named {machine}")
+            machine = MACHINES[machine]()
+        self.machine: Machine = machine
+        self.files = tuple(str(file) for file in files)
+        self.modules = tuple(str(module) for module in modules)
+        self.vhost_user_vsock = vhost_user_vsock and str(vhost_user_vsock)
+        self.memory_mib = memory_mib
+        self.cpus = cpus
+        self.kernel_options = kernel_options
+        self.boot_timeout = boot_timeout or machine.boot_seconds
+        self.boot_seconds = None  # how long start() waited for the agent
+        self._say = (lambda text: None) if quiet else progress
+        self._console = collections.deque(maxlen=CONSOLE_LINES)
+        self._process = self._keeper = self._channel = self._folder = None
+        self._console_thread = None
+
+    def __enter__(self):
+        return self.start_guest()
+
+    def __exit__(self, kind, value, traceback):
+        if kind:
+            self.kill()
+        else:
+            self.stop()
+
+    def start_guest(self):
+        """Boot, and wait for the agent. Raises GuestError; nothing is left behind then."""
+        reason = self.machine.unusable()
+        if reason:
+            raise GuestError(reason)
+        for part in self.machine.parts():
+            cache.part(part)
+        _alive.add(self)
+        try:
+            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="causeway-guest-"))
+            initramfs = self._make_initramfs()
+            started = time.monotonic()
+            self._launch(initramfs)
+            self._channel.wait_hello(self.boot_timeout)
+            self.boot_seconds = time.monotonic() - started
+            self._say(f"{type(self.machine).__name__.lower()} guest is up after "
+                      f"{self.boot_seconds:.1f} s")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def start(self, arguments, *, env=None, stdout=None, stderr=None):
+        """Start a command; a channel.Command. Output is kept, or goes to functions of bytes."""
+        if not self._channel:
+            raise GuestError("the guest is not running")
+        return self._channel.start(arguments, env or {}, stdout, stderr)
+
+    def run(self, arguments, *, input=b"", env=None, timeout=60, check=False):
+        """Run a command to its end; Result(status, stdout, stderr).
+
+        At the time limit the guest is killed and GuestTimeout raised. With @check a status other
+        than 0 raises GuestError.
+        """
+        command = self.start(arguments, env=env)
+        if input:
+            command.write(input, timeout)
+        command.close_input()
+        status = command.wait(timeout)
+        if check and status:
+            raise GuestError(f"{' '.join(map(str, arguments))}: exit status {status}: "
+                             f"{command.stderr.decode(errors='replace').strip()}")
+        return Result(status, command.stdout, command.stderr)
+
+    def send_file(self, source, path, mode=None):
+        """Write a host's file (without libraries) into the running guest."""
+        source = pathlib.Path(source)
+        mode = source.stat().st_mode & 0o777 if mode is None else mode
+        self.run(["/bin/sh", "-c", 'cat >"$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}"],
+                 input=source.read_bytes(), check=True)
+
+    def console(self, lines=CONSOLE_SHOWN):
+        """The last lines of its console, as one string."""
+        return "\n".join(list(self._console)[-lines:])
+
+    def pids(self):
+        """The processes on the host that are the guest."""
+        if not self._process or self._process.poll() is not None:
+            return []
+        listed = subprocess.run(["ps", "-o", "pid=", "-s", str(self._process.pid)],
+                                stdout=subprocess.PIPE, text=True)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def stop(self):
+        """An orderly end: the guest powers off; it is killed when that takes too long."""
+        if self._channel and self._process:
+            self._channel.stop()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._say("the guest does not power off: killed")
+        self.kill()
+
+    def kill(self):
+        """Its power is cut. Also cleans up; calling it again does nothing."""
+        if self._process:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._process.wait()
+            self._process = None
+            self._console_thread.join()
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        if self._keeper:
+            try:
+                self._keeper.communicate(b"done\n")
+            except OSError:
+                pass
+            self._keeper = None
+        _alive.discard(self)
+
+    def _make_initramfs(self):
+        parts = self.machine.parts()
+        root = Initramfs()
+        root.add_host(agent_path(), "/init")
+        root.add_host(cache.part("busybox") / "busybox", "/bin/busybox")
+        applets = subprocess.run([cache.part("busybox") / "busybox", "--list-full"], check=True,
+                                 stdout=subprocess.PIPE, text=True).stdout.split()
+        for file in self.files:
+            source, _, path = file.partition(":")
+            root.add_host(source, path or f"/root/{os.path.basename(os.path.abspath(source))}")
+        for applet in applets:
+            root.add_link(f"/{applet}", "/bin/busybox")
+
+        wanted = [*self.machine.modules, *self.modules]
+        if self.vhost_user_vsock:
+            wanted += self.machine.vsock_modules
+        order = Modules(cache.part(parts[0]) / "modules").order(wanted, self.machine.built_in)
+        lines = []
+        for path, parameters in order:
+            root.add_host(path, f"/lib/modules/{path.name}")
+            lines.append(f"/lib/modules/{path.name} {parameters}".rstrip() + "\n")
+        root.add_bytes("/etc/causeway/modules", "".join(lines).encode())
+        root.add_libraries()
+
+        path = self._folder / "initramfs"
+        try:
+            with open(path, "wb") as file:
+                root.write(file)
+        except OSError as error:
+            raise GuestError(f"the guest's root cannot be written to {self._folder}: "
+                             f"{error.strerror}")
+        if self.memory_mib is None:
+            self.memory_mib = 192 + 4 * (path.stat().st_size >> 20)
+        return path
+
+    def _launch(self, initramfs):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments, environment = self.machine.command(self, self._folder, initramfs,
+                                                          theirs.fileno())
+            # A session of its own: a terminal's Ctrl-C is for us, who end it in order.
+            self._process = subprocess.Popen(
+                list(map(str, arguments)), env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
+                start_new_session=True)
+        self._console_thread = threading.Thread(target=self._read_console, daemon=True,
+                                                args=(self._process.stdout,))
+        self._console_thread.start()
+        self._keeper = subprocess.Popen(
+            ["/bin/sh", "-c", KEEPER, "guest-keeper", str(self._process.pid), self._folder],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
+        self._channel = Channel(ours, self._too_late, self._describe_end)
+
+    def _read_console(self, stream):
+        with stream:
+            for line in iter(lambda: stream.readline(4096), b""):
+                self._console.append(line.decode(errors="replace").rstrip())
+
+    def _too_late(self, text):
+        """Called by the channel at a time limit, with its condition held."""
+        return GuestTimeout(f"{text}; the guest's console ends with:\n{self.console()}")
+
+    def _describe_end(self, text):
+        if self._process:
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                pass
+        return f"{text}; its console ends with:\n{self.console()}"

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of machines: for each, one class that knows its parts and its command line.
+
+A further kind is a subclass of Machine and a row in MACHINES.
+"""
+
+import abc
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+from testbed import cache
+from testbed.errors import GuestError, progress
+
+CONSOLE_QUIET = "quiet loglevel=4"
+
+
+class Machine(abc.ABC):
+    """What differs between kinds of guests."""
+
+    modules = ()  # of its channel
+    vsock_modules = ("vmw_vsock_virtio_transport",)
+    built_in = ()  # modules that its kernel does not have as files
+    boot_seconds = 60
+
+    @abc.abstractmethod
+    def unusable(self):
+        """A sentence that says why this host cannot run the kind, or None. Fetches nothing."""
+
+    @abc.abstractmethod
+    def parts(self):
+        """The names of the cache's parts that it needs, the one with modules/ first."""
+
+    @abc.abstractmethod
+    def command(self, options, folder, initramfs, channel_fd):
+        """(arguments, environment) of the process that is the guest.
+
+        @options: memory_mib, cpus, vhost_user_vsock, kernel_options (see guest.Guest)
+        @folder: the guest's own, removed after its end
+        @channel_fd: a connected stream socket that the process inherits, for the agent's channel
+
+        Its standard output is the console, its standard input is empty.
+        """
+
+
+class Qemu(Machine):
+    """QEMU, on KVM where that boots our kernel, else translating (TCG).
+
+    The kernel is Debian's, uncompressed. The console is a serial port; the channel is a
+    virtio-serial port, since a serial one takes an exit for every byte.
+    """
+
+    modules = ("virtio_pci", "virtio_console")
+    program = "qemu-system-x86_64"
+
+    def __init__(self, accelerator=None):
+        self._accelerator = accelerator  # None: find out
+
+    def unusable(self):
+        if not shutil.which(self.program):
+            return f"{self.program} is missing: install the package qemu-system-x86"
+        return None
+
+    def parts(self):
+        return ("kernel", "busybox")
+
+    def command(self, options, folder, initramfs, channel_fd):
+        accelerator = self._accelerator or KvmProbe().accelerator()
+        kvm = accelerator == "kvm"
+        append = (f"console=ttyS0 panic=-1 reboot=t {CONSOLE_QUIET} mitigations=off nokaslr "
+                  "no_timer_check cryptomgr.notests tsc=reliable random.trust_cpu=on "
+                  f"causeway_channel=/dev/vport0p1 {options.kernel_options}")
+        arguments = [
+            self.program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", "q35,memory-backend=m", "-accel", accelerator,
+            "-cpu", "host" if kvm else "max", "-smp", str(options.cpus),
+            "-m", f"{options.memory_mib}M",
+            "-object", f"memory-backend-memfd,id=m,size={options.memory_mib}M,share=on",
+            "-kernel", cache.part("kernel") / "vmlinux", "-initrd", initramfs, "-append", append,
+            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,fd={channel_fd}",
+            "-device", "virtserialport,chardev=agent,name=causeway.agent",
+        ]
+        if options.vhost_user_vsock:
+            arguments += ["-chardev", f"socket,id=vsock,path={options.vhost_user_vsock}",
+                          "-device", "vhost-user-vsock-pci,chardev=vsock"]
+        return arguments, dict(os.environ, TMPDIR=str(folder))
+
+
+class KvmProbe:
+    """Whether KVM boots our kernel: tried once per boot of the host, then read from the cache.
+
+    Some hosts have a /dev/kvm that runs only guests made for it; a stock kernel hangs there, or
+    QEMU gives up at once.
+    """
+
+    seconds = 10
+
+    def accelerator(self):
+        if not os.path.exists("/dev/kvm"):
+            return "tcg"
+        key = self._key()
+        verdict = cache.folder() / "kvm.json"
+        try:
+            known = json.loads(verdict.read_text())
+            if known["key"] == key:
+                return known["accelerator"]
+        except (OSError, ValueError, KeyError):
+            pass
+        accelerator = self._try()
+        try:
+            new = verdict.with_name(f".new-kvm-{os.getpid()}")
+            new.write_text(json.dumps({"key": key, "accelerator": accelerator}))
+            new.rename(verdict)
+        except OSError:
+            pass  # the next guest tries again
+        return accelerator
+
+    def _key(self):
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        program = os.stat(shutil.which(Qemu.program))
+        return [boot, os.geteuid(), program.st_mtime_ns, cache.version("kernel")]
+
+    def _try(self):
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            progress("/dev/kvm is not open to this user (group kvm): guests run without it, slowly")
+            return "tcg"
+        from testbed.guest import Guest
+        started = time.monotonic()
+        try:
+            with Guest(Qemu("kvm"), boot_timeout=self.seconds, quiet=True):
+                progress(f"KVM works: a guest is up in {time.monotonic() - started:.1f} s")
+                return "kvm"
+        except GuestError:
+            progress("KVM does not boot our kernel here: guests run without it (TCG), slower")
+            return "tcg"
+
+
+class Uml(Machine):
+    """User-Mode Linux: the kernel as a process of the host, on Debian's build of it.
+
+    The console is its standard output; the channel is a serial line of it.
+    """
+
+    def unusable(self):
+        if os.uname().machine != "x86_64":
+            return "User-Mode Linux runs on x86-64 only"
+        if " amx_tile" in pathlib.Path("/proc/cpuinfo").read_text():
+            return "Debian's User-Mode Linux 6.1 does not run on processors with AMX"
+        return None
+
+    def parts(self):
+        return ("uml", "busybox")
+
+    def command(self, options, folder, initramfs, channel_fd):
+        arguments = [
+            cache.part("uml") / "linux", f"mem={options.memory_mib}M", f"initrd={initramfs}",
+            f"uml_dir={folder}/", "umid=uml", "con=null", "con0=null,fd:1",
+            "ssl=null", f"ssl0=fd:{channel_fd}", *CONSOLE_QUIET.split(),
+            "causeway_channel=/dev/ttyS0", *options.kernel_options.split(),
+        ]
+        if options.vhost_user_vsock:
+            arguments.append(f"virtio_uml.device={options.vhost_user_vsock}:19")
+        return arguments, dict(os.environ, TMPDIR=self._memory_folder(options, folder))
+
+    @staticmethod
+    def _memory_folder(options, folder):
+        """Where its memory's file goes: not on a disk, if the host has room elsewhere."""
+        try:
+            if shutil.disk_usage("/dev/shm").free >= options.memory_mib << 20:
+                return "/dev/shm"
+        except OSError:
+            pass
+        return str(folder)
+
+
+MACHINES = {"qemu": Qemu, "uml": Uml}
