@@ -13,7 +13,8 @@
  *
  * Threads: at most one thread writes and at most one reads at any time (the caller's locks say
  * who); writing and reading may go on at once. link_shutdown() may be called by any thread and
- * wakes both. link_close() is called when nobody else uses the link.
+ * wakes both. link_close() is called when nobody else uses the link; link_abandon() in a forked
+ * child, whose parent goes on using it.
  * Blocking: functions block until they can do their work; the wait spins for a bounded, adaptive
  * time and then sleeps (struct link_options). SIGPIPE is never raised.
  * Errors: 0 or a count, or -errno: -EPIPE when the peer is gone, -ESHUTDOWN after
@@ -40,7 +41,7 @@ enum link_medium { LINK_UNIX, LINK_RING, LINK_TCP, LINK_VSOCK };
 struct link;
 
 struct link_options {
-	const char *token;	  /* TCP: the secret both sides know; else NULL */
+	const char *token;	  /* TCP: the secret both sides know, 1 to 64 bytes; else NULL */
 	uint32_t spin_limit_us;	  /* longest spin before sleeping; 0 never spins */
 	uint32_t ring_bytes;	  /* client: size of each direction's ring; 0 = 4 MiB */
 	uint32_t connect_wait_ms; /* bound on connecting and on the greeting; 0 = 5000 */
@@ -55,17 +56,24 @@ extern const struct link_options link_options_default;
  */
 int link_connect(const char *address, const struct link_options *options, struct link **link,
 		 struct error *error);
+/* link_connect answers a server's refusal with -EPROTO, -EPROTONOSUPPORT (version), -EACCES,
+ * -EINVAL (ring memory), -EBUSY (a limit) or -EIO, and the server's own sentence in @error.
+ */
 
 /**
  * link_adopt - the server's side: greet on an accepted stream socket
  * @fd: connected Unix, TCP or vsock stream socket; owned by the link after success
  *
- * Refuses a greeting of another magic or version (-EPROTO), a wrong token (-EACCES, compared in
- * constant time), and a ring whose memory is not sealed against shrinking or has a bad size.
+ * Refuses a greeting of another magic (-EPROTO) or version (-EPROTONOSUPPORT), a wrong token
+ * (-EACCES, compared in constant time), a TCP socket when options->token is NULL (-EACCES), and a
+ * ring whose memory is not sealed against shrinking or has a bad size (-EINVAL). The peer is told
+ * why; @fd is still the caller's then. -ETIMEDOUT when the greeting is not complete in time.
  */
 int link_adopt(int fd, const struct link_options *options, struct link **link, struct error *error);
 
 enum link_medium link_medium(const struct link *link);
+/* link_medium_name - "unix", "ring", "tcp" or "vsock" */
+const char *link_medium_name(enum link_medium medium);
 
 /* The writing side. */
 
@@ -96,6 +104,21 @@ int link_discard(struct link *link, uint64_t bytes);
 
 /* Both. */
 void link_shutdown(struct link *link);
-void link_close(struct link *link);
+void link_close(struct link *link); /* NULL is fine; what was not flushed is lost */
+/* link_abandon - close and unmap in a forked child without a word to the peer */
+void link_abandon(struct link *link);
+
+/*
+ * For a server that decides before a link exists. link_refuse() sends the greeting's answer
+ * without blocking, with an enum link_answer_code of proto/link.h; the caller then closes, best
+ * after the peer did (data that the peer sent and nobody read would turn a TCP close into a
+ * reset). link_greeting_check() is the gate that link_adopt() uses: @greeting is a whole
+ * struct link_greeting as received, @is_inet says that it came over TCP; fills @error and returns
+ * -errno, or 0.
+ */
+struct link_greeting;
+int link_refuse(int fd, int answer_code, const char *text);
+int link_greeting_check(const struct link_greeting *greeting, bool is_inet, const char *token,
+			struct error *error);
 
 #endif

@@ -1,0 +1,817 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lib/link: traffic over every medium, back-pressure, dead peers, shutdown, and what a server
+ * does with greetings and rings that lie. The peer is a thread, or a process where it is killed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+#include "lib/link/internal.h"
+
+#define TOKEN "correct horse battery staple"
+
+/* Both ends of one link in this process. */
+struct pair {
+	struct link *client;
+	struct link *server;
+};
+
+struct adoption {
+	int listener;
+	const struct link_options *options;
+	struct link *link;
+	int status;
+	struct error error;
+};
+
+static void *adopt_one(void *argument)
+{
+	struct adoption *adoption = argument;
+	struct pollfd one = { .fd = adoption->listener, .events = POLLIN };
+	int fd;
+
+	poll(&one, 1, 10000);
+	fd = accept4(adoption->listener, NULL, NULL, SOCK_CLOEXEC);
+	adoption->status = link_adopt(fd, adoption->options, &adoption->link, &adoption->error);
+	if (adoption->status < 0)
+		close(fd);
+	return NULL;
+}
+
+static int listen_tcp(char *address, size_t bytes)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t name_bytes = sizeof(name);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_return_code(bind(fd, (struct sockaddr *)&name, sizeof(name)), errno);
+	assert_return_code(listen(fd, 8), errno);
+	assert_return_code(getsockname(fd, (struct sockaddr *)&name, &name_bytes), errno);
+	snprintf(address, bytes, "tcp:127.0.0.1:%u", ntohs(name.sin_port));
+	return fd;
+}
+
+/* Listens for @medium in a fresh folder; @folder is the caller's to remove. */
+static int listen_medium(const char *medium, char *folder, char *address, size_t bytes)
+{
+	char path[72];
+
+	strcpy(folder, "/tmp/causeway-link-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	if (strcmp(medium, "tcp") == 0)
+		return listen_tcp(address, bytes);
+	snprintf(path, sizeof(path), "%s/s", folder);
+	snprintf(address, bytes, "%s:%s", medium, path);
+	return io_unix_listen(path, 0600, NULL);
+}
+
+static void remove_folder(const char *folder)
+{
+	char path[72];
+
+	snprintf(path, sizeof(path), "%s/s", folder);
+	unlink(path);
+	rmdir(folder);
+}
+
+static struct link_options options_of(uint32_t spin_limit_us)
+{
+	struct link_options options = link_options_default;
+
+	options.token = TOKEN;
+	options.spin_limit_us = spin_limit_us;
+	options.ring_bytes = LINK_RING_BYTES_MIN;
+	return options;
+}
+
+static struct pair pair_open(const char *medium, uint32_t spin_limit_us)
+{
+	struct link_options options = options_of(spin_limit_us);
+	struct adoption adoption = { .options = &options };
+	char folder[64], address[160];
+	struct error error = { 0 };
+	struct pair pair = { NULL, NULL };
+	pthread_t thread;
+	int status;
+
+	adoption.listener = listen_medium(medium, folder, address, sizeof(address));
+	assert_true(adoption.listener >= 0);
+	assert_int_equal(pthread_create(&thread, NULL, adopt_one, &adoption), 0);
+	status = link_connect(address, &options, &pair.client, &error);
+	pthread_join(thread, NULL);
+	if (status < 0 || adoption.status < 0)
+		fail_msg("%s: %s / %s", address, error.text, adoption.error.text);
+	pair.server = adoption.link;
+	close(adoption.listener);
+	remove_folder(folder);
+	return pair;
+}
+
+static void pair_close(struct pair *pair)
+{
+	link_close(pair->client);
+	link_close(pair->server);
+}
+
+/* The byte that belongs at @offset of stream @seed. */
+static inline uint8_t pattern(uint64_t offset, uint64_t seed)
+{
+	return (offset + seed) * 0x9e3779b97f4a7c15ull >> 56;
+}
+
+static void pattern_fill(uint8_t *to, size_t bytes, uint64_t offset, uint64_t seed)
+{
+	for (size_t i = 0; i < bytes; i++)
+		to[i] = pattern(offset + i, seed);
+}
+
+static bool pattern_matches(const uint8_t *from, size_t bytes, uint64_t offset, uint64_t seed)
+{
+	uint8_t difference = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		difference |= from[i] ^ pattern(offset + i, seed);
+	return difference == 0;
+}
+
+/* One direction of traffic by one thread. */
+struct traffic {
+	struct link *link;
+	uint64_t seed;
+	uint64_t total; /* bytes to move; 0 = until an error */
+	unsigned int randomness;
+	int status;
+	bool matched;
+	uint64_t moved;
+};
+
+/* Mostly small pieces, some at the contiguous limit, some far beyond a ring. */
+static size_t traffic_piece(struct traffic *traffic)
+{
+	size_t kind = rand_r(&traffic->randomness) % 16;
+	size_t size = (size_t)rand_r(&traffic->randomness);
+
+	if (kind < 10)
+		size = size % 300;
+	else if (kind < 15)
+		size = size % (LINK_CONTIGUOUS_BYTES + 1);
+	else
+		size = size % (3 * LINK_RING_BYTES_MIN);
+	if (traffic->total && size > traffic->total - traffic->moved)
+		size = traffic->total - traffic->moved;
+	return size;
+}
+
+static void *traffic_write(void *argument)
+{
+	struct traffic *traffic = argument;
+	uint8_t *scratch = malloc(3 * LINK_RING_BYTES_MIN);
+
+	while (!traffic->status && (!traffic->total || traffic->moved < traffic->total)) {
+		size_t bytes = traffic_piece(traffic);
+		void *at;
+
+		if (bytes <= LINK_CONTIGUOUS_BYTES && rand_r(&traffic->randomness) % 2) {
+			traffic->status = link_reserve(traffic->link, bytes, &at);
+			if (traffic->status < 0)
+				break;
+			pattern_fill(at, bytes, traffic->moved, traffic->seed);
+			traffic->status = link_commit(traffic->link, bytes);
+		} else {
+			pattern_fill(scratch, bytes, traffic->moved, traffic->seed);
+			traffic->status = link_write(traffic->link, scratch, bytes);
+		}
+		traffic->moved += bytes;
+		if (!traffic->status && rand_r(&traffic->randomness) % 4 == 0)
+			traffic->status = link_flush(traffic->link);
+	}
+	if (!traffic->status)
+		traffic->status = link_flush(traffic->link);
+	free(scratch);
+	return NULL;
+}
+
+static void *traffic_read(void *argument)
+{
+	struct traffic *traffic = argument;
+	uint8_t *scratch = malloc(3 * LINK_RING_BYTES_MIN);
+
+	traffic->matched = true;
+	while (!traffic->total || traffic->moved < traffic->total) {
+		size_t bytes = traffic_piece(traffic);
+		int way = rand_r(&traffic->randomness) % 4;
+		const void *at = scratch;
+
+		if (!bytes)
+			continue;
+		if (way == 0 && bytes <= LINK_CONTIGUOUS_BYTES)
+			traffic->status = link_peek(traffic->link, bytes, &at);
+		else if (way == 1)
+			traffic->status = link_peek_some(traffic->link, &at, &bytes);
+		else if (way == 2 && bytes % 8 == 0)
+			traffic->status = link_discard(traffic->link, bytes);
+		else
+			traffic->status = link_read(traffic->link, scratch, bytes);
+		if (traffic->status < 0)
+			break;
+		if (!(way == 2 && bytes % 8 == 0) || at != scratch)
+			traffic->matched &=
+				pattern_matches(at, bytes, traffic->moved, traffic->seed);
+		if (at != scratch)
+			link_consume(traffic->link, bytes);
+		traffic->moved += bytes;
+	}
+	free(scratch);
+	return NULL;
+}
+
+/* Runs random traffic both ways at once between the ends and checks every byte. */
+static void traffic_both_ways(struct pair *pair, uint64_t total)
+{
+	struct traffic traffic[4] = {
+		{ .link = pair->client, .seed = 1, .total = total, .randomness = 11 },
+		{ .link = pair->server, .seed = 1, .total = total, .randomness = 12 },
+		{ .link = pair->server, .seed = 2, .total = total, .randomness = 13 },
+		{ .link = pair->client, .seed = 2, .total = total, .randomness = 14 },
+	};
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL,
+						i % 2 ? traffic_read : traffic_write, &traffic[i]),
+				 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(traffic[i].status, 0);
+		assert_int_equal(traffic[i].moved, total);
+		if (i % 2)
+			assert_true(traffic[i].matched);
+	}
+}
+
+static void traffic_passes_whole(void **state)
+{
+	static const uint32_t spins[] = { 0, 50, 1000 };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct pair pair = pair_open(*state, spins[i]);
+
+		traffic_both_ways(&pair, 20u << 20);
+		pair_close(&pair);
+	}
+}
+
+static void more_than_the_contiguous_limit_is_refused(void **state)
+{
+	struct pair pair = pair_open(*state, 50);
+	const void *from;
+	char byte = 'x';
+	void *at;
+
+	assert_int_equal(link_reserve(pair.client, LINK_CONTIGUOUS_BYTES + 1, &at), -EMSGSIZE);
+	assert_int_equal(link_peek(pair.client, LINK_CONTIGUOUS_BYTES + 1, &from), -EMSGSIZE);
+	/* and the link goes on */
+	assert_int_equal(link_readable(pair.server), 0);
+	assert_int_equal(link_write(pair.client, &byte, 1), 0);
+	assert_int_equal(link_flush(pair.client), 0);
+	assert_int_equal(link_peek(pair.server, 1, &from), 0);
+	assert_int_equal(*(const char *)from, 'x');
+	assert_int_equal(link_readable(pair.server), 1);
+	link_consume(pair.server, 1);
+	assert_int_equal(link_readable(pair.server), 0);
+	pair_close(&pair);
+}
+
+/* A writer whose peer does not read stops, and goes on when it does; nothing is lost. */
+static void full_link_pushes_back(void **state)
+{
+	struct pair pair = pair_open(*state, 0);
+	struct traffic out = {
+		.link = pair.client, .seed = 3, .total = 64u << 20, .randomness = 5
+	};
+	struct traffic in = { .link = pair.server, .seed = 3, .total = 64u << 20, .randomness = 6 };
+	uint64_t before;
+	pthread_t writer;
+	int still = 0;
+
+	assert_int_equal(pthread_create(&writer, NULL, traffic_write, &out), 0);
+	/* Wait until it no longer moves. */
+	for (before = 0; still < 5; before = __atomic_load_n(&out.moved, __ATOMIC_RELAXED)) {
+		poll(NULL, 0, 20);
+		still = before && before == __atomic_load_n(&out.moved, __ATOMIC_RELAXED)
+				? still + 1
+				: 0;
+	}
+	assert_true(before < 64u << 20);
+	traffic_read(&in);
+	pthread_join(writer, NULL);
+	assert_int_equal(out.status, 0);
+	assert_int_equal(in.status, 0);
+	assert_true(in.matched);
+	pair_close(&pair);
+}
+
+/* Shutdown by a third thread ends a waiting reader and a writer waiting for room. */
+static void shutdown_wakes_both_sides(void **state)
+{
+	static const uint32_t spins[] = { 0, 100000 };
+
+	for (int i = 0; i < 2; i++) {
+		struct pair pair = pair_open(*state, spins[i]);
+		struct traffic out = { .link = pair.client, .seed = 1, .randomness = 1 };
+		struct traffic in = { .link = pair.client, .seed = 1, .randomness = 2 };
+		pthread_t writer, reader;
+
+		assert_int_equal(pthread_create(&writer, NULL, traffic_write, &out), 0);
+		assert_int_equal(pthread_create(&reader, NULL, traffic_read, &in), 0);
+		poll(NULL, 0, 30);
+		link_shutdown(pair.client);
+		pthread_join(writer, NULL);
+		pthread_join(reader, NULL);
+		assert_int_equal(out.status, -ESHUTDOWN);
+		assert_int_equal(in.status, -ESHUTDOWN);
+		pair_close(&pair);
+	}
+}
+
+/* The peer process: echoes nothing, sends and swallows until it is killed. */
+static void peer_process(const char *address, const struct link_options *options)
+{
+	struct traffic out = { .seed = 7, .randomness = 3 }, in = { .seed = 8, .randomness = 4 };
+	pthread_t writer;
+
+	if (link_connect(address, options, &out.link, NULL) < 0)
+		_exit(1);
+	in.link = out.link;
+	pthread_create(&writer, NULL, traffic_write, &out);
+	traffic_read(&in);
+	_exit(0);
+}
+
+static void killed_peer_is_noticed(void **state)
+{
+	struct link_options options = options_of(50);
+
+	for (unsigned int round = 0; round < 12; round++) {
+		struct adoption adoption = { .options = &options };
+		struct traffic out = { .seed = 8, .randomness = round };
+		struct traffic in = { .seed = 7, .randomness = round + 100 };
+		char folder[64], address[160];
+		pthread_t writer, reader;
+		int64_t killed_ms;
+		pid_t peer;
+
+		adoption.listener = listen_medium(*state, folder, address, sizeof(address));
+		peer = fork();
+		if (!peer)
+			peer_process(address, &options);
+		adopt_one(&adoption);
+		assert_int_equal(adoption.status, 0);
+		out.link = in.link = adoption.link;
+		pthread_create(&writer, NULL, traffic_write, &out);
+		pthread_create(&reader, NULL, traffic_read, &in);
+		poll(NULL, 0, (int)(round * round));
+		kill(peer, SIGKILL);
+		waitpid(peer, NULL, 0);
+		killed_ms = link_now_ms();
+		pthread_join(writer, NULL);
+		pthread_join(reader, NULL);
+		assert_true(link_now_ms() - killed_ms < 1000);
+		assert_int_equal(out.status, -EPIPE);
+		assert_int_equal(in.status, -EPIPE);
+		assert_true(in.matched);
+		link_close(adoption.link);
+		close(adoption.listener);
+		remove_folder(folder);
+	}
+}
+
+/* What was written before the end arrives, then the end is told, again and again. */
+static void last_words_arrive(void **state)
+{
+	struct pair pair = pair_open(*state, 50);
+	char words[5];
+
+	assert_int_equal(link_write(pair.client, "bye", 4), 0);
+	assert_int_equal(link_flush(pair.client), 0);
+	link_close(pair.client);
+	assert_int_equal(link_read(pair.server, words, 4), 0);
+	assert_string_equal(words, "bye");
+	assert_int_equal(link_read(pair.server, words, 1), -EPIPE);
+	assert_int_equal(link_read(pair.server, words, 1), -EPIPE);
+	assert_true(link_readable(pair.server) == -EPIPE);
+	link_close(pair.server);
+}
+
+/* A forked child drops its copy; the parent's link does not notice. */
+static void forked_child_abandons(void **state)
+{
+	struct pair pair = pair_open(*state, 50);
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		link_abandon(pair.client);
+		link_abandon(pair.server);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	traffic_both_ways(&pair, 1u << 20);
+	pair_close(&pair);
+}
+
+static void lying_indices_kill_the_link(void **state)
+{
+	static const uint64_t lies[] = { 1ull << 63, UINT64_MAX, LINK_RING_BYTES_MIN + 101 };
+	const void *from;
+	void *at;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct pair pair = pair_open("ring", 50);
+		struct link_ring_header *header = pair.client->ring.header;
+
+		assert_int_equal(link_write(pair.client, "abc", 3), 0);
+		assert_int_equal(link_peek(pair.server, 3, &from), 0);
+		atomic_store(&header->to_server.produced, lies[i]);
+		assert_int_equal(link_peek(pair.server, 4, &from), -EPROTO);
+		assert_int_equal(link_peek(pair.server, 1, &from), -EPROTO);
+		atomic_store(&header->to_client.consumed, lies[i]);
+		/* Half a ring is known to be free; behind it the server must look. */
+		assert_int_equal(link_reserve(pair.server, LINK_CONTIGUOUS_BYTES, &at), 0);
+		assert_int_equal(link_commit(pair.server, 10), 0);
+		assert_int_equal(link_reserve(pair.server, LINK_CONTIGUOUS_BYTES, &at), 0);
+		assert_int_equal(link_commit(pair.server, LINK_CONTIGUOUS_BYTES), 0);
+		assert_int_equal(link_reserve(pair.server, LINK_CONTIGUOUS_BYTES, &at), -EPROTO);
+		assert_int_equal(link_write(pair.server, "abc", 3), -EPROTO);
+		pair_close(&pair);
+	}
+}
+
+static void index_running_backwards_kills_the_link(void **state)
+{
+	struct pair pair = pair_open("ring", 50);
+	const void *from;
+
+	(void)state;
+	assert_int_equal(link_write(pair.client, "abcd", 4), 0);
+	assert_int_equal(link_peek(pair.server, 4, &from), 0);
+	atomic_store(&pair.client->ring.header->to_server.produced, 2);
+	assert_int_equal(link_peek(pair.server, 5, &from), -EPROTO);
+	pair_close(&pair);
+}
+
+static struct link_greeting greeting_of(uint8_t medium)
+{
+	struct link_greeting greeting = {
+		.magic = htole32(LINK_WIRE_MAGIC),
+		.version = htole16(LINK_WIRE_VERSION),
+		.medium = medium,
+	};
+
+	return greeting;
+}
+
+/* Sends a greeting to a server and gives the server's status and answer. */
+static int try_greeting(const void *greeting, size_t bytes, const int *fds, size_t fd_count,
+			struct link_answer *answer)
+{
+	struct link_options options = options_of(0);
+	struct error error = { 0 };
+	struct link *link = NULL;
+	int pair[2], status;
+
+	options.connect_wait_ms = 100;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	if (bytes)
+		assert_int_equal(io_send_fds(pair[0], greeting, bytes, fds, fd_count), bytes);
+	status = link_adopt(pair[1], &options, &link, &error);
+	assert_int_equal(io_read_full(pair[0], answer, sizeof(*answer)), 0);
+	if (status < 0)
+		close(pair[1]);
+	else
+		link_close(link);
+	close(pair[0]);
+	return status;
+}
+
+static void bad_greetings_are_answered(void **state)
+{
+	struct link_greeting good = greeting_of(LINK_WIRE_UNIX), bad;
+	uint8_t garbage[sizeof(good)];
+	struct link_answer answer;
+
+	(void)state;
+	assert_int_equal(try_greeting(&good, sizeof(good), NULL, 0, &answer), 0);
+	assert_int_equal(answer.code, LINK_ANSWER_ACCEPTED);
+	/* A guest's client says vsock on what the switch hands over as a Unix socket. */
+	bad = greeting_of(LINK_WIRE_VSOCK);
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), 0);
+
+	memset(garbage, 0xff, sizeof(garbage));
+	assert_int_equal(try_greeting(garbage, sizeof(garbage), NULL, 0, &answer), -EPROTO);
+	assert_int_equal(answer.code, LINK_ANSWER_MALFORMED);
+	bad = good;
+	bad.version = htole16(LINK_WIRE_VERSION + 1);
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), -EPROTONOSUPPORT);
+	assert_int_equal(answer.code, LINK_ANSWER_VERSION);
+	bad = good;
+	bad.zero_c[31] = 1;
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), -EPROTO);
+	bad = good;
+	bad.token_bytes = htole32(UINT32_MAX);
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), -EPROTO);
+	bad = good;
+	bad.medium = 9;
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), -EPROTO);
+	bad = greeting_of(LINK_WIRE_TCP);
+	assert_int_equal(try_greeting(&bad, sizeof(bad), NULL, 0, &answer), -EPROTO);
+	/* too short, and nothing at all */
+	assert_int_equal(try_greeting(&good, sizeof(good) - 1, NULL, 0, &answer), -ETIMEDOUT);
+	assert_int_equal(try_greeting(NULL, 0, NULL, 0, &answer), -ETIMEDOUT);
+	/* a descriptor where none is due */
+	assert_int_equal(try_greeting(&good, sizeof(good), (int[]){ 0 }, 1, &answer), -EPROTO);
+}
+
+struct dripping {
+	int fd;
+	struct link_greeting greeting;
+};
+
+static void *drip(void *argument)
+{
+	struct dripping *dripping = argument;
+
+	for (size_t i = 0; i < sizeof(dripping->greeting); i++) {
+		if (send(dripping->fd, (char *)&dripping->greeting + i, 1, MSG_NOSIGNAL) < 0)
+			break;
+		poll(NULL, 0, 20);
+	}
+	return NULL;
+}
+
+/* A byte now and then does not extend the time. */
+static void slow_greeting_times_out(void **state)
+{
+	struct dripping dripping = { .greeting = greeting_of(LINK_WIRE_UNIX) };
+	struct link_options options = options_of(0);
+	struct link *link;
+	int64_t start_ms = link_now_ms();
+	pthread_t thread;
+	int pair[2];
+
+	(void)state;
+	options.connect_wait_ms = 200;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), errno);
+	dripping.fd = pair[0];
+	pthread_create(&thread, NULL, drip, &dripping);
+	assert_int_equal(link_adopt(pair[1], &options, &link, NULL), -ETIMEDOUT);
+	assert_in_range(link_now_ms() - start_ms, 150, 1500);
+	close(pair[1]);
+	pthread_join(thread, NULL);
+	close(pair[0]);
+}
+
+static struct link_greeting ring_greeting(uint64_t ring_bytes, uint64_t memory_bytes)
+{
+	struct link_greeting greeting = greeting_of(LINK_WIRE_RING);
+
+	greeting.ring_bytes = htole64(ring_bytes);
+	greeting.memory_bytes = htole64(memory_bytes);
+	return greeting;
+}
+
+static void bad_rings_are_refused(void **state)
+{
+	const uint64_t ring_bytes = LINK_RING_BYTES_MIN;
+	const uint64_t memory_bytes = LINK_RING_HEADER_BYTES + 2 * ring_bytes;
+	struct link_greeting greeting = ring_greeting(ring_bytes, memory_bytes);
+	struct link_answer answer;
+	int fds[3], pair[2];
+
+	(void)state;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), errno);
+	fds[0] = memfd_create("test", MFD_ALLOW_SEALING);
+	fds[1] = fds[2] = pair[0];
+	assert_return_code(ftruncate(fds[0], memory_bytes), errno);
+	/* no descriptor, too many, not sealed, sealed half */
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), NULL, 0, &answer), -EPROTO);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 3, &answer), -EPROTO);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), -EINVAL);
+	assert_int_equal(answer.code, LINK_ANSWER_MEMORY);
+	assert_return_code(fcntl(fds[0], F_ADD_SEALS, F_SEAL_GROW), errno);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), -EINVAL);
+	assert_return_code(fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK), errno);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), 0);
+	/* other sizes than the memory's, no power of two, 4 GiB and more */
+	for (int i = 0; i < 5; i++) {
+		static const uint64_t sizes[] = { 1ull << 32, 3u << 20, 0, UINT64_MAX,
+						  LINK_RING_BYTES_MIN * 2 };
+
+		greeting = ring_greeting(sizes[i], LINK_RING_HEADER_BYTES + 2 * sizes[i]);
+		assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer),
+				 -EINVAL);
+	}
+	greeting = ring_greeting(ring_bytes, memory_bytes * 2);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), -EINVAL);
+	/* a file in place of the socket, a pipe in place of the memory */
+	greeting = ring_greeting(ring_bytes, memory_bytes);
+	fds[1] = fds[0];
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), -EINVAL);
+	fds[0] = pair[0];
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), fds, 2, &answer), -EINVAL);
+	close(fds[1]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void tcp_needs_the_token(void **state)
+{
+	static const char *const tokens[] = { "correct horse battery stapla", "x",
+					      "correct horse battery staple ", NULL };
+	struct link_options server = options_of(0);
+
+	(void)state;
+	for (int i = 0; tokens[i]; i++) {
+		struct link_options client = options_of(0);
+		struct adoption adoption = { .options = &server };
+		char address[160];
+		struct error error = { 0 };
+		struct link *link;
+		pthread_t thread;
+
+		client.token = tokens[i];
+		adoption.listener = listen_tcp(address, sizeof(address));
+		pthread_create(&thread, NULL, adopt_one, &adoption);
+		assert_int_equal(link_connect(address, &client, &link, &error), -EACCES);
+		assert_non_null(strstr(error.text, "server refused: wrong token"));
+		pthread_join(thread, NULL);
+		assert_int_equal(adoption.status, -EACCES);
+		close(adoption.listener);
+	}
+}
+
+static void tcp_without_a_token_is_off(void **state)
+{
+	struct link_options server = options_of(0), client = options_of(0);
+	struct adoption adoption = { .options = &server };
+	struct error error = { 0 };
+	struct link *link;
+	char address[160];
+	pthread_t thread;
+
+	(void)state;
+	server.token = NULL;
+	adoption.listener = listen_tcp(address, sizeof(address));
+	pthread_create(&thread, NULL, adopt_one, &adoption);
+	assert_int_equal(link_connect(address, &client, &link, &error), -EACCES);
+	pthread_join(thread, NULL);
+	assert_int_equal(adoption.status, -EACCES);
+	client.token = NULL;
+	assert_int_equal(link_connect(address, &client, &link, &error), -EINVAL);
+	close(adoption.listener);
+}
+
+/* A server that refuses before it reads: the client gets the sentence, not just a hang-up. */
+static void refusal_reaches_the_client(void **state)
+{
+	struct link_options options = options_of(0);
+	char folder[64], address[160];
+	struct error error = { 0 };
+	struct link *link;
+	pid_t server;
+	int listener, fd;
+
+	listener = listen_medium(*state, folder, address, sizeof(address));
+	server = fork();
+	if (!server) {
+		struct pollfd one = { .fd = listener, .events = POLLIN };
+
+		poll(&one, 1, 5000);
+		fd = accept(listener, NULL, NULL);
+		link_refuse(fd, LINK_ANSWER_BUSY, "256 of 256 clients connected");
+		_exit(0);
+	}
+	assert_int_equal(link_connect(address, &options, &link, &error), -EBUSY);
+	assert_non_null(strstr(error.text, "server refused: 256 of 256 clients connected"));
+	waitpid(server, NULL, 0);
+	close(listener);
+	remove_folder(folder);
+}
+
+static void silent_server_times_out(void **state)
+{
+	struct link_options options = options_of(0);
+	int64_t start_ms = link_now_ms();
+	char folder[64], address[160];
+	struct link *link;
+	int listener = listen_medium(*state, folder, address, sizeof(address));
+
+	options.connect_wait_ms = 150;
+	assert_int_equal(link_connect(address, &options, &link, NULL), -ETIMEDOUT);
+	assert_in_range(link_now_ms() - start_ms, 100, 1500);
+	close(listener);
+	remove_folder(folder);
+}
+
+static void odd_answers_are_refused(void **state)
+{
+	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
+				      .version = htole16(LINK_WIRE_VERSION) };
+
+	(void)state;
+	assert_int_equal(link_answer_check(&answer, NULL), 0);
+	answer.text_bytes = htole32(UINT32_MAX);
+	assert_int_equal(link_answer_check(&answer, NULL), -EPROTO);
+	answer.text_bytes = 0;
+	answer.code = htole16(LINK_ANSWER_CODES);
+	assert_int_equal(link_answer_check(&answer, NULL), -EPROTO);
+	answer.code = 0;
+	answer.version = htole16(LINK_WIRE_VERSION + 1);
+	assert_int_equal(link_answer_check(&answer, NULL), -EPROTONOSUPPORT);
+}
+
+static void addresses_are_read_strictly(void **state)
+{
+	static const char *const wrong[] = {
+		"",	     "unix:",
+		"ring:",     "tcp:localhost",
+		"tcp:h:0",   "tcp:h:70000",
+		"tcp::80",   "vsock:2",
+		"vsock:a:1", "vsock:2:1x",
+		"scif:1",    "vsock:-1:5",
+		"tcp:h: 80", "vsock:4294967295:1",
+	};
+	struct link_address address;
+	struct error error;
+	struct link *link;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_int_equal(link_address_parse(wrong[i], &address, &error), -EINVAL);
+	assert_int_equal(link_address_parse("tcp:[::1]:5000", &address, &error), 0);
+	assert_string_equal(address.host, "::1");
+	assert_string_equal(address.port, "5000");
+	assert_int_equal(link_address_parse("vsock:2:7300", &address, &error), 0);
+	assert_int_equal(address.cid, 2);
+	assert_int_equal(link_connect("unix:/nonexistent/socket", NULL, &link, &error), -ENOENT);
+	assert_int_equal(link_connect("carrier:pigeon", NULL, &link, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "ring:PATH"));
+}
+
+#define ON_MEDIUM(test, medium)                            \
+	{                                                  \
+#test " " medium, test, NULL, NULL, medium \
+	}
+#define ON_EACH_MEDIUM(test) \
+	ON_MEDIUM(test, "unix"), ON_MEDIUM(test, "ring"), ON_MEDIUM(test, "tcp")
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_EACH_MEDIUM(traffic_passes_whole),
+		ON_EACH_MEDIUM(more_than_the_contiguous_limit_is_refused),
+		ON_EACH_MEDIUM(full_link_pushes_back),
+		ON_EACH_MEDIUM(shutdown_wakes_both_sides),
+		ON_EACH_MEDIUM(killed_peer_is_noticed),
+		ON_EACH_MEDIUM(last_words_arrive),
+		ON_EACH_MEDIUM(forked_child_abandons),
+		ON_EACH_MEDIUM(refusal_reaches_the_client),
+		ON_EACH_MEDIUM(silent_server_times_out),
+		cmocka_unit_test(lying_indices_kill_the_link),
+		cmocka_unit_test(index_running_backwards_kills_the_link),
+		cmocka_unit_test(bad_greetings_are_answered),
+		cmocka_unit_test(slow_greeting_times_out),
+		cmocka_unit_test(bad_rings_are_refused),
+		cmocka_unit_test(tcp_needs_the_token),
+		cmocka_unit_test(tcp_without_a_token_is_off),
+		cmocka_unit_test(odd_answers_are_refused),
+		cmocka_unit_test(addresses_are_read_strictly),
+	};
+
+	alarm(100); /* a hang is a failure */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
