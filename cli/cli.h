@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The causeway command: one file per subcommand, and what they share.
+ *
+ * Conventions: a subcommand returns its exit status: 0, 1 when what it did failed, 2 when it was
+ * called wrongly (argp's own status for that is 64; main.c sets it to 2).
+ */
+#ifndef CAUSEWAY_CLI_CLI_H
+#define CAUSEWAY_CLI_CLI_H
+
+#include <limits.h>
+
+#include "lib/base/error.h"
+
+#define CLI_USAGE_STATUS 2
+
+/* Subcommands; argv[0] is "causeway NAME". */
+int cli_demo(int argc, char **argv);
+
+/* Where the other parts of Causeway are. */
+struct cli_paths {
+	char build[PATH_MAX - 256];  /* the build folder this program lies in */
+	char source[PATH_MAX - 256]; /* the folder it was built from */
+};
+
+/**
+ * cli_paths_find - find the build tree that this program belongs to
+ *
+ * Return: 0, or -ENOENT with a sentence when the program does not lie in a build tree.
+ */
+int cli_paths_find(struct cli_paths *paths, struct error *error);
+
+#endif

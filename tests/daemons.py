@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way in which tests and benchmarks start Causeway's daemons and its clients.
+
+    with Cudad() as cudad:
+        result = cudad.run("ring", ["build/tests/programs/vectoradd"])
+
+Each daemon has a temporary folder of its own with configuration, sockets and log; leaving the
+block stops the daemon and removes the folder.
+"""
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("CAUSEWAY_BUILD") or ROOT / "build").resolve()
+SOFTGPU = BUILD / "cuda" / "softgpu" / "libcuda.so.1"
+CLIENT = BUILD / "cuda" / "client" / "libcuda.so.1"
+PROGRAMS = BUILD / "tests" / "programs"
+LINKS = ("unix", "ring", "tcp")
+
+READY_SECONDS = 20
+STOP_SECONDS = 10
+
+
+class DaemonError(Exception):
+    """A daemon did not start or stop as it should; the text has the end of its log."""
+
+
+def wait_until(condition, seconds, what):
+    """Poll a condition that has no event; its last value. AssertionError after @seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds} s still not: {what}")
+        time.sleep(0.01)
+    return value
+
+
+def children(pid):
+    """The processes whose parent is @pid."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            status = (entry / "stat").read_text()
+        except OSError:
+            continue
+        fields = status[status.rindex(")") + 2:].split()
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def cpu_seconds(pid):
+    """User and system time that a process (all its threads) has taken."""
+    status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    fields = status[status.rindex(")") + 2:].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def free_tcp_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """A daemon process; subclasses say its command, its files and when it is ready."""
+
+    name = "daemon"
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"causeway-{self.name}-"))
+        self.log_path = self.folder / "log"
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def ready(self):
+        raise NotImplementedError
+
+    def start(self):
+        try:
+            with open(self.log_path, "ab") as log:
+                self.process = subprocess.Popen(
+                    [str(word) for word in self.command()], stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, start_new_session=True)
+            deadline = time.monotonic() + READY_SECONDS
+            while not self.ready():
+                if self.process.poll() is not None:
+                    raise DaemonError(f"{self.name} ended at its start with "
+                                      f"{self.process.returncode}: {self.log()}")
+                if time.monotonic() > deadline:
+                    raise DaemonError(f"{self.name} is not ready: {self.log()}")
+                time.sleep(0.005)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    __enter__ = start
+
+    def __exit__(self, kind, value, traceback):
+        self.stop()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        try:
+            return self.log_path.read_text(errors="replace")[-4000:]
+        except OSError:
+            return ""
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        """An orderly end; DaemonError when it does not come, or a file of it is left."""
+        try:
+            if self.alive():
+                self.process.terminate()
+                try:
+                    self.process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    raise DaemonError(f"{self.name} does not end: {self.log()}") from None
+        finally:
+            self.kill()
+
+    def kill(self):
+        """The end without a warning; also removes the folder."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Cudad(Daemon):
+    """causeway-cudad on a driver, reachable over every link."""
+
+    name = "cudad"
+
+    def __init__(self, driver=SOFTGPU, settings=""):
+        super().__init__()
+        self.socket = self.folder / "cuda.sock"
+        self.control = self.folder / "control.sock"
+        self.tcp_port = free_tcp_port()
+        self.token = secrets.token_hex(16)
+        self.config = self.folder / "cudad.conf"
+        token_path = self.folder / "token"
+        token_path.write_text(self.token + "\n")
+        token_path.chmod(0o600)
+        self.config.write_text(
+            f'cuda = {{ socket = "{self.socket}"; control = "{self.control}"; '
+            f'driver = "{driver}"; tcp = "127.0.0.1:{self.tcp_port}"; '
+            f'token_file = "{token_path}"; {settings} }};\n')
+
+    def command(self):
+        return [BUILD / "cuda" / "server" / "causeway-cudad", "--config", self.config]
+
+    def ready(self):
+        return self.control.exists() and self.socket.exists()
+
+    def address(self, link):
+        if link == "tcp":
+            return f"tcp:127.0.0.1:{self.tcp_port}"
+        return f"{link}:{self.socket}"
+
+    def environment(self, link):
+        """What a client needs to reach this daemon."""
+        return {"LD_LIBRARY_PATH": str(CLIENT.parent),
+                "CAUSEWAY_CUDA_SERVER": self.address(link),
+                "CAUSEWAY_CUDA_TOKEN": self.token}
+
+    def start_client(self, link, arguments, **options):
+        """Start a program as a client; subprocess.Popen's options."""
+        environment = dict(os.environ, **self.environment(link))
+        environment.update(options.pop("env", {}))
+        return subprocess.Popen([str(word) for word in arguments], env=environment,
+                                stdin=subprocess.DEVNULL, text=True, **options)
+
+    def run(self, link, arguments, timeout=120, env=None):
+        """Run a program as a client to its end; subprocess.CompletedProcess."""
+        return run_program(arguments, {**self.environment(link), **(env or {})}, timeout)
+
+    def workers(self):
+        return children(self.pid)
+
+    def status(self):
+        """The answer of the control socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.control))
+            connection.sendall(b"status\n")
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while more := connection.recv(65536):
+                answer += more
+        return json.loads(answer)
+
+
+class Switch(Daemon):
+    """causeway-switch with guests of the given cids; port 7000 of the host is @cudad's socket."""
+
+    name = "switch"
+    port = 7000
+
+    def __init__(self, cudad=None, cids=(3,), services=()):
+        super().__init__()
+        self.cids = cids
+        self.services = list(services)
+        if cudad:
+            self.services.append(f"{self.port}={cudad.socket},identity")
+
+    def guest_socket(self, cid):
+        return self.folder / f"guest-{cid}.sock"
+
+    def command(self):
+        words = [BUILD / "vsock" / "switch" / "causeway-switch"]
+        for cid in self.cids:
+            words += ["--vm", f"guest{cid},cid={cid},socket={self.guest_socket(cid)}"]
+        for service in self.services:
+            words += ["--service", service]
+        return words
+
+    def ready(self):
+        return all(self.guest_socket(cid).exists() for cid in self.cids)
+
+
+def run_program(arguments, environment, timeout=120):
+    return subprocess.run([str(word) for word in arguments], env=dict(os.environ, **environment),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=timeout, check=False)
+
+
+def run_natively(arguments, timeout=120):
+    """Run a program on softgpu directly."""
+    return run_program(arguments, {"LD_LIBRARY_PATH": str(SOFTGPU.parent)}, timeout)
+
+
+def program_names():
+    """The test programs that were built: the .cu ones only where nvcc was found."""
+    names = sorted(path.stem for path in (ROOT / "tests" / "programs").glob("*.cu")
+                   if path.stem != "driver_kernels")
+    names += sorted(path.stem for path in (ROOT / "tests" / "programs").glob("driver_*.c"))
+    return [name for name in names if (PROGRAMS / name).exists()]
