@@ -9,11 +9,15 @@
  *	agent: HELLO                                 once, when the modules are loaded
  *	host:  RUN  STDIN* (empty STDIN: end)  SIGNAL*
  *	agent: STDOUT* STDERR* STDIN_TAKEN*  EXIT    EXIT is the last frame of a command
+ *	agent: RECEIVED*                             at any time
  *	host:  STOP                                  the guest syncs and powers off
  *
  * Input has credit: at most GUEST_STDIN_WINDOW bytes may be under way that no STDIN_TAKEN has
- * reported yet, so that a command that does not read cannot hold up the others. Output needs
- * none: an agent whose stream is full stops reading the pipes of its commands.
+ * reported yet, so that a command that does not read cannot hold up the others. The host's
+ * stream as a whole has credit too, since a serial line loses its way when more comes than its
+ * driver holds: the agent reports what it has read in RECEIVED, after GUEST_RECEIVED_STEP bytes
+ * at the latest, and the host keeps the rest below what the kind of guest bears. The agent's
+ * stream needs none: an agent that cannot write stops reading the pipes of its commands.
  */
 #ifndef CAUSEWAY_PROTO_GUEST_AGENT_H
 #define CAUSEWAY_PROTO_GUEST_AGENT_H
@@ -25,6 +29,7 @@
 #define GUEST_AGENT_VERSION	1
 #define GUEST_FRAME_PAYLOAD_MAX 65536
 #define GUEST_STDIN_WINDOW	65536
+#define GUEST_RECEIVED_STEP	1024
 #define GUEST_COMMANDS_MAX	64
 
 enum guest_frame_type {
@@ -37,6 +42,7 @@ enum guest_frame_type {
 	GUEST_FRAME_STDERR = 7,	     /* bytes */
 	GUEST_FRAME_EXIT = 8,	     /* struct guest_exit */
 	GUEST_FRAME_STOP = 9,	     /* no payload */
+	GUEST_FRAME_RECEIVED = 10,   /* struct guest_received */
 };
 
 struct guest_frame {
@@ -64,6 +70,11 @@ struct guest_taken {
 	uint32_t bytes;
 };
 static_assert(sizeof(struct guest_taken) == 4, "wire layout");
+
+struct guest_received {
+	uint32_t bytes; /* since the last RECEIVED, headers included */
+};
+static_assert(sizeof(struct guest_received) == 4, "wire layout");
 
 struct guest_signal {
 	uint32_t number;

@@ -59,6 +59,7 @@ struct command {
 
 struct agent {
 	int channel_fd, signal_fd;
+	uint32_t unreported; /* bytes received since the last RECEIVED */
 	struct buffer received, to_send;
 	struct command commands[GUEST_COMMANDS_MAX];
 };
@@ -339,6 +340,19 @@ static int agent_handle(struct agent *agent, const struct agent_frame *frame)
 	}
 }
 
+/* agent_report - let the host send more */
+static void agent_report(struct agent *agent, size_t bytes)
+{
+	struct guest_received received;
+
+	agent->unreported += (uint32_t)bytes;
+	if (agent->unreported < GUEST_RECEIVED_STEP)
+		return;
+	received.bytes = agent->unreported;
+	agent->unreported = 0;
+	agent_send(agent, 0, GUEST_FRAME_RECEIVED, &received, sizeof(received));
+}
+
 /* agent_receive - what the channel has; 0, or -errno when there is no host any more */
 static int agent_receive(struct agent *agent)
 {
@@ -353,6 +367,7 @@ static int agent_receive(struct agent *agent)
 	if (bytes <= 0)
 		return bytes < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -EPIPE;
 	agent->received.used += (size_t)bytes;
+	agent_report(agent, (size_t)bytes);
 
 	while ((taken = agent_frame_next(&agent->received, &frame)) > 0) {
 		int code = agent_handle(agent, &frame);

@@ -73,7 +73,8 @@ def _download(package, work):
 def _extract(package, choose):
     """The files of a .deb for whose name (without leading ./) choose(name) gives a path."""
     progress(f"extracting {package.name.split('_')[0]}")
-    reader = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
+    reader = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         with tarfile.open(fileobj=reader.stdout, mode="r|") as archive:
             for member in archive:
@@ -186,11 +187,11 @@ def _explain(error, cache):
         return CacheError(f"the cache {cache} cannot be written: {error.strerror}")
     free = ""
     try:
-        free = f" ({shutil.disk_usage(cache).free >> 20} MiB are free)"
+        free = f" ({shutil.disk_usage(cache).free >> 20} MiB are free now)"
     except OSError:
         pass
     return CacheError(f"the disk of the cache {cache} is full{free}: a kernel for guests takes "
-                      "300 MiB while it is fetched; make room, or set CAUSEWAY_CACHE to a folder "
+                      "250 MiB while it is fetched; make room, or set CAUSEWAY_CACHE to a folder "
                       "that has it")
 
 

@@ -20,9 +20,10 @@ RUN = struct.Struct("<II")
 AGENT_VERSION = 1
 PAYLOAD_MAX = 65536
 STDIN_WINDOW = 65536
+SEND_SECONDS = 60
 KEEP_BYTES = 256 << 20
 
-(HELLO, RUN_TYPE, STDIN, STDIN_TAKEN, SIGNAL, STDOUT, STDERR, EXIT, STOP) = range(1, 10)
+(HELLO, RUN_TYPE, STDIN, STDIN_TAKEN, SIGNAL, STDOUT, STDERR, EXIT, STOP, RECEIVED) = range(1, 11)
 
 
 class Command:
@@ -53,7 +54,8 @@ class Command:
         view = memoryview(data)
         while view:
             with self._channel.changed:
-                self._wait(lambda: self._credit or self.status is not None, timeout, "takes input")
+                self._channel.wait_for(lambda: self._credit or self.status is not None, timeout,
+                                       "no command that takes input")
                 if self.status is not None:
                     return
                 count = min(len(view), self._credit, PAYLOAD_MAX)
@@ -74,7 +76,8 @@ class Command:
     def wait(self, timeout=None):
         """The exit status: 0-255, or 128 + the signal that ended it."""
         with self._channel.changed:
-            self._wait(lambda: self.status is not None, timeout, "ends")
+            self._channel.wait_for(lambda: self.status is not None, timeout,
+                                   "the command did not end")
         if self._failure:
             raise self._failure
         return self.status
@@ -82,22 +85,14 @@ class Command:
     def expect(self, pattern, timeout=60):
         """Wait until the kept stdout matches a regular expression (bytes); the match."""
         with self._channel.changed:
-            self._wait(lambda: re.search(pattern, self._kept[STDOUT]) or self.status is not None,
-                       timeout, f"prints {pattern!r}")
+            self._channel.wait_for(
+                lambda: re.search(pattern, self._kept[STDOUT]) or self.status is not None,
+                timeout, f"the command did not print {pattern!r}")
             found = re.search(pattern, bytes(self._kept[STDOUT]))
         if not found:
             raise GuestError(f"the command ended with {self.status} and never printed {pattern!r};"
                              f" its stderr: {self.stderr.decode(errors='replace')}")
         return found
-
-    def _wait(self, condition, timeout, what):
-        end = None if timeout is None else time.monotonic() + timeout
-        while not condition():
-            self._channel.check()
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                raise self._channel.too_late(f"no command that {what} after {timeout:g} s")
-            self._channel.changed.wait(left)
 
     # The two below are called by the reading thread, with the condition held or not as they say.
     def _take_output(self, kind, data):  # not held
@@ -114,20 +109,36 @@ class Command:
                 output(data)
         except Exception as error:  # of the taker; its place is wait(), and not this thread
             self._failure = error
+            # Sending may have to wait for this very thread.
+            threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self):
+        try:
             self.signal(15)
+        except GuestError:
+            pass
 
     def _take_credit(self, count):  # held
         self._credit += count
 
 
 class Channel:
-    """The stream. @socket is connected; too_late(text) kills the guest and gives the error."""
+    """The stream.
 
-    def __init__(self, socket, too_late, describe_end):
+    @socket: connected
+    @window: bytes that may be under way to the agent; less than the socket buffers
+    @too_late: a function of a sentence that kills the guest and gives the error to raise
+    @describe_end: a function of a sentence that adds what is known of the guest's end
+
+    Order of locks: _sending, then changed. The reading thread never sends.
+    """
+
+    def __init__(self, socket, window, too_late, describe_end):
         self.changed = threading.Condition()
         self.too_late = too_late
         self._describe_end = describe_end
         self._socket = socket
+        self._window = window
         self._sending = threading.Lock()
         self._commands = {}
         self._next_number = 1
@@ -138,14 +149,8 @@ class Channel:
 
     def wait_hello(self, timeout):
         """Until the agent is up. Raises GuestError with its reason when its setup failed."""
-        end = time.monotonic() + timeout
         with self.changed:
-            while self._hello is None:
-                self.check()
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise self.too_late(f"the guest did not boot within {timeout:.0f} s")
-                self.changed.wait(left)
+            self.wait_for(lambda: self._hello is not None, timeout, "the guest did not boot")
         version, = NUMBER.unpack(self._hello[:NUMBER.size])
         if version != AGENT_VERSION:
             raise GuestError(f"guest-agent is of version {version}, not {AGENT_VERSION}: build it "
@@ -170,14 +175,31 @@ class Channel:
         self.send(number, RUN_TYPE, payload)
         return command
 
-    def send(self, number, kind, payload):
-        try:
-            with self._sending:
-                self._socket.sendall(HEADER.pack(number, kind, b"", len(payload)))
-                self._socket.sendall(payload)
-        except OSError as error:
-            self._break(f"the channel to the guest: {error.strerror}")
+    def wait_for(self, condition, timeout, what):
+        """Wait, with the condition variable held, until condition() or, with an error, too late."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not condition():
             self.check()
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise self.too_late(f"{what} within {timeout:.3g} s")
+            self.changed.wait(left)
+
+    def send(self, number, kind, payload):
+        view = memoryview(HEADER.pack(number, kind, b"", len(payload)) + bytes(payload))
+        with self._sending:
+            while view:
+                with self.changed:
+                    self.wait_for(lambda: self._window, SEND_SECONDS,
+                                  "the guest's agent did not read")
+                    count = min(len(view), self._window)
+                    self._window -= count
+                try:
+                    self._socket.sendall(view[:count])
+                except OSError as error:
+                    self._break(f"the channel to the guest: {error.strerror}")
+                    self.check()
+                view = view[count:]
 
     def stop(self):
         """Ask the guest to power off; without a guest, nothing happens."""
@@ -230,6 +252,11 @@ class Channel:
         if kind == HELLO and self._hello is None and len(payload) >= NUMBER.size:
             with self.changed:
                 self._hello = payload
+                self.changed.notify_all()
+            return
+        if kind == RECEIVED:
+            with self.changed:
+                self._window += NUMBER.unpack(payload)[0]
                 self.changed.notify_all()
             return
         command = self._commands.get(number)

@@ -32,8 +32,9 @@ from testbed.machines import MACHINES, Machine
 from testbed.modules import Modules
 
 CONSOLE_LINES = 400
-CONSOLE_SHOWN = 30
+CONSOLE_SHOWN = 40
 STOP_SECONDS = 5
+KILL_SECONDS = 2
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -53,6 +54,19 @@ _alive = weakref.WeakSet()
 def _kill_all():
     for guest in list(_alive):
         guest.kill()
+
+
+def _group(leader):
+    """The living processes of a process group."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, group = (process / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:
+            continue  # it has just ended
+        if int(group) == leader and state not in "ZX":
+            found.append(int(process.name))
+    return found
 
 
 def agent_path():
@@ -111,6 +125,9 @@ class Guest:
         reason = self.machine.unusable()
         if reason:
             raise GuestError(reason)
+        backend = self.vhost_user_vsock
+        if backend and not pathlib.Path(backend).is_socket():
+            raise GuestError(f"{backend} is no socket: start its vhost-user-vsock backend first")
         for part in self.machine.parts():
             cache.part(part)
         _alive.add(self)
@@ -163,11 +180,7 @@ class Guest:
 
     def pids(self):
         """The processes on the host that are the guest."""
-        if not self._process or self._process.poll() is not None:
-            return []
-        listed = subprocess.run(["ps", "-o", "pid=", "-s", str(self._process.pid)],
-                                stdout=subprocess.PIPE, text=True)
-        return [int(pid) for pid in listed.stdout.split()]
+        return _group(self._process.pid) if self._process else []
 
     def stop(self):
         """An orderly end: the guest powers off; it is killed when that takes too long."""
@@ -187,8 +200,12 @@ class Guest:
             except ProcessLookupError:
                 pass
             self._process.wait()
+            # UML is several processes; those below the first are not ours to wait for.
+            end = time.monotonic() + KILL_SECONDS
+            while _group(self._process.pid) and time.monotonic() < end:
+                time.sleep(0.002)
             self._process = None
-            self._console_thread.join()
+            self._console_thread.join(1)
         if self._channel:
             self._channel.close()
             self._channel = None
@@ -255,7 +272,8 @@ class Guest:
             ["/bin/sh", "-c", KEEPER, "guest-keeper", str(self._process.pid), self._folder],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True)
-        self._channel = Channel(ours, self._too_late, self._describe_end)
+        self._channel = Channel(ours, self.machine.channel_window, self._too_late,
+                                self._describe_end)
 
     def _read_console(self, stream):
         with stream:
@@ -263,7 +281,10 @@ class Guest:
                 self._console.append(line.decode(errors="replace").rstrip())
 
     def _too_late(self, text):
-        """Called by the channel at a time limit, with its condition held."""
+        """Called by the channel at a time limit, with its condition held: cleans nothing up."""
+        process = self._process
+        if process and process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         return GuestTimeout(f"{text}; the guest's console ends with:\n{self.console()}")
 
     def _describe_end(self, text):

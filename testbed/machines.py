@@ -25,6 +25,7 @@ class Machine(abc.ABC):
     vsock_modules = ("vmw_vsock_virtio_transport",)
     built_in = ()  # modules that its kernel does not have as files
     boot_seconds = 60
+    channel_window = 128 << 10  # see channel.Channel
 
     @abc.abstractmethod
     def unusable(self):
@@ -143,8 +144,11 @@ class KvmProbe:
 class Uml(Machine):
     """User-Mode Linux: the kernel as a process of the host, on Debian's build of it.
 
-    The console is its standard output; the channel is a serial line of it.
+    The console is its standard output; the channel is a serial line of it. What comes in on that
+    line must fit into the line discipline's 4096 bytes: its driver does not recover from throttling.
     """
+
+    channel_window = 3 << 10
 
     def unusable(self):
         if os.uname().machine != "x86_64":

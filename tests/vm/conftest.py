@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests with guests share."""
+
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+sys.dont_write_bytecode = True
+
+from testbed.machines import MACHINES  # noqa: E402
+
+
+def pytest_generate_tests(metafunc):
+    """A test with an argument `kind` runs with every kind of guest."""
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", [
+            pytest.param(name, marks=pytest.mark.skipif(bool(reason), reason=str(reason)))
+            for name, reason in ((name, machine().unusable())
+                                 for name, machine in MACHINES.items())])
