@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static struct agent_run run;
-	static volatile size_t total;
+	volatile size_t total = 0;
 	struct agent_frame frame;
 	struct buffer stream;
 	uint32_t number;
@@ -24,12 +24,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 			if (frame.header.type == GUEST_FRAME_RUN &&
 			    agent_run_parse(&frame, &run) == 0) {
 				for (char **string = run.arguments; *string; string++)
-					total += strlen(*string);
+					total = total + strlen(*string);
 				for (char **string = run.variables; *string; string++)
-					total += strlen(*string);
+					total = total + strlen(*string);
 			}
 			if (agent_number_parse(&frame, &number) == 0)
-				total += number;
+				total = total + number;
 			buffer_consume(&stream, (size_t)taken);
 		}
 	}

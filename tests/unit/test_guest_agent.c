@@ -85,9 +85,9 @@ static void run_has_exactly_its_strings(void **state)
 		size_t bytes;
 		int code;
 	} cases[] = {
-		{ 2, 1, "sh\0-c\0A=b", 10, 0 },	  { 1, 0, "", 1, 0 },
-		{ 0, 1, "A=b", 4, -EPROTO },	  { 1, 1, "sh", 3, -EPROTO },
-		{ 1, 0, "sh", 2, -EPROTO },	  { 1, 0, "sh\0more", 8, -EPROTO },
+		{ 2, 1, "sh\0-c\0A=b", 10, 0 },	     { 1, 0, "", 1, 0 },
+		{ 0, 1, "A=b", 4, -EPROTO },	     { 1, 1, "sh", 3, -EPROTO },
+		{ 1, 0, "sh", 2, -EPROTO },	     { 1, 0, "sh\0more", 8, -EPROTO },
 		{ 0xffffffff, 1, "sh", 3, -EPROTO }, { 1, 0xffffffff, "sh", 3, -EPROTO },
 	};
 	autofree struct agent_run *run = malloc(sizeof(*run));
