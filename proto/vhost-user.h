@@ -123,17 +123,11 @@ union vhost_user_payload {
 	struct vhost_user_config config;
 };
 
-struct vhost_user_message {
-	struct vhost_user_header header;
-	union vhost_user_payload payload;
-} __attribute__((packed));
-
 _Static_assert(sizeof(struct vhost_user_header) == 12, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_vring_address) == 40, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_memory_region) == 32, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_memory_table) == 8 + 8 * 32, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_single_region) == 40, "as on the wire");
 _Static_assert(VHOST_USER_CONFIG_HEADER_BYTES == 12, "as on the wire");
-_Static_assert(offsetof(struct vhost_user_message, payload) == 12, "as on the wire");
 
 #endif

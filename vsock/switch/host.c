@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's side: Unix sockets by the convention that other hypervisors use as well.
+ *
+ *	host -> guest  connect to the VM's host socket, write "CONNECT <port>\n"; once the guest
+ *	               accepted, "OK <host port>\n" comes back, then the stream. A refusal closes.
+ *	guest -> host  port P of CID 2 is the configured service for P, or else whoever listens on
+ *	               "<host socket>_<P>". Nobody there: the guest is reset at once.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/base/clean.h"
+#include "lib/base/log.h"
+#include "proto/identity.h"
+#include "vsock/switch/vm.h"
+
+#define HOST_ACCEPTS_PER_WAKE 32
+#define HOST_LINE_MAX	      32 /* "CONNECT 4294967295\n" and room for a carriage return */
+
+void host_accept(struct vm *vm)
+{
+	for (int i = 0; i < HOST_ACCEPTS_PER_WAKE; i++) {
+		int fd = accept4(vm->host_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			log_warning("VM '%s': cannot accept a host program: %s", vm->own->name,
+				    strerror(errno));
+		if (fd < 0)
+			return;
+		if (!vm_can_send(vm) || !connection_create(vm, fd, CONNECTION_GREETING))
+			close(fd);
+	}
+}
+
+/* The port in "CONNECT <port>" with or without a carriage return; whether it is one. */
+static bool host_parse_line(char *line, uint32_t *port)
+{
+	static const char word[] = "CONNECT ";
+	char *digits = line + sizeof(word) - 1, *end;
+	unsigned long number;
+
+	if (strncmp(line, word, sizeof(word) - 1) != 0 || *digits < '0' || *digits > '9')
+		return false;
+	errno = 0;
+	number = strtoul(digits, &end, 10);
+	if (*end == '\r')
+		end++;
+	if (errno || *end || number >= UINT32_MAX)
+		return false;
+	*port = (uint32_t)number;
+	return true;
+}
+
+static uint32_t host_choose_port(struct vm *vm, uint32_t guest_port)
+{
+	do {
+		vm->next_host_port++;
+		if (vm->next_host_port < VM_HOST_PORT_FIRST || vm->next_host_port == UINT32_MAX)
+			vm->next_host_port = VM_HOST_PORT_FIRST;
+	} while (connection_find(vm, guest_port, vm->next_host_port));
+	return vm->next_host_port;
+}
+
+/* Takes the line alone out of the socket: bytes behind it belong to the stream. */
+void host_greet(struct vm *vm, struct connection *connection)
+{
+	char line[HOST_LINE_MAX + 1];
+	ssize_t got = recv(connection->fd, line, HOST_LINE_MAX, MSG_PEEK);
+	uint32_t guest_port;
+	char *end;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		connection_free(vm, connection);
+		return;
+	}
+	end = memchr(line, '\n', (size_t)got);
+	if (!end && got < HOST_LINE_MAX && !connection->hung_up)
+		return;
+	if (end)
+		*end = '\0';
+	if (!end || !host_parse_line(line, &guest_port) || !vm_can_send(vm)) {
+		connection_free(vm, connection);
+		return;
+	}
+	if (recv(connection->fd, line, (size_t)(end - line) + 1, 0) != end - line + 1) {
+		connection_free(vm, connection);
+		return;
+	}
+	connection_set_ports(vm, connection, guest_port, host_choose_port(vm, guest_port));
+	connection_set_state(vm, connection, CONNECTION_REQUESTED);
+	connection_owe(vm, connection, OWED_REQUEST);
+}
+
+void host_welcome(struct vm *vm, struct connection *connection)
+{
+	char line[HOST_LINE_MAX];
+	int bytes = snprintf(line, sizeof(line), "OK %" PRIu32 "\n", connection->host_port);
+
+	connection_set_state(vm, connection, CONNECTION_OPEN);
+	connection->readable = true;
+	connection_set_ready(vm, connection, true);
+	/* The first bytes on this socket: they fit, or the host program is gone. */
+	if (send(connection->fd, line, (size_t)bytes, MSG_NOSIGNAL) != bytes)
+		connection_reset(vm, connection);
+}
+
+/* A connected socket for the guest's port, or -errno: -EAGAIN with a full backlog. */
+static int host_open(struct vm *vm, uint32_t port)
+{
+	const struct settings_service *service = settings_find_service(vm->settings, port);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	autoclose int fd = -1;
+	int bytes;
+
+	if (service)
+		bytes = snprintf(address.sun_path, sizeof(address.sun_path), "%s", service->socket);
+	else
+		bytes = snprintf(address.sun_path, sizeof(address.sun_path), "%s_%" PRIu32,
+				 vm->own->host_socket, port);
+	if (bytes < 0 || (size_t)bytes >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	if (service && service->identity) {
+		struct identity_preamble preamble = {
+			.magic = IDENTITY_MAGIC,
+			.version = IDENTITY_VERSION,
+			.cid = vm->own->cid,
+		};
+
+		if (send(fd, &preamble, sizeof(preamble), MSG_NOSIGNAL) != sizeof(preamble))
+			return -EPIPE;
+	}
+	return steal_fd(&fd);
+}
+
+void host_connect(struct vm *vm, struct connection *connection)
+{
+	int fd = host_open(vm, connection->host_port);
+	int status = fd < 0 ? fd : connection_set_host(vm, connection, fd);
+
+	if (status == -EAGAIN)
+		return; /* connection_expire() comes back */
+	if (status < 0) {
+		log_debug("VM '%s': port %" PRIu32 " refused: %s", vm->own->name,
+			  connection->host_port, strerror(-status));
+		if (fd >= 0)
+			close(fd);
+		connection_reset(vm, connection);
+		return;
+	}
+	connection_set_state(vm, connection, CONNECTION_OPEN);
+	connection_owe(vm, connection, OWED_RESPONSE);
+}

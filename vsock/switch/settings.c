@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options and configuration; see settings.h. */
+#include "vsock/switch/settings.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clean.h"
+#include "lib/base/config.h"
+#include "proto/virtio-vsock.h"
+
+#define SETTINGS_SPIN_US_DEFAULT     50
+#define SETTINGS_SPIN_US_MAX	     10000
+#define SETTINGS_CONNECTIONS_DEFAULT 1024
+#define SETTINGS_CONNECTIONS_MAX     65536
+#define SETTINGS_CID_MAX	     (UINT32_MAX - 1) /* all ones means "any" */
+
+static int settings_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	if (errno || end == text || *end || *text == '-' || *number < minimum || *number > maximum)
+		return -EINVAL;
+	return 0;
+}
+
+/* The gate for a VM, whoever described it. Takes copies. */
+static int settings_put_vm(struct settings *settings, const char *name, uint64_t cid,
+			   const char *socket, const char *host_socket, struct error *error)
+{
+	struct settings_vm *vm = &settings->vms[settings->vm_count];
+
+	if (!name || !*name || !socket || !*socket)
+		return error_set(error, -EINVAL, "a VM needs a name and a socket");
+	if (cid < VIRTIO_VSOCK_CID_FIRST || cid > SETTINGS_CID_MAX)
+		return error_set(error, -EINVAL, "VM '%s': its cid must be %u to %u", name,
+				 VIRTIO_VSOCK_CID_FIRST, SETTINGS_CID_MAX);
+	if (settings->vm_count == SETTINGS_VMS_MAX)
+		return error_set(error, -ENOSPC, "more than %d VMs", SETTINGS_VMS_MAX);
+	for (unsigned int i = 0; i < settings->vm_count; i++) {
+		const struct settings_vm *other = &settings->vms[i];
+
+		if (other->cid == cid || strcmp(other->name, name) == 0 ||
+		    strcmp(other->socket, socket) == 0)
+			return error_set(error, -EEXIST,
+					 "VMs '%s' and '%s' share a name, a cid or a socket",
+					 other->name, name);
+	}
+	vm->cid = cid;
+	vm->name = strdup(name);
+	vm->socket = strdup(socket);
+	if (host_socket)
+		vm->host_socket = strdup(host_socket);
+	else if (asprintf(&vm->host_socket, "%s.host", socket) < 0)
+		vm->host_socket = NULL;
+	settings->vm_count++;
+	if (!vm->name || !vm->socket || !vm->host_socket)
+		return error_set(error, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int settings_put_service(struct settings *settings, uint32_t port, const char *socket,
+				bool identity, struct error *error)
+{
+	struct settings_service *service = &settings->services[settings->service_count];
+
+	if (!socket || !*socket)
+		return error_set(error, -EINVAL, "the service on port %u needs a socket", port);
+	if (settings_find_service(settings, port))
+		return error_set(error, -EEXIST, "two services on port %u", port);
+	if (settings->service_count == SETTINGS_SERVICES_MAX)
+		return error_set(error, -ENOSPC, "more than %d services", SETTINGS_SERVICES_MAX);
+	service->port = port;
+	service->identity = identity;
+	service->socket = strdup(socket);
+	if (!service->socket)
+		return error_set(error, -ENOMEM, "out of memory");
+	settings->service_count++;
+	return 0;
+}
+
+int settings_add_vm(struct settings *settings, const char *text, struct error *error)
+{
+	autofree char *copy = strdup(text);
+	const char *socket = NULL, *host_socket = NULL;
+	char *rest = copy, *name, *part;
+	uint64_t cid = 0;
+
+	if (!copy)
+		return error_set(error, -ENOMEM, "out of memory");
+	name = strsep(&rest, ",");
+	while ((part = strsep(&rest, ","))) {
+		if (strncmp(part, "cid=", 4) == 0) {
+			if (settings_number(part + 4, 0, UINT64_MAX, &cid) < 0)
+				return error_set(error, -EINVAL, "VM '%s': '%s' is no cid", name,
+						 part + 4);
+		} else if (strncmp(part, "socket=", 7) == 0) {
+			socket = part + 7;
+		} else if (strncmp(part, "host-socket=", 12) == 0) {
+			host_socket = part + 12;
+		} else {
+			return error_set(
+				error, -EINVAL,
+				"VM '%s': '%s' is none of cid=, socket=, host-socket=", name, part);
+		}
+	}
+	return settings_put_vm(settings, name, cid, socket, host_socket, error);
+}
+
+int settings_add_service(struct settings *settings, const char *text, struct error *error)
+{
+	autofree char *copy = strdup(text);
+	char *rest = copy, *number, *socket, *option;
+	uint64_t port;
+
+	if (!copy)
+		return error_set(error, -ENOMEM, "out of memory");
+	number = strsep(&rest, "=");
+	if (!rest || settings_number(number, 0, UINT32_MAX - 1, &port) < 0)
+		return error_set(error, -EINVAL, "service '%s': expected PORT=PATH[,identity]",
+				 text);
+	socket = strsep(&rest, ",");
+	option = rest;
+	if (option && strcmp(option, "identity") != 0)
+		return error_set(error, -EINVAL, "service '%s': unknown option '%s'", text, option);
+	return settings_put_service(settings, (uint32_t)port, socket, option != NULL, error);
+}
+
+static int settings_load_vm(struct settings *settings, struct config *config,
+			    config_setting_t *group, struct error *error)
+{
+	static const char *const known[] = { "name", "cid", "socket", "host_socket", NULL };
+	const char *name = NULL, *socket = NULL, *host_socket = NULL;
+	int64_t cid = 0;
+
+	if (config_get_string(config, group, "name", &name, error) < 0 ||
+	    config_get_integer(config, group, "cid", VIRTIO_VSOCK_CID_FIRST, SETTINGS_CID_MAX, &cid,
+			       error) < 0 ||
+	    config_get_string(config, group, "socket", &socket, error) < 0 ||
+	    config_get_string(config, group, "host_socket", &host_socket, error) < 0 ||
+	    config_check_unknown(config, group, known, error) < 0)
+		return -EINVAL;
+	return settings_put_vm(settings, name, (uint64_t)cid, socket, host_socket, error);
+}
+
+static int settings_load_service(struct settings *settings, struct config *config,
+				 config_setting_t *group, struct error *error)
+{
+	static const char *const known[] = { "port", "socket", "identity", NULL };
+	const char *socket = NULL;
+	bool identity = false;
+	int64_t port = -1;
+	int found = config_get_integer(config, group, "port", 0, UINT32_MAX - 1, &port, error);
+
+	if (found == 0)
+		return error_set(error, -EINVAL, "%s: a service needs a port", config->path);
+	if (found < 0 || config_get_string(config, group, "socket", &socket, error) < 0 ||
+	    config_get_boolean(config, group, "identity", &identity, error) < 0 ||
+	    config_check_unknown(config, group, known, error) < 0)
+		return -EINVAL;
+	return settings_put_service(settings, (uint32_t)port, socket, identity, error);
+}
+
+typedef int settings_load_one(struct settings *settings, struct config *config,
+			      config_setting_t *group, struct error *error);
+
+/* Each group of the list @name, which may be absent. */
+static int settings_load_list(struct settings *settings, struct config *config,
+			      config_setting_t *section, const char *name,
+			      settings_load_one *load_one, struct error *error)
+{
+	config_setting_t *list = config_setting_get_member(section, name);
+
+	if (!list)
+		return 0;
+	if (!config_setting_is_list(list))
+		return error_set(error, -EINVAL, "%s:%u: %s: expected a list: ( { ... }, ... )",
+				 config->path, config_setting_source_line(list), name);
+	for (int i = 0; i < config_setting_length(list); i++) {
+		config_setting_t *group = config_setting_get_elem(list, (unsigned int)i);
+		int status;
+
+		if (!config_setting_is_group(group))
+			return error_set(error, -EINVAL, "%s:%u: %s: expected { ... }",
+					 config->path, config_setting_source_line(group), name);
+		status = load_one(settings, config, group, error);
+		if (status < 0)
+			return status;
+	}
+	return 0;
+}
+
+static int settings_load_section(struct settings *settings, struct config *config,
+				 config_setting_t *section, struct error *error)
+{
+	static const char *const known[] = { "spin_us", "connections", "vms", "services", NULL };
+	int64_t spin_us = settings->spin_us, connections = settings->connections;
+	int status;
+
+	if (config_get_integer(config, section, "spin_us", 0, SETTINGS_SPIN_US_MAX, &spin_us,
+			       error) < 0 ||
+	    config_get_integer(config, section, "connections", 1, SETTINGS_CONNECTIONS_MAX,
+			       &connections, error) < 0 ||
+	    config_check_unknown(config, section, known, error) < 0)
+		return -EINVAL;
+	settings->spin_us = (uint32_t)spin_us;
+	settings->connections = (uint32_t)connections;
+	status = settings_load_list(settings, config, section, "vms", settings_load_vm, error);
+	if (status < 0)
+		return status;
+	return settings_load_list(settings, config, section, "services", settings_load_service,
+				  error);
+}
+
+int settings_load(struct settings *settings, const char *path, struct error *error)
+{
+	config_setting_t *section;
+	struct config config;
+	int status = config_load(&config, path, error);
+
+	if (status < 0)
+		return status;
+	section = config_section(&config, "switch");
+	if (section && config_setting_is_group(section))
+		status = settings_load_section(settings, &config, section, error);
+	else
+		status = error_set(error, -EINVAL, "%s: no section 'switch = { ... };'", path);
+	config_close(&config);
+	return status;
+}
+
+const struct settings_service *settings_find_service(const struct settings *settings, uint32_t port)
+{
+	for (unsigned int i = 0; i < settings->service_count; i++)
+		if (settings->services[i].port == port)
+			return &settings->services[i];
+	return NULL;
+}
+
+enum settings_key {
+	KEY_CONFIG = 'c',
+	KEY_VERBOSE = 'v',
+	KEY_VM = 256,
+	KEY_SERVICE,
+	KEY_SPIN,
+	KEY_CONNECTIONS,
+};
+
+static const struct argp_option settings_options[] = {
+	{ "config", KEY_CONFIG, "FILE", 0, "Read the section 'switch' of FILE", 0 },
+	{ "vm", KEY_VM, "NAME,cid=N,socket=PATH[,host-socket=PATH]", 0,
+	  "Serve a VM: its VMM connects to PATH, host programs to the host socket (default: "
+	  "PATH.host), and what the guest connects to port P of CID 2 goes to HOST-SOCKET_P",
+	  0 },
+	{ "service", KEY_SERVICE, "PORT=PATH[,identity]", 0,
+	  "Take guests' connections to PORT to the Unix socket PATH; with identity, tell the "
+	  "daemon the guest's CID first",
+	  0 },
+	{ "spin-us", KEY_SPIN, "N", 0, "Spin at most N microseconds before sleeping (50)", 0 },
+	{ "connections", KEY_CONNECTIONS, "N", 0, "At most N connections for each VM (1024)", 0 },
+	{ "verbose", KEY_VERBOSE, NULL, 0, "Log every connection", 0 },
+	{ 0 },
+};
+
+struct settings_parse {
+	struct settings *settings;
+	struct error *error;
+};
+
+static error_t settings_option(int key, char *argument, struct argp_state *state)
+{
+	struct settings_parse *parse = state->input;
+	struct settings *settings = parse->settings;
+	struct error *error = parse->error;
+	uint64_t number;
+	int status = 0;
+
+	switch (key) {
+	case KEY_CONFIG:
+		status = settings_load(settings, argument, error);
+		break;
+	case KEY_VM:
+		status = settings_add_vm(settings, argument, error);
+		break;
+	case KEY_SERVICE:
+		status = settings_add_service(settings, argument, error);
+		break;
+	case KEY_SPIN:
+		status = settings_number(argument, 0, SETTINGS_SPIN_US_MAX, &number);
+		if (status < 0)
+			error_set(error, status, "--spin-us is '%s': expected 0 to %d", argument,
+				  SETTINGS_SPIN_US_MAX);
+		else
+			settings->spin_us = (uint32_t)number;
+		break;
+	case KEY_CONNECTIONS:
+		status = settings_number(argument, 1, SETTINGS_CONNECTIONS_MAX, &number);
+		if (status < 0)
+			error_set(error, status, "--connections is '%s': expected 1 to %d",
+				  argument, SETTINGS_CONNECTIONS_MAX);
+		else
+			settings->connections = (uint32_t)number;
+		break;
+	case KEY_VERBOSE:
+		settings->verbose = true;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return -status;
+}
+
+int settings_read(struct settings *settings, int argc, char **argv, struct error *error)
+{
+	static const struct argp argp = {
+		.options = settings_options,
+		.parser = settings_option,
+		.doc = "Carry AF_VSOCK sockets between virtual machines and this host.",
+	};
+	struct settings_parse parse = { settings, error };
+	error_t status;
+
+	memset(settings, 0, sizeof(*settings));
+	settings->spin_us = SETTINGS_SPIN_US_DEFAULT;
+	settings->connections = SETTINGS_CONNECTIONS_DEFAULT;
+	status = argp_parse(&argp, argc, argv, 0, NULL, &parse);
+	if (status)
+		return -status;
+	if (settings->vm_count == 0)
+		return error_set(error, -EINVAL, "no VM to serve: give --vm or --config");
+	return 0;
+}
+
+void settings_free(struct settings *settings)
+{
+	for (unsigned int i = 0; i < settings->vm_count; i++) {
+		free(settings->vms[i].name);
+		free(settings->vms[i].socket);
+		free(settings->vms[i].host_socket);
+	}
+	for (unsigned int i = 0; i < settings->service_count; i++)
+		free(settings->services[i].socket);
+	memset(settings, 0, sizeof(*settings));
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest to host: packets of the transmit queue.
+ *
+ * Hops: transmit_run pops a chain -> transmit_packet checks its header (the one gate for what a
+ * guest writes) -> transmit_data hands the payload's vectors, which lie in guest memory, to
+ * sendmsg(). The chain is returned as soon as its packet was looked at. What a full socket refuses
+ * goes to the connection's remainder (vm.h says why there is one) and transmit_resume sends it on;
+ * credit is given back by transmit_credit only when the socket has room for a whole window.
+ */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "lib/base/log.h"
+#include "vsock/switch/vm.h"
+
+#define TRANSMIT_PACKETS_PER_TURN 64
+
+/* The payload of the packet at hand. */
+struct transmit_payload {
+	struct iovec *vectors;
+	unsigned int count;
+	uint32_t bytes;
+};
+
+/* The kernel calls a Unix socket writable under the same condition. */
+static bool transmit_has_room(const struct connection *connection)
+{
+	int queued = 0;
+
+	return connection->remainder.used == 0 && ioctl(connection->fd, SIOCOUTQ, &queued) == 0 &&
+	       queued <= connection->socket_bytes / 4;
+}
+
+static void transmit_wait_for_room(struct vm *vm, struct connection *connection, bool wait)
+{
+	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+	if (connection->waits_for_room == wait)
+		return;
+	connection->waits_for_room = wait;
+	vhost_wait_change(&vm->wait, connection->fd, wait ? events | EPOLLOUT : events,
+			  VM_TAG(VM_TAG_CONNECTION, connection->slot));
+}
+
+/* Opens the window again once half of it is used and the host program has kept up. */
+static void transmit_credit(struct vm *vm, struct connection *connection)
+{
+	if (connection->received - connection->announced < connection->window / 2)
+		return;
+	if (transmit_has_room(connection)) {
+		connection->announced = connection->received;
+		connection_owe(vm, connection, OWED_CREDIT);
+	} else {
+		transmit_wait_for_room(vm, connection, true);
+	}
+}
+
+/* The host program receives no more: tell the guest, whose data is of no use from now on. */
+static void transmit_refused(struct vm *vm, struct connection *connection)
+{
+	vm->remainders_bytes -= connection->remainder.used;
+	buffer_free(&connection->remainder);
+	connection->announced = connection->received;
+	connection->told |= VIRTIO_VSOCK_SHUTDOWN_RECEIVE;
+	connection_owe(vm, connection, OWED_SHUTDOWN);
+}
+
+/* Keeps what the socket refused, from byte @done of the payload on; 0 or -errno. */
+static int transmit_keep(struct vm *vm, struct connection *connection,
+			 struct transmit_payload *payload, uint32_t done)
+{
+	unsigned int skipped = vhost_iovec_skip(payload->vectors, payload->count, done);
+	uint32_t bytes = payload->bytes - done;
+	void *to;
+
+	if (bytes > VM_REMAINDERS_BYTES_MAX - vm->remainders_bytes)
+		return -ENOBUFS;
+	to = buffer_reserve(&connection->remainder, bytes);
+	if (!to)
+		return -errno;
+	vhost_iovec_copy_in(to, bytes, payload->vectors + skipped, payload->count - skipped);
+	connection->remainder.used += bytes;
+	vm->remainders_bytes += bytes;
+	vm->remainder_bytes_ever += bytes;
+	transmit_wait_for_room(vm, connection, true);
+	return 0;
+}
+
+static void transmit_data(struct vm *vm, struct connection *connection,
+			  struct transmit_payload *payload)
+{
+	struct msghdr message = { .msg_iov = payload->vectors, .msg_iovlen = payload->count };
+	ssize_t sent = 0;
+
+	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND ||
+	    payload->bytes > connection->window - (connection->received - connection->announced)) {
+		connection_reset(vm, connection); /* more than it was allowed to send */
+		return;
+	}
+	connection->received += payload->bytes;
+	if (connection->told & VIRTIO_VSOCK_SHUTDOWN_RECEIVE) {
+		connection->announced = connection->received;
+		return;
+	}
+	if (payload->bytes == 0)
+		return;
+	if (connection->remainder.used == 0)
+		sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
+		transmit_refused(vm, connection);
+		return;
+	}
+	if (sent < 0)
+		sent = 0;
+	if ((uint32_t)sent < payload->bytes &&
+	    transmit_keep(vm, connection, payload, (uint32_t)sent) < 0) {
+		connection_reset(vm, connection);
+		return;
+	}
+	transmit_credit(vm, connection);
+}
+
+void transmit_resume(struct vm *vm, struct connection *connection)
+{
+	struct buffer *remainder = &connection->remainder;
+
+	while (remainder->used) {
+		ssize_t sent = send(connection->fd, remainder->data, remainder->used,
+				    MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (sent < 0 && errno == EAGAIN)
+			return;
+		if (sent < 0 && connection->state == CONNECTION_DRAINING) {
+			connection_free(vm, connection);
+			return;
+		}
+		if (sent < 0) {
+			transmit_refused(vm, connection);
+			return;
+		}
+		buffer_consume(remainder, (size_t)sent);
+		vm->remainders_bytes -= (size_t)sent;
+	}
+	buffer_free(remainder);
+	if (connection->state == CONNECTION_DRAINING) {
+		connection_free(vm, connection);
+		return;
+	}
+	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND)
+		shutdown(connection->fd, SHUT_WR);
+	if (!transmit_has_room(connection))
+		return;
+	transmit_wait_for_room(vm, connection, false);
+	if (connection->announced != connection->received) {
+		connection->announced = connection->received;
+		connection_owe(vm, connection, OWED_CREDIT);
+	}
+}
+
+/* The guest closes one direction, or both, which ends the connection with a reset. */
+static void transmit_shutdown(struct vm *vm, struct connection *connection,
+			      const struct virtio_vsock_header *header)
+{
+	connection->heard |= header->flags & VIRTIO_VSOCK_SHUTDOWN_BOTH;
+	if (connection->heard == VIRTIO_VSOCK_SHUTDOWN_BOTH) {
+		receive_reset(vm, header);
+		connection_end(vm, connection);
+		return;
+	}
+	if (connection->fd < 0)
+		return;
+	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_RECEIVE)
+		shutdown(connection->fd, SHUT_RD);
+	if ((connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND) && connection->remainder.used == 0)
+		shutdown(connection->fd, SHUT_WR);
+}
+
+static void transmit_request(struct vm *vm, const struct virtio_vsock_header *header)
+{
+	struct connection *connection = connection_create(vm, -1, CONNECTION_CONNECTING);
+
+	if (!connection) {
+		receive_reset(vm, header);
+		return;
+	}
+	connection_set_ports(vm, connection, header->src_port, header->dst_port);
+	connection->guest_window = header->buf_alloc;
+	connection->guest_taken = header->fwd_cnt;
+	host_connect(vm, connection);
+}
+
+/* A packet of a connection that exists, by its state. */
+static void transmit_to_connection(struct vm *vm, struct connection *connection,
+				   const struct virtio_vsock_header *header,
+				   struct transmit_payload *payload)
+{
+	bool open = connection->state == CONNECTION_OPEN;
+
+	connection->guest_window = header->buf_alloc;
+	connection->guest_taken = header->fwd_cnt;
+	if (open && connection->readable)
+		connection_set_ready(vm, connection, true);
+
+	switch (header->op) {
+	case VIRTIO_VSOCK_OP_RW:
+		if (open)
+			transmit_data(vm, connection, payload);
+		else if (connection->state != CONNECTION_CLOSING)
+			connection_reset(vm, connection);
+		break;
+	case VIRTIO_VSOCK_OP_RESPONSE:
+		if (connection->state == CONNECTION_REQUESTED && !(connection->owed & OWED_REQUEST))
+			host_welcome(vm, connection);
+		else
+			connection_reset(vm, connection);
+		break;
+	case VIRTIO_VSOCK_OP_SHUTDOWN:
+		transmit_shutdown(vm, connection, header);
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+		if (open)
+			connection_owe(vm, connection, OWED_CREDIT);
+		break;
+	default: /* also a REQUEST for ports in use: the guest forgot them */
+		connection_reset(vm, connection);
+		break;
+	}
+}
+
+/* The gate for a packet's header; then by whether its connection exists. */
+static void transmit_packet(struct vm *vm, const struct virtio_vsock_header *header,
+			    struct transmit_payload *payload)
+{
+	struct connection *connection = NULL;
+	bool ours = header->src_cid == vm->own->cid && header->dst_cid == VIRTIO_VSOCK_CID_HOST &&
+		    header->type == VIRTIO_VSOCK_TYPE_STREAM;
+
+	if (ours)
+		connection = connection_find(vm, header->src_port, header->dst_port);
+	if (header->op == VIRTIO_VSOCK_OP_RST) {
+		if (connection)
+			connection_end(vm, connection);
+	} else if (connection) {
+		transmit_to_connection(vm, connection, header, payload);
+	} else if (ours && header->op == VIRTIO_VSOCK_OP_REQUEST) {
+		transmit_request(vm, header);
+	} else {
+		/* A source that is not this guest, a stranger's CID, or a forgotten connection. */
+		receive_reset(vm, header);
+	}
+}
+
+/* Splits a chain into header and payload; false when it is too short for what it says. */
+static bool transmit_parse(struct vhost_chain *chain, struct virtio_vsock_header *header,
+			   struct transmit_payload *payload)
+{
+	unsigned int skipped;
+	size_t left;
+
+	if (vhost_iovec_copy_in(header, sizeof(*header), chain->vectors, chain->readable_count) <
+		    sizeof(*header) ||
+	    header->len > chain->readable_bytes - sizeof(*header))
+		return false;
+	skipped = vhost_iovec_skip(chain->vectors, chain->readable_count, sizeof(*header));
+	payload->vectors = chain->vectors + skipped;
+	payload->bytes = header->len;
+	payload->count = 0;
+	left = header->len;
+	while (left) {
+		struct iovec *vector = &payload->vectors[payload->count++];
+
+		if (vector->iov_len > left)
+			vector->iov_len = left;
+		left -= vector->iov_len;
+	}
+	return true;
+}
+
+bool transmit_is_pending(struct vm *vm)
+{
+	return vm->reset_count < VM_RESETS_MAX &&
+	       vhost_queue_has_work(vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT));
+}
+
+void transmit_run(struct vm *vm)
+{
+	struct vhost_queue *queue = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
+	struct virtio_vsock_header header;
+	struct transmit_payload payload;
+
+	for (int i = 0; i < TRANSMIT_PACKETS_PER_TURN && transmit_is_pending(vm); i++) {
+		struct vhost_chain *chain = &vm->chains[0];
+		int popped = vhost_queue_pop(queue, chain, vm->vectors, VHOST_CHAIN_VECTORS_MAX);
+
+		if (popped < 0)
+			log_warning("VM '%s': its transmit queue makes no sense; it stands still "
+				    "until the guest resets its device",
+				    vm->own->name);
+		if (popped <= 0)
+			break;
+		/* A chain too short for a packet is returned like any other: nobody to answer. */
+		if (transmit_parse(chain, &header, &payload))
+			transmit_packet(vm, &header, &payload);
+		vm->packets_in++;
+		vhost_queue_push(queue, chain->head, 0);
+	}
+	vhost_queue_notify(queue);
+}

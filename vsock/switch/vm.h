@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One VM: its device, its connections, its sockets, and the hops between them.
+ *
+ * Threads: a VM is its thread's alone (vm_run); only vm_stop() may be called from elsewhere.
+ * Nothing is shared between VMs but the settings, which are constant.
+ *
+ * A connection is one stream between a port of the guest and a Unix socket of the host. Data is
+ * never stored on the way: transmit.c writes from the guest's buffers into the socket, receive.c
+ * reads from the socket into the guest's buffers. What a full peer does not take stays with the
+ * sender, by credit:
+ *
+ *	guest -> host  The window told to the guest is a part of the Unix socket's buffer, and it is
+ *	               opened again only when the host program has read most of that buffer. So what
+ *	               the guest may send normally fits. The kernel charges a small packet for much
+ *	               more than its bytes, though, so a flood of small ones can fill the buffer
+ *	               early. Bytes that the socket refuses then are kept, merged, in ->remainder,
+ *	               which can never exceed the window; VM_REMAINDERS_BYTES_MAX bounds all of a
+ *VM. host -> guest  A socket is read only as far as the guest's credit and receive buffers go.
+ *
+ * States of a connection (connection_set_state assigns them):
+ *
+ *	GREETING    a host program connected; its line "CONNECT port" has not come. No ports yet.
+ *	CONNECTING  the guest asked; the host listener's backlog is full; tried again until the
+ *	            deadline.
+ *	REQUESTED   REQUEST is owed or sent to the guest; its RESPONSE or RST is awaited.
+ *	OPEN        data flows; either direction may be closed already (see ->told, ->heard).
+ *	CLOSING     both directions are over and the guest was told; its RST is awaited.
+ *	DRAINING    the guest is done and its ports are free; ->remainder goes out to the host yet.
+ *
+ * REQUESTED, OPEN, CONNECTING and CLOSING are in the table of ports. A deadline is set in all
+ * states but OPEN and DRAINING.
+ */
+#ifndef CAUSEWAY_VSOCK_SWITCH_VM_H
+#define CAUSEWAY_VSOCK_SWITCH_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "lib/base/buffer.h"
+#include "lib/vhost/device.h"
+#include "proto/virtio-vsock.h"
+#include "vsock/switch/settings.h"
+
+#define VM_PORT_BUCKETS		256u
+#define VM_RESETS_MAX		256u	    /* resets owed for packets of no connection */
+#define VM_REMAINDERS_BYTES_MAX (16u << 20) /* of all connections together */
+#define VM_WINDOW_BYTES_MAX	(256u << 10)
+#define VM_WINDOW_BYTES_MIN	(4u << 10)
+#define VM_RECEIVE_CHAINS_MAX	32u /* buffers of the guest filled by one read */
+#define VM_HOST_PORT_FIRST	(1024u * 1024 * 1024)
+
+/* What woke the thread: the upper half of an event's tag; the lower is an index. */
+enum vm_tag {
+	VM_TAG_DEVICE, /* index: as vhost_device_woken() wants it */
+	VM_TAG_STOP,
+	VM_TAG_VMM,	   /* a VMM connects */
+	VM_TAG_HOST,	   /* a host program connects */
+	VM_TAG_CONNECTION, /* index: slot */
+};
+
+#define VM_TAG(kind, index) ((uint64_t)(kind) << 32 | (index))
+
+enum connection_state {
+	CONNECTION_GREETING,
+	CONNECTION_CONNECTING,
+	CONNECTION_REQUESTED,
+	CONNECTION_OPEN,
+	CONNECTION_CLOSING,
+	CONNECTION_DRAINING,
+};
+
+/* Packets owed to the guest, sent as soon as it has receive buffers; in this order. */
+enum connection_owed {
+	OWED_REQUEST = 1,
+	OWED_RESPONSE = 2,
+	OWED_CREDIT = 4,
+	OWED_SHUTDOWN = 8, /* with the flags of ->told */
+	OWED_RESET = 16,   /* the connection is freed with it */
+};
+
+struct connection {
+	enum connection_state state;
+	uint32_t slot; /* in vm->slots; its tag */
+	int fd;	       /* the host's side; -1 in CONNECTING and CLOSING */
+	uint32_t guest_port, host_port;
+	struct connection *bucket_next;
+	TAILQ_ENTRY(connection) ready_link; /* in vm->ready while ->is_ready */
+	TAILQ_ENTRY(connection) timed_link; /* in vm->timed while ->deadline_ns */
+	bool is_ready;
+	uint64_t deadline_ns;
+	unsigned int owed;  /* enum connection_owed */
+	unsigned int told;  /* VIRTIO_VSOCK_SHUTDOWN_*: what we closed towards the guest */
+	unsigned int heard; /* VIRTIO_VSOCK_SHUTDOWN_*: what the guest closed */
+
+	/* host -> guest, counters modulo 2^32 */
+	bool readable; /* the socket may have bytes */
+	bool hung_up;  /* the host closed at least one direction: the end may follow the data */
+	uint32_t guest_window, guest_taken; /* the guest's buf_alloc and fwd_cnt */
+	uint32_t sent;
+
+	/* guest -> host */
+	uint32_t window;  /* our buf_alloc */
+	int socket_bytes; /* of the socket's send buffer, as the kernel counts */
+	uint32_t received;
+	uint32_t announced; /* our fwd_cnt: follows ->received when the socket has room */
+	bool waits_for_room;
+	struct buffer remainder;
+};
+
+/* A reset owed for a packet that belongs to no connection. */
+struct vm_reset {
+	uint64_t src_cid; /* of the reset: whom the guest addressed */
+	uint32_t src_port, dst_port;
+};
+
+TAILQ_HEAD(connection_list, connection);
+
+struct vm {
+	const struct settings *settings;
+	const struct settings_vm *own;
+	struct vhost_wait wait;
+	struct vhost_device device;
+	int stop_fd;
+	int vmm_listener, host_listener;
+	bool stopping;
+
+	struct connection **slots; /* settings->connections of them */
+	uint32_t connection_count;
+	struct connection *buckets[VM_PORT_BUCKETS];
+	struct connection_list ready; /* owed packets, or data for the guest */
+	struct connection_list timed;
+	uint32_t next_host_port;
+	size_t remainders_bytes;
+
+	struct vm_reset resets[VM_RESETS_MAX];
+	unsigned int reset_first, reset_count;
+
+	/* Scratch of one hop, never kept across calls. */
+	struct vhost_chain chains[VM_RECEIVE_CHAINS_MAX];
+	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
+	struct iovec payload[VHOST_CHAIN_VECTORS_MAX];
+
+	/* What happened, for tests and the log. */
+	uint64_t packets_in, packets_out, remainder_bytes_ever;
+};
+
+/* vm.c */
+
+/**
+ * vm_create - listeners, device and tables of one VM
+ *
+ * Return: the VM, or NULL with a sentence. vm_destroy() closes it and removes its socket files.
+ */
+struct vm *vm_create(const struct settings *settings, const struct settings_vm *own,
+		     struct error *error);
+void vm_destroy(struct vm *vm);
+
+/* vm_run - serve until vm_stop(); the thread's function */
+void vm_run(struct vm *vm);
+
+/* vm_stop - make vm_run() reset all connections and return; from any thread or signal handler */
+void vm_stop(struct vm *vm);
+
+/* vm_turn - wait at most @timeout_ms, then serve what there is: one round of vm_run() */
+void vm_turn(struct vm *vm, int timeout_ms);
+
+/* vm_can_send - the guest's driver is there */
+bool vm_can_send(struct vm *vm);
+
+uint64_t vm_clock_ns(void);
+
+/* connection.c */
+
+/* connection_create - with its descriptor watched, if any (then owned); NULL when there are too
+ * many */
+struct connection *connection_create(struct vm *vm, int fd, enum connection_state state);
+void connection_set_state(struct vm *vm, struct connection *connection,
+			  enum connection_state state);
+/* connection_set_ports - enter it into the table of ports */
+void connection_set_ports(struct vm *vm, struct connection *connection, uint32_t guest_port,
+			  uint32_t host_port);
+/* connection_set_host - the host's side exists now: watch it and take its window; 0 or -errno */
+int connection_set_host(struct vm *vm, struct connection *connection, int fd);
+struct connection *connection_find(struct vm *vm, uint32_t guest_port, uint32_t host_port);
+/* connection_owe - a packet for the guest */
+void connection_owe(struct vm *vm, struct connection *connection, enum connection_owed packet);
+/* connection_set_ready - there may be something for the guest, or not */
+void connection_set_ready(struct vm *vm, struct connection *connection, bool ready);
+void connection_close_host(struct vm *vm, struct connection *connection);
+/* connection_reset - close the host's side and owe the guest a reset, which frees it */
+void connection_reset(struct vm *vm, struct connection *connection);
+/* connection_end - the guest is done: free it, or drain its remainder first */
+void connection_end(struct vm *vm, struct connection *connection);
+void connection_free(struct vm *vm, struct connection *connection);
+void connection_free_all(struct vm *vm);
+/* connection_expire - act on deadlines that have passed; ms until the next one, -1 without */
+int connection_expire(struct vm *vm);
+
+/* host.c: the Unix sockets */
+
+/* host_accept - host programs that connected to the VM */
+void host_accept(struct vm *vm);
+/* host_greet - read the line "CONNECT port" of a connection in GREETING */
+void host_greet(struct vm *vm, struct connection *connection);
+/* host_welcome - the guest accepted: "OK port" */
+void host_welcome(struct vm *vm, struct connection *connection);
+/* host_connect - the guest asked for a port: connect to whom it belongs; owes the answer */
+void host_connect(struct vm *vm, struct connection *connection);
+
+/* transmit.c: guest to host */
+
+/* transmit_run - serve the transmit queue, a bounded number of packets */
+void transmit_run(struct vm *vm);
+/* transmit_resume - the socket has room again: the remainder goes out, then credit is given */
+void transmit_resume(struct vm *vm, struct connection *connection);
+bool transmit_is_pending(struct vm *vm);
+
+/* receive.c: host to guest */
+
+/* receive_run - fill the guest's receive buffers with what is owed and what is readable */
+void receive_run(struct vm *vm);
+bool receive_is_pending(struct vm *vm);
+/* receive_reset - owe a reset for a packet of no connection; the caller saw that there is room */
+void receive_reset(struct vm *vm, const struct virtio_vsock_header *header);
+
+#endif
