@@ -222,21 +222,6 @@ int link_greeting_check(const struct link_greeting *greeting, bool is_inet, cons
 	return check_sizes(greeting, error);
 }
 
-int link_refuse(int fd, int answer_code, const char *text)
-{
-	struct link_answer answer = {
-		.magic = htole32(LINK_WIRE_MAGIC),
-		.version = htole16(LINK_WIRE_VERSION),
-		.code = htole16(answer_code),
-	};
-	size_t text_bytes = strnlen(text, LINK_ANSWER_TEXT_BYTES);
-
-	memcpy(answer.text, text, text_bytes);
-	answer.text_bytes = htole32(text_bytes);
-	/* The socket is fresh: if not even these bytes fit, nobody is listening. */
-	return send(fd, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
-
 static int answer_code_of(int status)
 {
 	for (int code = 0; code < LINK_ANSWER_CODES; code++) {
@@ -244,6 +229,21 @@ static int answer_code_of(int status)
 			return code;
 	}
 	return LINK_ANSWER_BROKEN;
+}
+
+int link_refuse(int fd, int status, const char *text)
+{
+	struct link_answer answer = {
+		.magic = htole32(LINK_WIRE_MAGIC),
+		.version = htole16(LINK_WIRE_VERSION),
+		.code = htole16(answer_code_of(status)),
+	};
+	size_t text_bytes = strnlen(text, LINK_ANSWER_TEXT_BYTES);
+
+	memcpy(answer.text, text, text_bytes);
+	answer.text_bytes = htole32(text_bytes);
+	/* The socket is fresh: if not even these bytes fit, nobody is listening. */
+	return send(fd, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 static enum link_medium medium_of_wire(uint8_t wire)
@@ -296,7 +296,7 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 				      deadline_ms);
 
 	if (status < 0) {
-		link_refuse(link->fd, LINK_ANSWER_MALFORMED,
+		link_refuse(link->fd, -EPROTO,
 			    status == -ETIMEDOUT ? "no greeting came in time"
 						 : "the greeting is malformed");
 		return error_set(error, status, "no greeting: %s", strerror(-status));
@@ -305,7 +305,7 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 	if (status < 0) {
 		while (fd_count)
 			close(fds[--fd_count]);
-		link_refuse(link->fd, answer_code_of(status), reason.text);
+		link_refuse(link->fd, status, reason.text);
 		return error_set(error, status, "%s", reason.text);
 	}
 	status = greeting_send(link->fd, &accepted, sizeof(accepted), NULL, 0, deadline_ms);

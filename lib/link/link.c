@@ -25,12 +25,15 @@
 #include "lib/base/io.h"
 
 #define LINK_SPIN_LIMIT_US_MAX 1000000u
+/* A server may be starting many workers at once; a client that does not even greet may not wait. */
+#define LINK_CONNECT_WAIT_MS 30000
+#define LINK_ADOPT_WAIT_MS   5000
 
 const struct link_options link_options_default = {
 	.token = NULL,
 	.spin_limit_us = 50,
 	.ring_bytes = 4u << 20,
-	.connect_wait_ms = 5000,
+	.connect_wait_ms = 0,
 };
 
 static const char *const medium_names[] = {
@@ -69,11 +72,9 @@ static void link_release(struct link *link)
 	free(link);
 }
 
-static int64_t link_deadline_ms(const struct link_options *options)
+static int64_t link_deadline_ms(const struct link_options *options, uint32_t default_ms)
 {
-	uint32_t wait_ms = options->connect_wait_ms;
-
-	return link_now_ms() + (wait_ms ? wait_ms : link_options_default.connect_wait_ms);
+	return link_now_ms() + (options->connect_wait_ms ? options->connect_wait_ms : default_ms);
 }
 
 int link_connect(const char *text, const struct link_options *options, struct link **result,
@@ -87,7 +88,7 @@ int link_connect(const char *text, const struct link_options *options, struct li
 
 	if (!options)
 		options = &link_options_default;
-	deadline_ms = link_deadline_ms(options);
+	deadline_ms = link_deadline_ms(options, LINK_CONNECT_WAIT_MS);
 	status = link_address_parse(text, &address, error);
 	if (status < 0)
 		return status;
@@ -127,7 +128,7 @@ int link_adopt(int fd, const struct link_options *options, struct link **result,
 	if (!link)
 		return error_set(error, -ENOMEM, "no memory for a link");
 	link->fd = fd;
-	status = link_answer(link, options, link_deadline_ms(options), error);
+	status = link_answer(link, options, link_deadline_ms(options, LINK_ADOPT_WAIT_MS), error);
 	if (status >= 0 && link->medium != LINK_RING)
 		status = stream_open(link);
 	if (status < 0) {

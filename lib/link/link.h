@@ -44,10 +44,11 @@ struct link_options {
 	const char *token;	  /* TCP: the secret both sides know, 1 to 64 bytes; else NULL */
 	uint32_t spin_limit_us;	  /* longest spin before sleeping; 0 never spins */
 	uint32_t ring_bytes;	  /* client: size of each direction's ring; 0 = 4 MiB */
-	uint32_t connect_wait_ms; /* bound on connecting and on the greeting; 0 = 5000 */
+	uint32_t connect_wait_ms; /* bound on connecting and greeting; 0: client 30000, server 5000
+				   */
 };
 
-/* link_options_default - spin 50 us, 4 MiB rings, 5 s for the greeting, no token */
+/* link_options_default - spin 50 us, 4 MiB rings, default bounds, no token */
 extern const struct link_options link_options_default;
 
 /**
@@ -110,14 +111,14 @@ void link_abandon(struct link *link);
 
 /*
  * For a server that decides before a link exists. link_refuse() sends the greeting's answer
- * without blocking, with an enum link_answer_code of proto/link.h; the caller then closes, best
- * after the peer did (data that the peer sent and nobody read would turn a TCP close into a
- * reset). link_greeting_check() is the gate that link_adopt() uses: @greeting is a whole
- * struct link_greeting as received, @is_inet says that it came over TCP; fills @error and returns
- * -errno, or 0.
+ * without blocking; @status is what link_connect() shall return there, one of those named above.
+ * The caller then closes, best after the peer did (data that the peer sent and nobody read would
+ * turn a TCP close into a reset). link_greeting_check() is the gate that link_adopt() uses:
+ * @greeting is a whole struct link_greeting as received, @is_inet says that it came over TCP; fills
+ * @error and returns -errno, or 0.
  */
 struct link_greeting;
-int link_refuse(int fd, int answer_code, const char *text);
+int link_refuse(int fd, int status, const char *text);
 int link_greeting_check(const struct link_greeting *greeting, bool is_inet, const char *token,
 			struct error *error);
 

@@ -712,7 +712,7 @@ static void refusal_reaches_the_client(void **state)
 
 		poll(&one, 1, 5000);
 		fd = accept(listener, NULL, NULL);
-		link_refuse(fd, LINK_ANSWER_BUSY, "256 of 256 clients connected");
+		link_refuse(fd, -EBUSY, "256 of 256 clients connected");
 		_exit(0);
 	}
 	assert_int_equal(link_connect(address, &options, &link, &error), -EBUSY);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * causeway-cudad: admits CUDA clients and gives each a worker process of its own.
+ *
+ * It never loads a driver: a fault there ends one worker and nobody else. Hops of a client:
+ *	1. supervisor_listen.c:listen_accept		a connection at one of the entrances
+ *	2. supervisor_admission.c:admission_identify	who it is, from kernel, switch or network
+ *	3. supervisor_client.c:client_readable		preamble or token, where one is due
+ *	4. supervisor_admission.c:admission_decide	limits
+ *	5. supervisor_spawn.c:spawn_worker		the connection becomes the worker's
+ *descriptor
+ *3
+ *	6. supervisor_client.c:client_hung_up, client_worker_ended	whichever comes first
+ * Beside them: supervisor_guardian.c cleans up if this process is killed, supervisor_control.c
+ * tells `causeway status` who is there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "cuda/server/supervisor.h"
+#include "lib/base/clean.h"
+#include "lib/base/log.h"
+
+#define MAIN_STOP_POLL_MS 20
+
+/*
+ * Descriptors 0 to 4 are never ours: a worker gets its connection and token as 3 and 4, and
+ * nothing that it inherits may be overwritten on the way.
+ */
+static int main_reserve_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= 4);
+	close(fd);
+	return fcntl(3, F_SETFD, FD_CLOEXEC) < 0 || fcntl(4, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static void main_raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void main_on_stop(evutil_socket_t signal_number, short what, void *argument)
+{
+	struct supervisor *supervisor = argument;
+
+	(void)what;
+	if (supervisor->stopping)
+		return;
+	supervisor->stopping = true;
+	log_info("%s: ending %zu workers", strsignal(signal_number), supervisor->worker_count);
+	listen_close(supervisor);
+	client_stop_all(supervisor);
+}
+
+static int main_open(struct supervisor *supervisor, struct error *error)
+{
+	int status;
+
+	TAILQ_INIT(&supervisor->clients);
+	supervisor->since = time(NULL);
+	/* Before anything else exists, so that the guardian inherits nothing. */
+	status = guardian_start(supervisor, error);
+	if (status < 0)
+		return status;
+	supervisor->base = event_base_new();
+	if (!supervisor->base)
+		return error_set(error, -ENOMEM, "no event loop");
+	status = guardian_watch(supervisor);
+	if (status >= 0)
+		status = client_watch(supervisor);
+	if (status < 0)
+		return error_set(error, status, "cannot set up the event loop: %s",
+				 strerror(-status));
+	return listen_open(supervisor, error);
+}
+
+static int main_loop(struct supervisor *supervisor)
+{
+	static const int signals[] = { SIGTERM, SIGINT };
+	struct event *events[2];
+
+	for (int i = 0; i < 2; i++) {
+		events[i] = evsignal_new(supervisor->base, signals[i], main_on_stop, supervisor);
+		if (!events[i] || event_add(events[i], NULL) < 0)
+			return -ENOMEM;
+	}
+	while (!supervisor->stopping || !TAILQ_EMPTY(&supervisor->clients)) {
+		if (event_base_loop(supervisor->base, EVLOOP_ONCE) < 0)
+			return -EIO;
+	}
+	for (int i = 0; i < 2; i++)
+		event_free(events[i]);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct supervisor supervisor = { .guardian_fd = -1, .guardian_pidfd = -1 };
+	struct error error = { 0 };
+	int status;
+
+	log_open("causeway-cudad");
+	status = main_reserve_descriptors();
+	if (status < 0) {
+		log_error("/dev/null: %s", strerror(-status));
+		return EXIT_FAILURE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	main_raise_descriptor_limit();
+	status = supervisor_options_read(&supervisor.options, argc, argv, &error);
+	if (status >= 0)
+		status = main_open(&supervisor, &error);
+	if (status < 0) {
+		log_error("%s", error.text);
+		listen_close(&supervisor);
+		guardian_stop(&supervisor);
+		return EXIT_FAILURE;
+	}
+	status = main_loop(&supervisor);
+	listen_close(&supervisor);
+	guardian_stop(&supervisor);
+	event_base_free(supervisor.base);
+	return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

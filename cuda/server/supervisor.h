@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of causeway-cudad's supervisor share. main.c names the hops; the life of a client
+ * is in supervisor_client.c.
+ *
+ * Threads: one. Everything runs in the event loop, nothing in it blocks.
+ */
+#ifndef CAUSEWAY_CUDA_SERVER_SUPERVISOR_H
+#define CAUSEWAY_CUDA_SERVER_SUPERVISOR_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "lib/base/error.h"
+#include "proto/identity.h"
+#include "proto/link.h"
+
+#define SUPERVISOR_PENDING_MAX 512 /* connections without a worker: unproven or being refused */
+#define SUPERVISOR_TEXT_BYTES  96
+
+/* Options and configuration; strings are owned here unless they are the command line's. */
+struct supervisor_options {
+	const char *config_path;
+	const char *socket;	    /* for host programs */
+	const char *switch_socket;  /* for causeway-switch; NULL = none */
+	const char *control_socket; /* NULL = SOCKET.control */
+	const char *tcp;	    /* HOST:PORT; NULL = off */
+	const char *token_file;
+	const char *driver;
+	const char *worker; /* NULL = beside this program */
+	int64_t socket_mode;
+	int64_t vsock_port;   /* 0 = none */
+	int64_t memory_limit; /* bytes of device memory a client may have; 0 = no limit */
+	int64_t max_clients;
+	int64_t max_clients_per_identity;
+	char token[LINK_TOKEN_BYTES_MAX + 1];
+};
+
+enum identity_kind { IDENTITY_UID, IDENTITY_CID, IDENTITY_ADDRESS };
+
+/* Who asks, as told from below: kernel, switch, or network. */
+struct identity {
+	enum identity_kind kind;
+	uint64_t number;		  /* uid or CID; unused for an address */
+	char address[64];		  /* of an IDENTITY_ADDRESS, without port */
+	char text[SUPERVISOR_TEXT_BYTES]; /* for people: "uid 1000 pid 4711", "cid 3" */
+};
+
+enum entrance { ENTRANCE_UNIX, ENTRANCE_SWITCH, ENTRANCE_VSOCK, ENTRANCE_TCP, ENTRANCES };
+
+enum client_state {
+	CLIENT_IDENTIFYING, /* waits for the switch's preamble, or for a TCP greeting's token */
+	CLIENT_REFUSED,	    /* was told why; waits for its hang-up */
+	CLIENT_SERVED,	    /* has a worker */
+	CLIENT_LEFT,	    /* hung up; its worker has a grace time to end */
+	CLIENT_ENDED,	    /* being freed */
+};
+
+struct client {
+	TAILQ_ENTRY(client) link;
+	struct supervisor *supervisor;
+	uint64_t id;
+	enum client_state state;
+	enum entrance entrance;
+	int fd;		     /* -1 once closed */
+	struct event *event; /* on fd, in IDENTIFYING and REFUSED */
+	struct event *timer; /* the time limit of every state but SERVED */
+	struct identity identity;
+	uint8_t preamble[sizeof(struct identity_preamble)]; /* what came of it so far */
+	size_t preamble_used;
+	pid_t pid; /* of the worker; these three in SERVED and LEFT */
+	int pidfd;
+	struct event *pid_event;
+	bool killed; /* the grace time was over */
+	time_t since;
+};
+
+struct listener {
+	struct supervisor *supervisor;
+	enum entrance entrance;
+	int fd;
+	struct event *event;
+	const char *path; /* of a Unix socket, else NULL */
+};
+
+struct supervisor {
+	struct supervisor_options options;
+	struct event_base *base;
+	struct listener listeners[ENTRANCES];
+	size_t listener_count;
+	struct listener control;    /* not of an entrance */
+	struct event *accept_again; /* listeners rest while descriptors are short */
+	TAILQ_HEAD(client_list, client) clients;
+	size_t pending_count; /* IDENTIFYING and REFUSED */
+	size_t worker_count;  /* SERVED and LEFT */
+	uint64_t last_id;
+	uint64_t refused_total;
+	uint64_t admitted_total;
+	time_t since;
+	int hangup_epoll; /* tells which served client hung up, see supervisor_client.c */
+	struct event *hangup_event;
+	int guardian_fd; /* -1 while there is none */
+	int guardian_pidfd;
+	struct event *guardian_event;
+	struct event *guardian_again;
+	bool stopping;
+};
+
+/* supervisor_options.c */
+int supervisor_options_read(struct supervisor_options *options, int argc, char **argv,
+			    struct error *error);
+
+/* supervisor_guardian.c */
+int guardian_start(struct supervisor *supervisor, struct error *error);
+int guardian_watch(struct supervisor *supervisor);
+void guardian_add_worker(struct supervisor *supervisor, const struct client *client);
+void guardian_remove_worker(struct supervisor *supervisor, const struct client *client);
+void guardian_add_socket(struct supervisor *supervisor, const struct listener *listener);
+void guardian_stop(struct supervisor *supervisor);
+
+/* supervisor_listen.c */
+int listen_open(struct supervisor *supervisor, struct error *error);
+void listen_close(struct supervisor *supervisor);
+
+/* supervisor_admission.c */
+int admission_identify(enum entrance entrance, int fd, struct identity *identity);
+int admission_identify_guest(const void *preamble, struct identity *identity);
+/* admission_decide - 0, or -errno as link_refuse() takes it and a sentence in @text */
+int admission_decide(const struct supervisor *supervisor, const struct identity *identity,
+		     char *text, size_t text_bytes);
+
+/* supervisor_client.c */
+int client_watch(struct supervisor *supervisor);
+void client_accept(struct supervisor *supervisor, enum entrance entrance, int fd);
+void client_stop_all(struct supervisor *supervisor);
+
+/* supervisor_spawn.c */
+/* spawn_worker - the worker's pid and *pidfd, or -errno */
+pid_t spawn_worker(const struct supervisor *supervisor, const struct client *client, int *pidfd);
+
+/* supervisor_control.c */
+void control_accept(struct supervisor *supervisor, int fd);
+
+#endif

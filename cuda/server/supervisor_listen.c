@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The entrances: a Unix socket for host programs, one for the switch, AF_VSOCK, TCP, and the
+ * control socket. A wake-up accepts a bounded number of connections; when descriptors run out
+ * the listeners rest for a moment instead of spinning.
+ */
+#include <errno.h>
+#include <linux/vm_sockets.h>
+#include <netdb.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cuda/server/supervisor.h"
+#include "lib/base/clean.h"
+#include "lib/base/io.h"
+#include "lib/base/log.h"
+
+#define LISTEN_BACKLOG	512
+#define LISTEN_BUDGET	64
+#define LISTEN_REST_MS	100
+#define LISTEN_NAME_MAX 256
+
+static void listen_rest(struct supervisor *supervisor)
+{
+	const struct timeval rest = { .tv_usec = LISTEN_REST_MS * 1000 };
+
+	log_warning("cannot accept connections: %s", strerror(errno));
+	for (size_t i = 0; i < supervisor->listener_count; i++)
+		event_del(supervisor->listeners[i].event);
+	event_del(supervisor->control.event);
+	event_add(supervisor->accept_again, &rest);
+}
+
+static void listen_resume(evutil_socket_t fd, short what, void *argument)
+{
+	struct supervisor *supervisor = argument;
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < supervisor->listener_count; i++)
+		event_add(supervisor->listeners[i].event, NULL);
+	event_add(supervisor->control.event, NULL);
+}
+
+static void listen_accept(evutil_socket_t listening_fd, short what, void *argument)
+{
+	struct listener *listener = argument;
+	struct supervisor *supervisor = listener->supervisor;
+
+	(void)what;
+	for (int i = 0; i < LISTEN_BUDGET; i++) {
+		int fd = accept4(listening_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+			return listen_rest(supervisor);
+		if (fd < 0 && errno != ECONNABORTED && errno != EINTR)
+			return;
+		if (fd < 0)
+			continue;
+		if (listener == &supervisor->control)
+			control_accept(supervisor, fd);
+		else
+			client_accept(supervisor, listener->entrance, fd);
+	}
+}
+
+/* Puts a listening descriptor, owned from now on, into the loop. */
+static int listen_add(struct supervisor *supervisor, struct listener *listener, int fd)
+{
+	listener->supervisor = supervisor;
+	listener->fd = fd;
+	listener->event =
+		event_new(supervisor->base, fd, EV_READ | EV_PERSIST, listen_accept, listener);
+	if (!listener->event || event_add(listener->event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int listen_unix(struct supervisor *supervisor, struct listener *listener, const char *path,
+		       mode_t mode, struct error *error)
+{
+	int fd = io_unix_listen(path, mode, error);
+
+	if (fd < 0)
+		return fd;
+	listener->path = path;
+	guardian_add_socket(supervisor, listener);
+	if (listen_add(supervisor, listener, fd) < 0)
+		return error_set(error, -ENOMEM, "no memory for a listener");
+	return 0;
+}
+
+static int listen_vsock(struct supervisor *supervisor, struct error *error)
+{
+	struct sockaddr_vm address = { .svm_family = AF_VSOCK,
+				       .svm_cid = VMADDR_CID_ANY,
+				       .svm_port = supervisor->options.vsock_port };
+	struct listener *listener = &supervisor->listeners[supervisor->listener_count];
+	autoclose int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, LISTEN_BACKLOG) < 0)
+		return error_set(error, -errno, "vsock port %lld: %s",
+				 (long long)supervisor->options.vsock_port, strerror(errno));
+	listener->entrance = ENTRANCE_VSOCK;
+	supervisor->listener_count++;
+	return listen_add(supervisor, listener, steal_fd(&fd));
+}
+
+static int listen_tcp(struct supervisor *supervisor, struct error *error)
+{
+	static const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct listener *listener = &supervisor->listeners[supervisor->listener_count];
+	const char *text = supervisor->options.tcp;
+	const char *colon = strrchr(text, ':');
+	char host[LISTEN_NAME_MAX] = "";
+	struct addrinfo *found = NULL;
+	autoclose int fd = -1;
+	int status, one = 1;
+
+	if (!colon || (size_t)(colon - text) >= sizeof(host))
+		return error_set(error, -EINVAL, "tcp is '%s': expected HOST:PORT", text);
+	memcpy(host, text, colon - text);
+	status = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found);
+	if (status)
+		return error_set(error, -EINVAL, "tcp '%s': %s", text, gai_strerror(status));
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+		status = error_set(error, -errno, "cannot listen on tcp '%s': %s", text,
+				   strerror(errno));
+	freeaddrinfo(found);
+	if (status < 0)
+		return status;
+	listener->entrance = ENTRANCE_TCP;
+	supervisor->listener_count++;
+	return listen_add(supervisor, listener, steal_fd(&fd));
+}
+
+static int listen_entrance(struct supervisor *supervisor, enum entrance entrance, const char *path,
+			   mode_t mode, struct error *error)
+{
+	struct listener *listener = &supervisor->listeners[supervisor->listener_count];
+
+	listener->fd = -1;
+	listener->entrance = entrance;
+	supervisor->listener_count++;
+	return listen_unix(supervisor, listener, path, mode, error);
+}
+
+/* listen_open - all entrances that are configured; says on which in the log */
+int listen_open(struct supervisor *supervisor, struct error *error)
+{
+	const struct supervisor_options *options = &supervisor->options;
+	int status;
+
+	supervisor->control.fd = -1;
+	supervisor->accept_again = evtimer_new(supervisor->base, listen_resume, supervisor);
+	if (!supervisor->accept_again)
+		return error_set(error, -ENOMEM, "no memory for a timer");
+	status =
+		listen_unix(supervisor, &supervisor->control, options->control_socket, 0600, error);
+	if (status >= 0)
+		status = listen_entrance(supervisor, ENTRANCE_UNIX, options->socket,
+					 options->socket_mode, error);
+	if (status >= 0 && options->switch_socket)
+		status = listen_entrance(supervisor, ENTRANCE_SWITCH, options->switch_socket, 0600,
+					 error);
+	if (status >= 0 && options->vsock_port)
+		status = listen_vsock(supervisor, error);
+	if (status >= 0 && options->tcp)
+		status = listen_tcp(supervisor, error);
+	if (status < 0)
+		return status;
+	log_info("serving %s on %s%s%s%s%s%s", options->driver, options->socket,
+		 options->switch_socket ? ", " : "",
+		 options->switch_socket ? options->switch_socket : "",
+		 options->vsock_port ? ", vsock" : "", options->tcp ? ", tcp " : "",
+		 options->tcp ? options->tcp : "");
+	return 0;
+}
+
+static void listen_close_one(struct listener *listener)
+{
+	if (listener->event)
+		event_free(listener->event);
+	listener->event = NULL;
+	if (listener->path)
+		unlink(listener->path);
+	listener->path = NULL;
+	if (listener->fd > 0)
+		close(listener->fd);
+	listener->fd = -1;
+}
+
+/* listen_close - no more connections; the socket files go first, so that nobody finds them */
+void listen_close(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->listener_count; i++)
+		listen_close_one(&supervisor->listeners[i]);
+	supervisor->listener_count = 0;
+	listen_close_one(&supervisor->control);
+	if (supervisor->accept_again)
+		event_free(supervisor->accept_again);
+	supervisor->accept_again = NULL;
+}
