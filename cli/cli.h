@@ -16,6 +16,7 @@
 
 /* Subcommands; argv[0] is "causeway NAME". */
 int cli_demo(int argc, char **argv);
+int cli_status(int argc, char **argv);
 
 /* Where the other parts of Causeway are. */
 struct cli_paths {

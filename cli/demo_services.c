@@ -77,11 +77,16 @@ static int cudad_start(struct demo *demo, struct error *error)
 	file = fopen(config, "we");
 	if (!file)
 		return error_set(error, -errno, "cannot write %s: %s", config, strerror(errno));
-	fprintf(file, "cuda = {\n\tsocket = \"%s/cuda.sock\";\n\tdriver = \"%s\";\n};\n",
-		demo->folder, demo->driver_path);
+	fprintf(file,
+		"cuda = {\n"
+		"\tsocket = \"%s/cuda.sock\";\n"
+		"\tswitch_socket = \"%s/switch.sock\";\n"
+		"\tdriver = \"%s\";\n"
+		"};\n",
+		demo->folder, demo->folder, demo->driver_path);
 	if (fclose(file) != 0)
 		return error_set(error, -errno, "cannot write %s: %s", config, strerror(errno));
-	return daemon_start(demo, &demo->cudad, arguments, "causeway-cudad", "cuda.sock", error);
+	return daemon_start(demo, &demo->cudad, arguments, "causeway-cudad", "switch.sock", error);
 }
 
 static int switch_start(struct demo *demo, struct error *error)
@@ -91,7 +96,7 @@ static int switch_start(struct demo *demo, struct error *error)
 
 	snprintf(program, sizeof(program), "%s/vsock/switch/causeway-switch", demo->paths.build);
 	snprintf(vm, sizeof(vm), "demo,cid=%d,socket=%s/guest.sock", DEMO_GUEST_CID, demo->folder);
-	snprintf(service, sizeof(service), "%d=%s/cuda.sock,identity", DEMO_VSOCK_PORT,
+	snprintf(service, sizeof(service), "%d=%s/switch.sock,identity", DEMO_VSOCK_PORT,
 		 demo->folder);
 	return daemon_start(demo, &demo->vsock_switch, arguments, "causeway-switch", "guest.sock",
 			    error);

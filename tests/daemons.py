@@ -154,15 +154,19 @@ class Cudad(Daemon):
     def __init__(self, driver=SOFTGPU, settings=""):
         super().__init__()
         self.socket = self.folder / "cuda.sock"
+        self.switch_socket = self.folder / "switch.sock"
         self.control = self.folder / "control.sock"
         self.tcp_port = free_tcp_port()
         self.token = secrets.token_hex(16)
         self.config = self.folder / "cudad.conf"
+        self.client_config = self.folder / "client.conf"
         token_path = self.folder / "token"
         token_path.write_text(self.token + "\n")
         token_path.chmod(0o600)
+        self.client_config.write_text(f"token_file = {token_path}\n")
         self.config.write_text(
-            f'cuda = {{ socket = "{self.socket}"; control = "{self.control}"; '
+            f'cuda = {{ socket = "{self.socket}"; control_socket = "{self.control}"; '
+            f'switch_socket = "{self.switch_socket}"; '
             f'driver = "{driver}"; tcp = "127.0.0.1:{self.tcp_port}"; '
             f'token_file = "{token_path}"; {settings} }};\n')
 
@@ -181,29 +185,34 @@ class Cudad(Daemon):
         """What a client needs to reach this daemon."""
         return {"LD_LIBRARY_PATH": str(CLIENT.parent),
                 "CAUSEWAY_CUDA_SERVER": self.address(link),
-                "CAUSEWAY_CUDA_TOKEN": self.token}
+                "CAUSEWAY_CUDA_CONFIG": str(self.client_config)}
 
     def start_client(self, link, arguments, **options):
         """Start a program as a client; subprocess.Popen's options."""
-        environment = dict(os.environ, **self.environment(link))
-        environment.update(options.pop("env", {}))
-        return subprocess.Popen([str(word) for word in arguments], env=environment,
-                                stdin=subprocess.DEVNULL, text=True, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen([str(word) for word in arguments], text=True,
+                                env=client_environment(self.environment(link)), **options)
 
     def run(self, link, arguments, timeout=120, env=None):
         """Run a program as a client to its end; subprocess.CompletedProcess."""
         return run_program(arguments, {**self.environment(link), **(env or {})}, timeout)
 
     def workers(self):
-        return children(self.pid)
+        """The workers' process ids."""
+        found = []
+        for pid in children(self.pid):
+            try:
+                if os.readlink(f"/proc/{pid}/exe").endswith("/causeway-cuda-worker"):
+                    found.append(pid)
+            except OSError:
+                pass  # it has ended since
+        return found
 
     def status(self):
         """The answer of the control socket."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(self.control))
-            connection.sendall(b"status\n")
-            connection.shutdown(socket.SHUT_WR)
             answer = b""
             while more := connection.recv(65536):
                 answer += more
@@ -211,7 +220,7 @@ class Cudad(Daemon):
 
 
 class Switch(Daemon):
-    """causeway-switch with guests of the given cids; port 7000 of the host is @cudad's socket."""
+    """causeway-switch with guests of the given cids; port 7000 of the host is @cudad."""
 
     name = "switch"
     port = 7000
@@ -221,7 +230,7 @@ class Switch(Daemon):
         self.cids = cids
         self.services = list(services)
         if cudad:
-            self.services.append(f"{self.port}={cudad.socket},identity")
+            self.services.append(f"{self.port}={cudad.switch_socket},identity")
 
     def guest_socket(self, cid):
         return self.folder / f"guest-{cid}.sock"
@@ -238,8 +247,17 @@ class Switch(Daemon):
         return all(self.guest_socket(cid).exists() for cid in self.cids)
 
 
+def client_environment(environment):
+    """This process's environment with changes; for programs that the sanitizers do not know."""
+    full = dict(os.environ, **environment)
+    if preload := os.environ.get("CAUSEWAY_PRELOAD"):
+        full["LD_PRELOAD"] = preload
+        full["ASAN_OPTIONS"] = "detect_leaks=0:" + full.get("ASAN_OPTIONS", "")
+    return full
+
+
 def run_program(arguments, environment, timeout=120):
-    return subprocess.run([str(word) for word in arguments], env=dict(os.environ, **environment),
+    return subprocess.run([str(word) for word in arguments], env=client_environment(environment),
                           stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=timeout, check=False)
 
@@ -253,5 +271,5 @@ def program_names():
     """The test programs that were built: the .cu ones only where nvcc was found."""
     names = sorted(path.stem for path in (ROOT / "tests" / "programs").glob("*.cu")
                    if path.stem != "driver_kernels")
-    names += sorted(path.stem for path in (ROOT / "tests" / "programs").glob("driver_*.c"))
+    names += ["driver_vectoradd", "driver_matmul", "driver_reduction"]
     return [name for name in names if (PROGRAMS / name).exists()]
