@@ -370,7 +370,8 @@ def test_dead_client_takes_its_worker_along(start):
     pid = os.fork()
     if pid == 0:
         try:
-            cudad.client().echo()
+            client = cudad.client()
+            client.echo()
             time.sleep(60)
         finally:
             os._exit(0)
