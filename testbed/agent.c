@@ -213,32 +213,40 @@ static int command_start(struct agent *agent, const struct agent_frame *frame)
 	return 0;
 }
 
+/* command_taken - give the host credit for @bytes of input, delivered or not */
+static void command_taken(struct agent *agent, const struct command *command, size_t bytes)
+{
+	struct guest_taken taken = { .bytes = (uint32_t)bytes };
+
+	if (bytes)
+		agent_send(agent, command->number, GUEST_FRAME_STDIN_TAKEN, &taken, sizeof(taken));
+}
+
 /* command_input_drop - the command does not want more input */
-static void command_input_drop(struct command *command)
+static void command_input_drop(struct agent *agent, struct command *command)
 {
 	close_fd(&command->input_fd);
+	command_taken(agent, command, command->input.used);
 	buffer_free(&command->input);
 }
 
 /* command_feed - as much input as the pipe takes now, reported to the host */
 static void command_feed(struct agent *agent, struct command *command)
 {
-	struct guest_taken taken;
 	ssize_t bytes;
 
 	if (command->input.used) {
 		bytes = write(command->input_fd, command->input.data, command->input.used);
 		if (bytes < 0) {
 			if (errno != EAGAIN && errno != EINTR)
-				command_input_drop(command); /* EPIPE: it closed its input */
+				command_input_drop(agent, command); /* EPIPE: it closed its input */
 			return;
 		}
 		buffer_consume(&command->input, (size_t)bytes);
-		taken.bytes = (uint32_t)bytes;
-		agent_send(agent, command->number, GUEST_FRAME_STDIN_TAKEN, &taken, sizeof(taken));
+		command_taken(agent, command, (size_t)bytes);
 	}
 	if (command->input_ended && !command->input.used)
-		command_input_drop(command);
+		command_input_drop(agent, command);
 }
 
 /* command_input - a STDIN frame; -EPROTO when the host overran its credit */
@@ -246,10 +254,14 @@ static int command_input(struct agent *agent, const struct agent_frame *frame)
 {
 	struct command *command = agent_command_find(agent, frame->header.command);
 
-	if (!command || command->input_fd < 0)
-		return 0; /* it ended, or closed its input, while the frame was under way */
+	if (!command)
+		return 0; /* it ended while the frame was under way */
 	if (command->input_ended)
 		return -EPROTO;
+	if (command->input_fd < 0) { /* it closed its input */
+		command_taken(agent, command, frame->header.bytes);
+		return 0;
+	}
 	if (frame->header.bytes == 0)
 		command->input_ended = true;
 	else if (buffer_append(&command->input, frame->payload, frame->header.bytes) < 0)
@@ -283,7 +295,7 @@ static void command_finish(struct agent *agent, struct command *command)
 
 	if (!command->dead || command->output_fd >= 0 || command->error_fd >= 0)
 		return;
-	command_input_drop(command);
+	command_input_drop(agent, command);
 	agent_send(agent, command->number, GUEST_FRAME_EXIT, &exit_frame, sizeof(exit_frame));
 	command->pid = 0;
 }

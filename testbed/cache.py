@@ -7,7 +7,7 @@ of its own in it:
     kernel/   vmlinux, modules/   of the package that linux-image-amd64 asks for
     uml/      linux, modules/     of user-mode-linux
     busybox/  busybox             of busybox-static
-    headers/  build/, ...         to build modules for kernel/ (only on request)
+    headers/  build/, ...         to build modules for kernel/; on request, see headers()
 
 A part is made in a folder whose name starts with ".new-", under the lock, and renamed when it is
 whole; its manifest.json lists every file with its size. So a part either is there and whole, or
@@ -15,6 +15,7 @@ is made again; a process that is killed or a disk that fills up in between leave
 anybody takes for a part. Nothing here needs root, and nothing is installed on the host.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -150,7 +151,23 @@ def _make_busybox(new):
     return version
 
 
-MAKERS = {"kernel": _make_kernel, "uml": _make_uml, "busybox": _make_busybox}
+def _make_headers(new):
+    """Debian's tree for modules, in the layout of its packages, made independent of /usr/src."""
+    release = version("kernel")
+    name = f"linux-headers-{release}"
+    common = _dependency(name, "linux-headers-", new)
+    tools = _dependency(name, "linux-kbuild-", new)
+    for package in (name, common, tools):
+        _extract(_download(package, new), lambda path: new / path if path.startswith(
+            ("usr/src/", "usr/lib/linux-kbuild")) else None)
+    (new / f"usr/src/{name}/Makefile").write_text(
+        f"include $(dir $(lastword $(MAKEFILE_LIST)))../{common}/Makefile\n")
+    (new / "build").symlink_to(f"usr/src/{name}")
+    return release
+
+
+MAKERS = {"kernel": _make_kernel, "uml": _make_uml, "busybox": _make_busybox,
+          "headers": _make_headers}
 
 
 def _files(top):
@@ -198,6 +215,17 @@ def _explain(error, cache):
 _checked = set()
 
 
+@contextlib.contextmanager
+def _locked(cache):
+    with open(cache / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process that fills the cache")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def part(name):
     """The folder of a part, made first if need be. Raises CacheError."""
     cache = folder()
@@ -206,12 +234,7 @@ def part(name):
         return cache / name
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with open(cache / ".lock", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress("waiting for another process that fills the cache")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(cache):
             for left in cache.glob(".new-*"):
                 shutil.rmtree(left, ignore_errors=True)
             if not _whole(cache / name):
@@ -228,3 +251,14 @@ def part(name):
 def version(name):
     """The Debian version or kernel release of a part that is in the cache."""
     return json.loads((part(name) / "manifest.json").read_text())["version"]
+
+
+def headers():
+    """The folder for `make -C FOLDER M=... modules`, for modules of the kernel in the cache."""
+    release = version("kernel")  # first: the part's maker runs under the lock
+    if version("headers") != release:  # of a kernel that was in the cache before
+        old = folder() / "headers"
+        with _locked(folder()):
+            shutil.rmtree(old)
+        _checked.discard(old)
+    return part("headers") / "build"

@@ -214,7 +214,7 @@ class Channel:
         except OSError:
             pass
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(1)  # it may be stuck in a function that takes output
         self._socket.close()
 
     def check(self):

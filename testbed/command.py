@@ -19,6 +19,7 @@ from testbed.machines import MACHINES
 
 STATUS_TIMEOUT = 124
 STATUS_FAILED = 125
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ended(BaseException):
@@ -32,6 +33,9 @@ def _parse():
     fetch = commands.add_parser("fetch", help="fill the cache, so that guests start offline")
     fetch.add_argument("--kind", choices=MACHINES, action="append",
                        help="only what this kind needs")
+
+    commands.add_parser("headers", help="print the folder to build modules for the qemu kind: "
+                        "make -C FOLDER M=... modules")
 
     run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
                               epilog=__doc__.split("\n\n")[1])
@@ -95,16 +99,22 @@ def _run(options):
 
 
 def _end(number, frame):
-    signal.signal(number, signal.SIG_IGN)  # once is enough; cleaning up is not interrupted
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)  # once is enough; cleaning up is not interrupted
     raise Ended(number)
 
 
 def main():
     options = _parse()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, _end)
     try:
-        return _fetch(options.kind) if options.command == "fetch" else _run(options)
+        if options.command == "fetch":
+            return _fetch(options.kind)
+        if options.command == "headers":
+            print(cache.headers())
+            return 0
+        return _run(options)
     except GuestTimeout as error:
         print(f"testbed: time limit of {options.timeout:g} s: {error}", file=sys.stderr)
         return STATUS_TIMEOUT

@@ -105,6 +105,7 @@ class Guest:
         self.cpus = cpus
         self.kernel_options = kernel_options
         self.boot_timeout = boot_timeout or machine.boot_seconds
+        self.launched = False  # whether its process was ever started
         self.boot_seconds = None  # how long start() waited for the agent
         self._say = (lambda text: None) if quiet else progress
         self._console = collections.deque(maxlen=CONSOLE_LINES)
@@ -265,6 +266,7 @@ class Guest:
                 list(map(str, arguments)), env=environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
                 start_new_session=True)
+            self.launched = True
         self._console_thread = threading.Thread(target=self._read_console, daemon=True,
                                                 args=(self._process.stdout,))
         self._console_thread.start()

@@ -9,13 +9,12 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import time
 
 from testbed import cache
 from testbed.errors import GuestError, progress
 
-CONSOLE_QUIET = "quiet loglevel=4"
+KERNEL_OPTIONS = "quiet loglevel=4 selinux=0 apparmor=0"
 
 
 class Machine(abc.ABC):
@@ -71,7 +70,7 @@ class Qemu(Machine):
     def command(self, options, folder, initramfs, channel_fd):
         accelerator = self._accelerator or KvmProbe().accelerator()
         kvm = accelerator == "kvm"
-        append = (f"console=ttyS0 panic=-1 reboot=t {CONSOLE_QUIET} mitigations=off nokaslr "
+        append = (f"console=ttyS0 panic=-1 reboot=t {KERNEL_OPTIONS} mitigations=off nokaslr "
                   "no_timer_check cryptomgr.notests tsc=reliable random.trust_cpu=on "
                   f"causeway_channel=/dev/vport0p1 {options.kernel_options}")
         arguments = [
@@ -132,11 +131,14 @@ class KvmProbe:
             return "tcg"
         from testbed.guest import Guest
         started = time.monotonic()
+        guest = Guest(Qemu("kvm"), boot_timeout=self.seconds, quiet=True)
         try:
-            with Guest(Qemu("kvm"), boot_timeout=self.seconds, quiet=True):
+            with guest:
                 progress(f"KVM works: a guest is up in {time.monotonic() - started:.1f} s")
                 return "kvm"
         except GuestError:
+            if not guest.launched:
+                raise  # a fault that says nothing about KVM
             progress("KVM does not boot our kernel here: guests run without it (TCG), slower")
             return "tcg"
 
@@ -164,7 +166,7 @@ class Uml(Machine):
         arguments = [
             cache.part("uml") / "linux", f"mem={options.memory_mib}M", f"initrd={initramfs}",
             f"uml_dir={folder}/", "umid=uml", "con=null", "con0=null,fd:1",
-            "ssl=null", f"ssl0=fd:{channel_fd}", *CONSOLE_QUIET.split(),
+            "ssl=null", f"ssl0=fd:{channel_fd}", *KERNEL_OPTIONS.split(),
             "causeway_channel=/dev/ttyS0", *options.kernel_options.split(),
         ]
         if options.vhost_user_vsock:

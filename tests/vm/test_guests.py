@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import uuid
 
 import pytest
 from conftest import ROOT
+from daemons import BUILD, Switch
 
 from testbed.guest import Guest
 from testbed.errors import GuestError, GuestTimeout
@@ -133,6 +135,23 @@ def test_a_command_that_reads_no_input_holds_up_nobody(kind, guests):
     assert deaf.wait(10) == 128 + signal.SIGTERM
 
 
+def test_input_that_the_command_does_not_want_is_lost(kind, guests):
+    command = guests(kind).start(["sh", "-c", "exec <&-; echo closed; sleep 100"])
+    command.expect(rb"closed\n")
+    command.write(bytes(300 << 10), timeout=20)
+    command.signal(signal.SIGKILL)
+    assert command.wait(10) == 128 + signal.SIGKILL
+
+
+def test_ctrl_c_while_nobody_takes_the_output(kind):
+    testbed = subprocess.Popen([GUEST, "run", "--kind", kind, "--", "yes"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert testbed.stdout.read(2) == b"y\n"
+    testbed.send_signal(signal.SIGINT)
+    assert testbed.wait(20) == 130
+    testbed.stdout.close()
+
+
 def test_many_commands_at_once(kind, guests):
     guest = guests(kind)
     commands = [guest.start(["sh", "-c", f"read -r line; echo $line {number}; exit {number}"])
@@ -241,6 +260,42 @@ def test_modules_load_with_those_they_need_and_with_parameters(kind):
     with Guest(kind, modules=["dummy numdummies=3", "vsock_diag"], quiet=True) as guest:
         listed = guest.run(["sh", "-c", "ls /sys/class/net /sys/module"]).stdout.split()
     assert {b"dummy2", b"vsock", b"vsock_diag"} <= set(listed)
+
+
+def test_modules_of_ours_build_and_load(tmp_path):
+    if not shutil.which("make") or not shutil.which("gcc"):
+        pytest.skip("building a kernel module needs make and gcc")
+    (tmp_path / "Makefile").write_text("obj-m := ours.o\n")
+    (tmp_path / "ours.c").write_text(
+        '#include <linux/module.h>\nstatic int number;\nmodule_param(number, int, 0444);\n'
+        'static int __init start(void) { return 0; }\nmodule_init(start);\n'
+        'static void __exit end(void) { }\nmodule_exit(end);\nMODULE_LICENSE("GPL");\n')
+    headers = subprocess.run([GUEST, "headers"], check=True, capture_output=True).stdout.strip()
+    subprocess.run(["make", "-s", "-C", headers, f"M={tmp_path}", "modules"], check=True,
+                   capture_output=True)
+    done = run("--module", f"{tmp_path}/ours.ko number=7", "--",
+               "cat", "/sys/module/ours/parameters/number")
+    assert (done.returncode, done.stdout) == (0, b"7\n"), done.stderr
+
+
+def test_sockets_between_guest_and_host_both_ways(kind):
+    peer = BUILD / "tests" / "vm" / "vsock_peer"
+    amount = "300000"
+    with Switch() as switch:
+        plug = switch.guest_socket(3)
+        with Guest(kind, files=[peer], vhost_user_vsock=plug, quiet=True) as guest:
+            host = subprocess.Popen([peer, "listen", f"unix:{plug}.host_5000", "slurp", amount],
+                                    stdout=subprocess.PIPE)
+            assert host.stdout.readline().startswith(b"listening")
+            sent = guest.run(["vsock_peer", "connect", "vsock:2:5000", "send", amount])
+            assert (host.wait(20), sent.status) == (0, 0), sent.stdout
+            host.stdout.close()
+
+            listener = guest.start(["vsock_peer", "listen", "vsock:-1:6000", "slurp", amount])
+            listener.expect(rb"listening")
+            subprocess.run([peer, "connect", f"host:{plug}.host:6000", "send", amount],
+                           check=True, timeout=20)
+            assert listener.wait(20) == 0
 
 
 def test_an_idle_guest_costs_nothing_measurable(kind, guests):

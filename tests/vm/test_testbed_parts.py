@@ -88,6 +88,16 @@ def test_a_part_that_is_there_needs_no_tools(home, monkeypatch):
         cache.part("uml")
 
 
+def test_two_processes_fill_the_cache_at_once(home):
+    fetches = [subprocess.Popen([ROOT / "testbed" / "guest", "fetch", "--kind", "uml"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for _ in range(2)]
+    messages = [fetch.communicate(timeout=60)[1] for fetch in fetches]
+    assert [fetch.returncode for fetch in fetches] == [0, 0], messages
+    assert "".join(messages).count("uml 1 is in the cache") == 1
+    assert sorted(path.name for path in home.iterdir()) == [".lock", "busybox", "uml"]
+
+
 def test_what_a_killed_process_left_is_removed(home):
     left = home / ".new-kernel-abc"
     left.mkdir(parents=True)
