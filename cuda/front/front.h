@@ -63,6 +63,9 @@ int front_get_proc_address(const char *symbol, void **function, int cuda_version
 			   int *status);
 int front_get_export_table(const void **table, const void *uuid);
 
+/* front_result_text - CUDA's sentence for a CUresult, for cuGetErrorString; NULL for no such one */
+const char *front_result_text(int result);
+
 /* front_context_destroyed - run the destructors of that context's local storage and forget it */
 void front_context_destroyed(void *context);
 

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * event: marks in streams. An event is the point behind the work that its stream had when it was
+ * recorded last; a record on a busy stream also queues a task that notes the time.
+ *
+ * The time belongs to one record: a task whose record was overtaken by a later one writes nothing.
+ * Locks: event_lock over the fields below; taken with no other lock held.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "cuda/softgpu/driver.h"
+
+struct event {
+	struct object object;
+	uint64_t records; /* persists: a late task must not take a new event for its own */
+	struct context *context;
+	unsigned int flags;
+	bool recorded;
+	struct point point;
+	uint64_t time_ns;
+};
+
+size_t event_bytes(void);
+size_t event_persists(void);
+
+static pthread_mutex_t event_lock = PTHREAD_MUTEX_INITIALIZER;
+
+size_t event_bytes(void)
+{
+	return sizeof(struct event);
+}
+
+size_t event_persists(void)
+{
+	return offsetof(struct event, context);
+}
+
+struct event_task {
+	struct task task;
+	struct event *event;
+	uint64_t record;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static CUresult event_of(CUevent handle, struct event **event)
+{
+	CUresult result = driver_ready();
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!object_valid(OBJECT_EVENT, handle))
+		return CUDA_ERROR_INVALID_HANDLE;
+	*event = (struct event *)handle;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
+{
+	struct context *context;
+	struct event *event;
+	CUresult result = context_enter(&context);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!phEvent ||
+	    Flags & ~(CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (Flags & CU_EVENT_INTERPROCESS)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	event = object_create(OBJECT_EVENT);
+	if (!event)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	event->context = context;
+	event->flags = Flags;
+	*phEvent = (CUevent)event;
+	return CUDA_SUCCESS;
+}
+
+static void event_end(struct event *event)
+{
+	pthread_mutex_lock(&event_lock);
+	event->records++;
+	pthread_mutex_unlock(&event_lock);
+	object_destroy(OBJECT_EVENT, event);
+}
+
+CUresult cuEventDestroy_v2(CUevent hEvent)
+{
+	struct event *event;
+	CUresult result = event_of(hEvent, &event);
+
+	if (result == CUDA_SUCCESS)
+		event_end(event);
+	return result;
+}
+
+CUresult cuEventDestroy(CUevent hEvent)
+{
+	return cuEventDestroy_v2(hEvent);
+}
+
+void context_events_destroy(struct context *context)
+{
+	struct event *event = NULL;
+
+	while ((event = object_next(OBJECT_EVENT, event))) {
+		if (event->context == context)
+			event_end(event);
+	}
+}
+
+static CUresult run_record(struct task *task)
+{
+	struct event_task *record = (struct event_task *)task;
+
+	pthread_mutex_lock(&event_lock);
+	if (record->event->records == record->record)
+		record->event->time_ns = now_ns();
+	pthread_mutex_unlock(&event_lock);
+	return CUDA_SUCCESS;
+}
+
+/* Marks the event as recorded behind @point now; returns the number of this record. */
+static uint64_t event_mark(struct event *event, struct point point)
+{
+	uint64_t record;
+
+	pthread_mutex_lock(&event_lock);
+	record = ++event->records;
+	event->recorded = true;
+	event->point = point;
+	event->time_ns = now_ns();
+	pthread_mutex_unlock(&event_lock);
+	return record;
+}
+
+CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
+{
+	struct event_task *task;
+	struct stream *stream;
+	struct event *event;
+	struct point last;
+	CUresult result = event_of(hEvent, &event);
+
+	if (result == CUDA_SUCCESS)
+		result = stream_resolve(hStream, &stream);
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (event->context != stream->context)
+		return CUDA_ERROR_INVALID_HANDLE;
+	last = stream_last(stream);
+	if (stream_idle(stream)) {
+		event_mark(event, last);
+		return CUDA_SUCCESS;
+	}
+	task = calloc(1, sizeof(*task));
+	if (!task)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	task->task.run = run_record;
+	task->task.always = true;
+	task->event = event;
+	/* The task is the next one of this stream, unless the program races with itself. */
+	last.count++;
+	task->record = event_mark(event, last);
+	return stream_submit(stream, &task->task, NULL, false);
+}
+
+CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
+{
+	if (flags & ~(unsigned int)CU_EVENT_RECORD_EXTERNAL)
+		return CUDA_ERROR_INVALID_VALUE;
+	return cuEventRecord(hEvent, hStream);
+}
+
+/* The point of the last record; false where there was none. */
+static bool event_point(struct event *event, struct point *point)
+{
+	bool recorded;
+
+	pthread_mutex_lock(&event_lock);
+	recorded = event->recorded;
+	*point = event->point;
+	pthread_mutex_unlock(&event_lock);
+	return recorded;
+}
+
+CUresult cuEventQuery(CUevent hEvent)
+{
+	struct event *event;
+	struct point point;
+	CUresult result = event_of(hEvent, &event);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (event_point(event, &point) && !point_reached(&point))
+		return CUDA_ERROR_NOT_READY;
+	return (CUresult)event->context->failure;
+}
+
+CUresult cuEventSynchronize(CUevent hEvent)
+{
+	struct event *event;
+	struct point point;
+	CUresult result = event_of(hEvent, &event);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (event_point(event, &point))
+		point_wait(&point);
+	context_print_flush(event->context);
+	return (CUresult)event->context->failure;
+}
+
+CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
+{
+	struct event *events[2];
+	uint64_t times[2];
+	CUresult result = event_of(hStart, &events[0]);
+
+	if (result == CUDA_SUCCESS)
+		result = event_of(hEnd, &events[1]);
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!pMilliseconds)
+		return CUDA_ERROR_INVALID_VALUE;
+	for (int i = 0; i < 2; i++) {
+		struct point point;
+
+		if (!event_point(events[i], &point) || events[i]->flags & CU_EVENT_DISABLE_TIMING)
+			return CUDA_ERROR_INVALID_HANDLE;
+		if (events[i]->context->failure)
+			return (CUresult)events[i]->context->failure;
+		if (!point_reached(&point))
+			return CUDA_ERROR_NOT_READY;
+		pthread_mutex_lock(&event_lock);
+		times[i] = events[i]->time_ns;
+		pthread_mutex_unlock(&event_lock);
+	}
+	*pMilliseconds = (float)((double)(int64_t)(times[1] - times[0]) / 1e6);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd)
+{
+	return cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd);
+}
+
+static CUresult run_nothing(struct task *task)
+{
+	(void)task;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
+{
+	struct stream *stream;
+	struct event *event;
+	struct point point;
+	struct task *task;
+	CUresult result = event_of(hEvent, &event);
+
+	if (result == CUDA_SUCCESS)
+		result = stream_resolve(hStream, &stream);
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (Flags & ~(unsigned int)CU_EVENT_WAIT_EXTERNAL)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!event_point(event, &point) || point.stream == stream || point_reached(&point))
+		return CUDA_SUCCESS;
+	task = calloc(1, sizeof(*task));
+	if (!task)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	task->run = run_nothing;
+	return stream_submit(stream, task, &point, false);
+}

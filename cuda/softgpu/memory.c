@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory: device memory and pinned host memory, as pages of one reserved range of addresses.
+ *
+ * The range lies at a fixed address far from where mmap puts things (a real device's addresses are
+ * as plainly not the heap's), so a stray host pointer never looks like device memory. It has one
+ * region for each device and one for pinned host memory. A region's addresses are several times
+ * its quota: what runs out is the quota, exactly, and not room between allocations.
+ *
+ * Every allocation takes whole pages of its own; valid_pages has one byte for each page, set while
+ * it is allocated, which running kernels read without a lock. Pages are made accessible up to a
+ * high-water mark when first needed and stay so (a kernel that races with a free must fault by
+ * valid_pages, not by a signal); freed ones lose their content and their memory at once.
+ *
+ * Locks: memory_lock over the regions' sorted tables of blocks and the registrations.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cuda/softgpu/driver.h"
+
+#define RANGE_ADDRESS	0x200000000000ul
+#define ROOM_FACTOR	4	    /* addresses of a region for each byte of its quota */
+#define ROOM_STEP_PAGES (1ul << 14) /* the high-water mark moves in steps of 64 MiB */
+
+/* Sorted by address; blocks never overlap. */
+struct table {
+	struct memory_block *blocks;
+	size_t count;
+	size_t capacity;
+};
+
+struct region {
+	uint64_t address;
+	size_t pages; /* of addresses */
+	size_t quota_pages;
+	size_t used_pages;
+	size_t writable_pages; /* high-water mark */
+	size_t packed;	       /* blocks [0, packed) lie without a gap from the start */
+	struct table table;
+};
+
+static pthread_mutex_t memory_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct region regions[DEVICES_MAX + 1]; /* the devices', then the host's */
+static struct table registered;
+static uint8_t *valid_pages;
+static uint64_t range_address;
+static size_t range_pages;
+static uint64_t next_block_id = 1;
+static struct ptx_memory machine_memory[DEVICES_MAX];
+static int machine_devices[DEVICES_MAX];
+
+static struct region *region_of(const struct memory_block *block)
+{
+	return &regions[block->kind == MEMORY_PINNED ? settings.devices : block->device];
+}
+
+static struct region *region_at(uint64_t address)
+{
+	for (int i = 0; i <= settings.devices; i++) {
+		struct region *region = &regions[i];
+
+		if (address >= region->address && address - region->address < region->pages
+										      << PAGE_SHIFT)
+			return region;
+	}
+	return NULL;
+}
+
+/* Index of the first block that starts above @address. */
+static size_t table_above(const struct table *table, uint64_t address)
+{
+	size_t low = 0;
+	size_t high = table->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (table->blocks[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The block that holds @address, or NULL. */
+static struct memory_block *table_find(const struct table *table, uint64_t address)
+{
+	size_t above = table_above(table, address);
+	struct memory_block *block;
+
+	if (above == 0)
+		return NULL;
+	block = &table->blocks[above - 1];
+	return address - block->address < (block->bytes ? block->bytes : 1) ? block : NULL;
+}
+
+static bool table_insert(struct table *table, size_t index, const struct memory_block *block)
+{
+	if (table->count == table->capacity) {
+		size_t capacity = table->capacity ? 2 * table->capacity : 64;
+		struct memory_block *blocks =
+			realloc(table->blocks, capacity * sizeof(*table->blocks));
+
+		if (!blocks)
+			return false;
+		table->blocks = blocks;
+		table->capacity = capacity;
+	}
+	memmove(&table->blocks[index + 1], &table->blocks[index],
+		(table->count - index) * sizeof(*table->blocks));
+	table->blocks[index] = *block;
+	table->count++;
+	return true;
+}
+
+static void table_remove(struct table *table, size_t index)
+{
+	table->count--;
+	memmove(&table->blocks[index], &table->blocks[index + 1],
+		(table->count - index) * sizeof(*table->blocks));
+}
+
+/* Page of the region at which block @index starts; behind the last one: the region's end. */
+static size_t block_page(const struct region *region, size_t index)
+{
+	if (index >= region->table.count)
+		return region->pages;
+	return (region->table.blocks[index].address - region->address) >> PAGE_SHIFT;
+}
+
+static size_t block_end_page(const struct region *region, size_t index)
+{
+	return block_page(region, index) + region->table.blocks[index].pages;
+}
+
+/*
+ * First gap of @pages pages: its page, and in *index where the block goes. Blocks below ->packed
+ * are skipped, for they have no gap between them.
+ */
+static bool region_gap(struct region *region, size_t pages, size_t *index, size_t *page)
+{
+	size_t at = region->packed ? block_end_page(region, region->packed - 1) : 0;
+
+	for (size_t i = region->packed; i <= region->table.count; i++) {
+		size_t next = block_page(region, i);
+
+		if (next - at >= pages) {
+			*index = i;
+			*page = at;
+			return true;
+		}
+		if (i == region->packed && next == at)
+			region->packed++;
+		if (i < region->table.count)
+			at = block_end_page(region, i);
+	}
+	return false;
+}
+
+static bool region_make_writable(struct region *region, size_t end_page)
+{
+	size_t wanted = (end_page + ROOM_STEP_PAGES - 1) / ROOM_STEP_PAGES * ROOM_STEP_PAGES;
+
+	if (end_page <= region->writable_pages)
+		return true;
+	if (wanted > region->pages)
+		wanted = region->pages;
+	if (mprotect((void *)(region->address + (region->writable_pages << PAGE_SHIFT)),
+		     (wanted - region->writable_pages) << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0)
+		return false;
+	region->writable_pages = wanted;
+	return true;
+}
+
+static void mark_pages(const struct memory_block *block, uint8_t valid)
+{
+	memset(valid_pages + ((block->address - range_address) >> PAGE_SHIFT), valid, block->pages);
+}
+
+CUresult memory_allocate(struct memory_block *block)
+{
+	struct region *region = region_of(block);
+	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+	size_t index;
+	size_t page;
+
+	if (block->bytes > SIZE_MAX - PAGE_BYTES)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	block->pages = (block->bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
+	if (block->pages == 0)
+		block->pages = 1;
+	pthread_mutex_lock(&memory_lock);
+	if (block->pages <= region->quota_pages - region->used_pages &&
+	    region_gap(region, block->pages, &index, &page) &&
+	    region_make_writable(region, page + block->pages)) {
+		block->address = region->address + (page << PAGE_SHIFT);
+		block->id = next_block_id++;
+		if (table_insert(&region->table, index, block)) {
+			region->used_pages += block->pages;
+			mark_pages(block, 1);
+			result = CUDA_SUCCESS;
+		}
+	}
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+/* Caller holds memory_lock. */
+static void region_free(struct region *region, size_t index)
+{
+	struct memory_block block = region->table.blocks[index];
+
+	mark_pages(&block, 0);
+	madvise((void *)block.address, block.pages << PAGE_SHIFT, MADV_DONTNEED);
+	region->used_pages -= block.pages;
+	table_remove(&region->table, index);
+	if (region->packed > index)
+		region->packed = index;
+}
+
+CUresult memory_free(uint64_t address)
+{
+	struct memory_block freed = { 0 };
+	struct memory_block *block;
+	struct region *region;
+
+	pthread_mutex_lock(&memory_lock);
+	region = region_at(address);
+	block = region ? table_find(&region->table, address) : NULL;
+	if (block && block->address == address) {
+		freed = *block;
+		region_free(region, (size_t)(block - region->table.blocks));
+	}
+	pthread_mutex_unlock(&memory_lock);
+	if (!freed.pages)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (freed.pool)
+		pool_credit(freed.pool, freed.pages << PAGE_SHIFT);
+	return CUDA_SUCCESS;
+}
+
+void memory_free_context(struct context *context)
+{
+	pthread_mutex_lock(&memory_lock);
+	for (int i = 0; i <= settings.devices; i++) {
+		struct region *region = &regions[i];
+
+		for (size_t index = region->table.count; index-- > 0;) {
+			if (region->table.blocks[index].context == context)
+				region_free(region, index);
+		}
+	}
+	for (size_t index = registered.count; index-- > 0;) {
+		if (registered.blocks[index].context == context)
+			table_remove(&registered, index);
+	}
+	pthread_mutex_unlock(&memory_lock);
+}
+
+bool memory_find(uint64_t address, struct memory_block *block)
+{
+	struct memory_block *found;
+	struct region *region;
+
+	pthread_mutex_lock(&memory_lock);
+	region = region_at(address);
+	found = table_find(region ? &region->table : &registered, address);
+	if (found)
+		*block = *found;
+	pthread_mutex_unlock(&memory_lock);
+	return found != NULL;
+}
+
+enum memory_kind memory_classify(uint64_t address, size_t bytes)
+{
+	enum memory_kind kind = MEMORY_PAGEABLE;
+	struct memory_block *block;
+	struct region *region;
+
+	pthread_mutex_lock(&memory_lock);
+	region = region_at(address);
+	block = table_find(region ? &region->table : &registered, address);
+	if (block && bytes <= block->bytes - (address - block->address))
+		kind = block->kind;
+	else if (region)
+		kind = MEMORY_INVALID;
+	pthread_mutex_unlock(&memory_lock);
+	return kind;
+}
+
+CUresult memory_register(struct memory_block *block)
+{
+	CUresult result = CUDA_SUCCESS;
+	uint64_t end = block->address + block->bytes;
+	size_t index;
+
+	block->kind = MEMORY_REGISTERED;
+	pthread_mutex_lock(&memory_lock);
+	index = table_above(&registered, block->address);
+	block->id = next_block_id++;
+	if (region_at(block->address) || table_find(&registered, block->address) ||
+	    (index < registered.count && registered.blocks[index].address < end))
+		result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+	else if (!table_insert(&registered, index, block))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+CUresult memory_unregister(uint64_t address)
+{
+	CUresult result = CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	struct memory_block *block;
+
+	pthread_mutex_lock(&memory_lock);
+	block = table_find(&registered, address);
+	if (block && block->address == address) {
+		table_remove(&registered, (size_t)(block - registered.blocks));
+		result = CUDA_SUCCESS;
+	}
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+size_t memory_used(CUdevice device)
+{
+	size_t used;
+
+	pthread_mutex_lock(&memory_lock);
+	used = regions[device].used_pages << PAGE_SHIFT;
+	pthread_mutex_unlock(&memory_lock);
+	return used;
+}
+
+/* What the machine calls for a module's variables. They end with the module, not with a context. */
+static int machine_allocate(void *owner, size_t bytes, size_t alignment, uint64_t *address)
+{
+	struct memory_block block = {
+		.bytes = bytes,
+		.kind = MEMORY_DEVICE,
+		.device = *(const int *)owner,
+	};
+
+	if (alignment > PAGE_BYTES)
+		return -EINVAL;
+	if (memory_allocate(&block) != CUDA_SUCCESS)
+		return -ENOMEM;
+	*address = block.address;
+	return 0;
+}
+
+static void machine_release(void *owner, uint64_t address)
+{
+	(void)owner;
+	memory_free(address);
+}
+
+const struct ptx_memory *memory_for_machine(CUdevice device)
+{
+	return &machine_memory[device];
+}
+
+static void *reserve(void *wanted, size_t bytes, int protection, int flags)
+{
+	void *address = mmap(wanted, bytes, protection,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+	return address == MAP_FAILED ? NULL : address;
+}
+
+CUresult memory_open(void)
+{
+	size_t region_pages = ROOM_FACTOR * (settings.memory_bytes >> PAGE_SHIFT);
+	void *range;
+
+	range_pages = region_pages * (size_t)(settings.devices + 1);
+	range = reserve((void *)RANGE_ADDRESS, range_pages << PAGE_SHIFT, PROT_NONE,
+			MAP_FIXED_NOREPLACE);
+	if (!range)
+		range = reserve(NULL, range_pages << PAGE_SHIFT, PROT_NONE, 0);
+	valid_pages = reserve(NULL, range_pages, PROT_READ | PROT_WRITE, 0);
+	if (!range || !valid_pages)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	range_address = (uint64_t)range;
+	for (int i = 0; i <= settings.devices; i++) {
+		regions[i].address = range_address + i * (region_pages << PAGE_SHIFT);
+		regions[i].pages = region_pages;
+		regions[i].quota_pages = settings.memory_bytes >> PAGE_SHIFT;
+	}
+	for (int i = 0; i < settings.devices; i++) {
+		machine_devices[i] = i;
+		machine_memory[i] = (struct ptx_memory){
+			.owner = &machine_devices[i],
+			.allocate = machine_allocate,
+			.release = machine_release,
+			.valid_pages = valid_pages,
+			.base = range_address,
+			.pages = range_pages,
+			.page_shift = PAGE_SHIFT,
+		};
+	}
+	return CUDA_SUCCESS;
+}
