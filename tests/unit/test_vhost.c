@@ -1,0 +1,805 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib/vhost: both handshakes, chains of every shape, broken rings, notifications, lost memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "lib/vhost/device.h"
+#include "lib/vhost/fault.h"
+#include "tests/unit/vhost_frontend.h"
+
+#define WRITE VIRTIO_RING_DESC_F_WRITE
+
+struct bench {
+	struct frontend frontend;
+	struct vhost_wait wait;
+	struct vhost_device device;
+	unsigned int started; /* bit for each queue */
+	unsigned int kicks, resets;
+	int ended; /* why the session ended, 0 while it goes on */
+	unsigned char config[16];
+	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
+	struct vhost_chain chain;
+};
+
+static void bench_config_read(void *context, uint32_t offset, void *to, uint32_t bytes)
+{
+	memcpy(to, ((struct bench *)context)->config + offset, bytes);
+}
+
+static int bench_config_write(void *context, uint32_t offset, const void *from, uint32_t bytes)
+{
+	memcpy(((struct bench *)context)->config + offset, from, bytes);
+	return 0;
+}
+
+static void bench_started(void *context, unsigned int index)
+{
+	((struct bench *)context)->started |= 1u << index;
+}
+
+static void bench_stopped(void *context, unsigned int index)
+{
+	((struct bench *)context)->started &= ~(1u << index);
+}
+
+static void bench_kicked(void *context, unsigned int index)
+{
+	(void)index;
+	((struct bench *)context)->kicks++;
+}
+
+static void bench_reset(void *context)
+{
+	((struct bench *)context)->resets++;
+}
+
+static const struct vhost_device_ops bench_ops = {
+	.features = VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX,
+	.queue_count = FRONTEND_QUEUES,
+	.config_bytes = 16,
+	.config_read = bench_config_read,
+	.config_write = bench_config_write,
+	.queue_started = bench_started,
+	.queue_stopped = bench_stopped,
+	.queue_kicked = bench_kicked,
+	.reset = bench_reset,
+};
+
+static bool bench_nothing(void *context)
+{
+	(void)context;
+	return false;
+}
+
+static void bench_arm(void *context, bool sleeping)
+{
+	(void)context;
+	(void)sleeping;
+}
+
+static void bench_serve(void *context)
+{
+	struct vhost_wait_work work = { bench_nothing, bench_arm, context };
+	struct bench *bench = context;
+	struct epoll_event events[8];
+	int count;
+
+	while (!bench->ended &&
+	       (count = vhost_wait_events(&bench->wait, &work, events, 8, 0)) > 0) {
+		for (int i = 0; i < count && !bench->ended; i++)
+			bench->ended = vhost_device_woken(&bench->device,
+							  (unsigned int)events[i].data.u64, NULL);
+	}
+	if (bench->ended)
+		vhost_device_detach(&bench->device);
+}
+
+static void bench_attach(struct bench *bench, enum frontend_style style)
+{
+	int pair[2];
+
+	bench->ended = 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	frontend_open(&bench->frontend, style, bench_serve, bench, pair[0]);
+	assert_int_equal(vhost_device_attach(&bench->device, pair[1]), 0);
+}
+
+static void bench_open(struct bench *bench, enum frontend_style style)
+{
+	memset(bench, 0, sizeof(*bench));
+	assert_int_equal(vhost_wait_init(&bench->wait, 0), 0);
+	vhost_device_init(&bench->device, &bench_ops, bench, &bench->wait, 0);
+	vhost_fault_guard(&bench->device.memory);
+	bench_attach(bench, style);
+}
+
+static void bench_close(struct bench *bench)
+{
+	vhost_device_detach(&bench->device);
+	bench->ended = -EPIPE;
+	frontend_close(&bench->frontend);
+	vhost_wait_close(&bench->wait);
+	vhost_fault_guard(NULL);
+}
+
+static void bench_ready(struct bench *bench, uint64_t features)
+{
+	bench_open(bench, FRONTEND_QEMU);
+	frontend_handshake(&bench->frontend, features);
+	assert_int_equal(bench->started, 7);
+}
+
+static int bench_pop(struct bench *bench, unsigned int index)
+{
+	return vhost_queue_pop(vhost_device_queue(&bench->device, index), &bench->chain,
+			       bench->vectors, VHOST_CHAIN_VECTORS_MAX);
+}
+
+/* The queue refuses this and everything after it, and says so on its error descriptor. */
+static void bench_expect_broken(struct bench *bench)
+{
+	static const struct virtio_ring_desc good = { .addr = FRONTEND_BUFFERS, .len = 4 };
+
+	assert_int_equal(bench_pop(bench, 0), -EPROTO);
+	frontend_offer(&bench->frontend, 0, &good, 1);
+	assert_int_equal(bench_pop(bench, 0), 0);
+	/* The other queues are as good as before. */
+	frontend_offer(&bench->frontend, 1, &good, 1);
+	assert_int_equal(bench_pop(bench, 1), 1);
+}
+
+static void both_front_ends_start_all_queues(void **state)
+{
+	static const enum frontend_style styles[] = { FRONTEND_QEMU, FRONTEND_UML };
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 5 };
+	struct virtio_ring_used_elem used;
+	char text[6] = "";
+	struct bench bench;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		bench_open(&bench, styles[i]);
+		frontend_handshake(&bench.frontend, 0);
+		assert_int_equal(bench.started, 7);
+		frontend_put(&bench.frontend, FRONTEND_BUFFERS, "hello", 5);
+		frontend_offer(&bench.frontend, 1, &part, 1);
+		frontend_kick(&bench.frontend, 1);
+		assert_int_equal(bench.kicks, 1);
+		assert_int_equal(bench_pop(&bench, 1), 1);
+		vhost_iovec_copy_in(text, 5, bench.chain.vectors, bench.chain.readable_count);
+		assert_string_equal(text, "hello");
+		vhost_queue_push(&bench.device.queues[1], bench.chain.head, 0);
+		assert_true(vhost_queue_notify(&bench.device.queues[1]));
+		assert_true(frontend_used(&bench.frontend, 1, &used));
+		assert_int_equal(used.id, bench.chain.head);
+		assert_int_equal(frontend_interrupts(&bench.frontend, 1), 1);
+		bench_close(&bench);
+	}
+}
+
+static void a_message_may_come_byte_by_byte(void **state)
+{
+	struct vhost_user_header header = { VHOST_USER_GET_FEATURES, VHOST_USER_FLAG_VERSION, 0 };
+	struct bench bench;
+	uint64_t answer[4];
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	for (size_t i = 0; i < sizeof(header); i++) {
+		assert_int_equal(recv(bench.frontend.socket_fd, answer, 20, MSG_DONTWAIT), -1);
+		assert_int_equal(write(bench.frontend.socket_fd, (char *)&header + i, 1), 1);
+		bench_serve(&bench);
+	}
+	assert_int_equal(recv(bench.frontend.socket_fd, answer, sizeof(answer), MSG_DONTWAIT), 20);
+	bench_close(&bench);
+}
+
+static void refusals_are_acknowledged_or_end_the_session(void **state)
+{
+	struct vhost_user_vring_state odd_size = { 0, 100 }, no_queue = { 3, 128 };
+	struct vhost_user_vring_state no_switch = { 0, 2 };
+	uint64_t unknown_feature = 1ull << 63;
+	struct bench bench;
+	struct frontend *frontend = &bench.frontend;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(frontend, 0);
+	assert_int_equal(
+		frontend_acknowledged(frontend, VHOST_USER_SET_VRING_NUM, &odd_size, 8, NULL, 0),
+		1);
+	assert_int_equal(
+		frontend_acknowledged(frontend, VHOST_USER_SET_VRING_NUM, &no_queue, 8, NULL, 0),
+		1);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_VRING_ENABLE, &no_switch, 8,
+					       NULL, 0),
+			 1);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_FEATURES, &unknown_feature,
+					       8, NULL, 0),
+			 1);
+	assert_int_equal(
+		frontend_acknowledged(frontend, VHOST_USER_SET_VRING_NUM, &no_queue, 4, NULL, 0),
+		1);
+	assert_int_equal(frontend_acknowledged(frontend, 6, NULL, 0, NULL, 0), 1);
+	assert_int_equal(frontend_acknowledged(frontend, 4000000000u, NULL, 0, NULL, 0), 1);
+	assert_int_equal(bench.ended, 0);
+	frontend_send(frontend, VHOST_USER_SET_VRING_NUM, 0, &odd_size, 8, NULL, 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EINVAL);
+	bench_close(&bench);
+}
+
+static void bad_framing_ends_the_session(void **state)
+{
+	struct vhost_user_header too_long = { VHOST_USER_GET_FEATURES, 1, 0xffffffff };
+	int fds[VHOST_FDS_MAX + 1];
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	assert_int_equal(write(bench.frontend.socket_fd, &too_long, sizeof(too_long)),
+			 sizeof(too_long));
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EPROTO);
+	bench_close(&bench);
+
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_send(&bench.frontend, VHOST_USER_GET_FEATURES, 2, NULL, 0, NULL, 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EPROTO);
+	bench_close(&bench);
+
+	bench_open(&bench, FRONTEND_QEMU);
+	for (unsigned int i = 0; i <= VHOST_FDS_MAX; i++)
+		fds[i] = 0;
+	frontend_send(&bench.frontend, VHOST_USER_SET_MEM_TABLE, 0, fds, 8, fds, VHOST_FDS_MAX + 1);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EPROTO);
+	bench_close(&bench);
+}
+
+static void configuration_space_has_bounds(void **state)
+{
+	struct vhost_user_config config = { .offset = 4, .size = 8 };
+	union vhost_user_payload answer;
+	struct bench bench;
+	struct frontend *frontend = &bench.frontend;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(frontend, 0);
+	memcpy(config.bytes, "abcdefgh", 8);
+	assert_int_equal(
+		frontend_acknowledged(frontend, VHOST_USER_SET_CONFIG, &config, 20, NULL, 0), 0);
+	memset(config.bytes, 0, 8);
+	assert_int_equal(frontend_call(frontend, VHOST_USER_GET_CONFIG, 0, &config, 20, &answer),
+			 20);
+	assert_memory_equal(answer.config.bytes, "abcdefgh", 8);
+	config.offset = 12; /* four bytes too far */
+	assert_int_equal(frontend_call(frontend, VHOST_USER_GET_CONFIG, 0, &config, 20, &answer),
+			 0);
+	assert_int_equal(
+		frontend_acknowledged(frontend, VHOST_USER_SET_CONFIG, &config, 20, NULL, 0), 1);
+	config.offset = 0;
+	config.size = 200; /* more than the message has */
+	assert_int_equal(frontend_call(frontend, VHOST_USER_GET_CONFIG, 0, &config, 20, &answer),
+			 0);
+	bench_close(&bench);
+}
+
+static void memory_regions_come_and_go(void **state)
+{
+	struct vhost_user_single_region single = { .region = { .guest_address = 0,
+							       .bytes = FRONTEND_REGION_BYTES,
+							       .user_address =
+								       FRONTEND_USER_BASE } };
+	union vhost_user_payload answer;
+	struct bench bench;
+	struct frontend *frontend = &bench.frontend;
+	struct iovec parts[2];
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(frontend, 0);
+	assert_int_equal(frontend_call(frontend, VHOST_USER_GET_MAX_MEM_SLOTS, 0, NULL, 0, &answer),
+			 8);
+	assert_int_equal(answer.number, VHOST_MEMORY_REGIONS_MAX);
+	for (unsigned int i = 0; i < 2; i++) {
+		single.region.guest_address = (uint64_t)i * FRONTEND_REGION_BYTES;
+		single.region.user_address = FRONTEND_USER_BASE + single.region.guest_address;
+		assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_ADD_MEM_REG, &single,
+						       sizeof(single), &frontend->memory_fds[i], 1),
+				 0);
+	}
+	/* The same place again, and a place beyond the end of its file. */
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_ADD_MEM_REG, &single,
+					       sizeof(single), frontend->memory_fds, 1),
+			 1);
+	single.region.guest_address = 16 * FRONTEND_REGION_BYTES;
+	single.region.mmap_offset = 1;
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_ADD_MEM_REG, &single,
+					       sizeof(single), frontend->memory_fds, 1),
+			 1);
+	single.region.mmap_offset = UINT64_MAX - 4096;
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_ADD_MEM_REG, &single,
+					       sizeof(single), frontend->memory_fds, 1),
+			 1);
+	for (unsigned int i = 0; i < 3; i++)
+		frontend_start_queue(frontend, i, 0);
+	assert_int_equal(bench.started, 7);
+	assert_int_equal(
+		vhost_memory_translate(&bench.device.memory, FRONTEND_BORDER - 8, 16, parts, 2), 2);
+	assert_int_equal(
+		vhost_memory_translate(&bench.device.memory, 2 * FRONTEND_BORDER - 8, 9, parts, 2),
+		-EFAULT);
+	assert_int_equal(vhost_memory_translate(&bench.device.memory, UINT64_MAX - 3, 8, parts, 2),
+			 -EFAULT);
+
+	/* Without the region that holds the rings no queue runs. */
+	single.region.guest_address = 0;
+	single.region.user_address = FRONTEND_USER_BASE;
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_REM_MEM_REG, &single,
+					       sizeof(single), NULL, 0),
+			 0);
+	assert_int_equal(bench.started, 0);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_REM_MEM_REG, &single,
+					       sizeof(single), NULL, 0),
+			 1);
+	bench_close(&bench);
+}
+
+static void a_buffer_may_span_regions(void **state)
+{
+	struct virtio_ring_desc parts[] = {
+		{ .addr = FRONTEND_BORDER - 3, .len = 10 },
+		{ .addr = FRONTEND_BUFFERS, .len = 7, .flags = WRITE },
+	};
+	struct bench bench;
+	char text[11] = "";
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_put(&bench.frontend, FRONTEND_BORDER - 3, "0123456789", 10);
+	frontend_offer(&bench.frontend, 0, parts, 2);
+	assert_int_equal(bench_pop(&bench, 0), 1);
+	assert_int_equal(bench.chain.readable_count, 2);
+	assert_int_equal(bench.chain.writable_count, 1);
+	assert_int_equal(bench.chain.readable_bytes, 10);
+	assert_int_equal(bench.chain.writable_bytes, 7);
+	vhost_iovec_copy_in(text, 10, bench.chain.vectors, 2);
+	assert_string_equal(text, "0123456789");
+	bench_close(&bench);
+}
+
+static void an_indirect_table_may_span_regions(void **state)
+{
+	uint64_t place = FRONTEND_BORDER - 24; /* the second entry lies across */
+	struct virtio_ring_desc table[] = {
+		{ .addr = FRONTEND_BUFFERS, .len = 3, .flags = VIRTIO_RING_DESC_F_NEXT, .next = 2 },
+		{ .addr = FRONTEND_BUFFERS + 10, .len = 2, .flags = WRITE },
+		{ .addr = FRONTEND_BUFFERS + 3,
+		  .len = 3,
+		  .flags = VIRTIO_RING_DESC_F_NEXT,
+		  .next = 1 },
+	};
+	struct virtio_ring_desc outer = { .addr = place,
+					  .len = sizeof(table),
+					  .flags = VIRTIO_RING_DESC_F_INDIRECT };
+	char text[7] = "";
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, VIRTIO_RING_F_INDIRECT_DESC);
+	frontend_put(&bench.frontend, FRONTEND_BUFFERS, "abcdef", 6);
+	frontend_put(&bench.frontend, place, table, sizeof(table));
+	frontend_offer(&bench.frontend, 0, &outer, 1);
+	assert_int_equal(bench_pop(&bench, 0), 1);
+	assert_int_equal(bench.chain.readable_bytes, 6);
+	assert_int_equal(bench.chain.writable_bytes, 2);
+	vhost_iovec_copy_in(text, 6, bench.chain.vectors, bench.chain.readable_count);
+	assert_string_equal(text, "abcdef");
+	bench_close(&bench);
+}
+
+static void an_indirect_table_unasked_for_breaks_the_queue(void **state)
+{
+	struct virtio_ring_desc outer = { .addr = FRONTEND_BUFFERS,
+					  .len = 16,
+					  .flags = VIRTIO_RING_DESC_F_INDIRECT };
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, &outer, 1);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void a_table_in_a_table_breaks_the_queue(void **state)
+{
+	struct virtio_ring_desc outer = { .addr = FRONTEND_BUFFERS,
+					  .len = 16,
+					  .flags = VIRTIO_RING_DESC_F_INDIRECT };
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, VIRTIO_RING_F_INDIRECT_DESC);
+	frontend_put(&bench.frontend, FRONTEND_BUFFERS, &outer, sizeof(outer));
+	frontend_offer(&bench.frontend, 0, &outer, 1);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void a_loop_breaks_the_queue(void **state)
+{
+	struct bench bench;
+	struct virtio_ring_desc *descriptors;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	descriptors = bench.frontend.queues[0].descriptors;
+	descriptors[5] = (struct virtio_ring_desc){
+		.addr = FRONTEND_BUFFERS, .len = 1, .flags = VIRTIO_RING_DESC_F_NEXT, .next = 6
+	};
+	descriptors[6] = descriptors[5];
+	descriptors[6].next = 5;
+	frontend_offer_head(&bench.frontend, 0, 5);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void indices_out_of_bounds_break_the_queue(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 1 };
+	uint64_t number = 0, count = 0;
+	struct bench bench;
+	int error_fd = eventfd(0, EFD_NONBLOCK);
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_send(&bench.frontend, VHOST_USER_SET_VRING_ERR, 0, &number, sizeof(number),
+		      &error_fd, 1);
+	bench_serve(&bench);
+	frontend_offer_head(&bench.frontend, 0, FRONTEND_QUEUE_SIZE);
+	bench_expect_broken(&bench);
+	assert_int_equal(read(error_fd, &count, sizeof(count)), sizeof(count));
+	bench_close(&bench);
+	close(error_fd);
+
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, &part, 1);
+	bench.frontend.queues[0].descriptors[0].flags = VIRTIO_RING_DESC_F_NEXT;
+	bench.frontend.queues[0].descriptors[0].next = FRONTEND_QUEUE_SIZE;
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+
+	bench_ready(&bench, 0);
+	bench.frontend.queues[0].next_available = FRONTEND_QUEUE_SIZE;
+	frontend_offer(&bench.frontend, 0, &part, 1);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void addresses_outside_memory_break_the_queue(void **state)
+{
+	struct virtio_ring_desc beyond = { .addr = 2 * FRONTEND_BORDER - 4, .len = 5 };
+	struct virtio_ring_desc wrapping = { .addr = UINT64_MAX - 1, .len = 0xffffffff };
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, &beyond, 1);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, &wrapping, 1);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void readable_behind_writable_breaks_the_queue(void **state)
+{
+	struct virtio_ring_desc parts[] = {
+		{ .addr = FRONTEND_BUFFERS, .len = 4, .flags = WRITE },
+		{ .addr = FRONTEND_BUFFERS, .len = 4 },
+	};
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, parts, 2);
+	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+static void chains_return_in_any_order_and_unused(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4, .flags = WRITE };
+	struct vhost_queue *queue;
+	struct virtio_ring_used_elem used;
+	uint16_t heads[4];
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	queue = vhost_device_queue(&bench.device, 0);
+	for (int i = 0; i < 4; i++)
+		heads[i] = frontend_offer(&bench.frontend, 0, &part, 1);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(bench_pop(&bench, 0), 1);
+	assert_int_equal(bench_pop(&bench, 0), 0);
+	vhost_queue_unpop(queue, 1);
+	assert_int_equal(bench_pop(&bench, 0), 1);
+	assert_int_equal(bench.chain.head, heads[3]);
+	vhost_queue_push(queue, heads[2], 2);
+	vhost_queue_push(queue, heads[0], 0);
+	assert_true(frontend_used(&bench.frontend, 0, &used));
+	assert_int_equal(used.id, heads[2]);
+	assert_int_equal(used.len, 2);
+	assert_true(frontend_used(&bench.frontend, 0, &used));
+	assert_int_equal(used.id, heads[0]);
+	assert_false(frontend_used(&bench.frontend, 0, &used));
+	bench_close(&bench);
+}
+
+static void the_ring_goes_round_many_times(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct virtio_ring_used_elem used;
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, VIRTIO_RING_F_EVENT_IDX);
+	for (uint32_t i = 0; i < 70000; i++) { /* past the wrap of 16 bits */
+		uint16_t head = frontend_offer(&bench.frontend, 0, &part, 1);
+
+		assert_int_equal(bench_pop(&bench, 0), 1);
+		assert_int_equal(bench.chain.head, head);
+		vhost_queue_push(&bench.device.queues[0], head, i);
+		assert_true(frontend_used(&bench.frontend, 0, &used));
+		assert_int_equal(used.len, i);
+	}
+	bench_close(&bench);
+}
+
+static void event_index_holds_back_interrupts(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct frontend_queue *ring;
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, VIRTIO_RING_F_EVENT_IDX);
+	ring = &bench.frontend.queues[0];
+	ring->available->ring[FRONTEND_QUEUE_SIZE] = 2; /* used_event: after the third */
+	for (uint16_t i = 0; i < 5; i++) {
+		frontend_offer(&bench.frontend, 0, &part, 1);
+		assert_int_equal(bench_pop(&bench, 0), 1);
+		vhost_queue_push(&bench.device.queues[0], bench.chain.head, 0);
+		/* The first after the start is always told. */
+		assert_int_equal(vhost_queue_notify(&bench.device.queues[0]), i == 0 || i == 2);
+	}
+	assert_false(vhost_queue_notify(&bench.device.queues[0]));
+	assert_int_equal(frontend_interrupts(&bench.frontend, 0), 2);
+	bench_close(&bench);
+}
+
+static void the_flag_holds_back_interrupts(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	for (int i = 0; i < 2; i++) {
+		bench.frontend.queues[0].available->flags =
+			i ? 0 : VIRTIO_RING_AVAIL_F_NO_INTERRUPT;
+		frontend_offer(&bench.frontend, 0, &part, 1);
+		assert_int_equal(bench_pop(&bench, 0), 1);
+		vhost_queue_push(&bench.device.queues[0], bench.chain.head, 0);
+		assert_int_equal(vhost_queue_notify(&bench.device.queues[0]), i);
+	}
+	bench_close(&bench);
+}
+
+static void kicks_are_asked_for_only_when_wanted(void **state)
+{
+	static const uint64_t features[] = { 0, VIRTIO_RING_F_EVENT_IDX };
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct vhost_queue *queue;
+	struct bench bench;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		bench_ready(&bench, features[i]);
+		queue = vhost_device_queue(&bench.device, 0);
+		vhost_queue_want_kicks(queue, true);
+		assert_false(vhost_queue_has_work(queue));
+		frontend_offer(&bench.frontend, 0, &part, 1);
+		assert_true(frontend_wants_kick(&bench.frontend, 0, i == 1));
+		vhost_queue_want_kicks(queue, false);
+		assert_int_equal(bench_pop(&bench, 0), 1);
+		frontend_offer(&bench.frontend, 0, &part, 1);
+		assert_false(frontend_wants_kick(&bench.frontend, 0, i == 1));
+		bench_close(&bench);
+	}
+}
+
+static void a_pause_goes_on_and_a_reboot_resets(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	uint16_t base;
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	for (int i = 0; i < 3; i++) {
+		frontend_offer(&bench.frontend, 1, &part, 1);
+		assert_int_equal(bench_pop(&bench, 1), 1);
+		vhost_queue_push(&bench.device.queues[1], bench.chain.head, 0);
+	}
+	base = frontend_stop_queue(&bench.frontend, 1);
+	assert_int_equal(base, 3);
+	assert_int_equal(bench.started, 5);
+	frontend_start_queue(&bench.frontend, 1, base);
+	assert_int_equal(bench.resets, 0);
+	frontend_offer(&bench.frontend, 1, &part, 1);
+	assert_int_equal(bench_pop(&bench, 1), 1);
+	vhost_queue_push(&bench.device.queues[1], bench.chain.head, 9);
+	assert_int_equal(bench.frontend.queues[1].used->idx, 4);
+
+	frontend_stop_queue(&bench.frontend, 1);
+	frontend_start_queue(&bench.frontend, 1, 0);
+	assert_int_equal(bench.resets, 1);
+	frontend_send(&bench.frontend, VHOST_USER_RESET_DEVICE, 0, NULL, 0, NULL, 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.resets, 2);
+	assert_int_equal(bench.started, 0);
+	bench_close(&bench);
+}
+
+static void the_next_vmm_starts_afresh(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, VIRTIO_RING_F_EVENT_IDX);
+	frontend_offer(&bench.frontend, 1, &part, 1);
+	assert_int_equal(bench_pop(&bench, 1), 1);
+	frontend_close(&bench.frontend);
+	assert_int_equal(bench.ended, -EPIPE);
+	assert_int_equal(bench.started, 0);
+	bench_attach(&bench, FRONTEND_UML);
+	frontend_handshake(&bench.frontend, 0);
+	assert_int_equal(bench.started, 7);
+	assert_int_equal(bench.resets, 0);
+	frontend_offer(&bench.frontend, 1, &part, 1);
+	assert_int_equal(bench_pop(&bench, 1), 1);
+	bench_close(&bench);
+}
+
+static void status_is_kept_and_does_not_reset(void **state)
+{
+	union vhost_user_payload answer;
+	uint64_t status = 15;
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_send(&bench.frontend, VHOST_USER_SET_STATUS, 0, &status, 8, NULL, 0);
+	assert_int_equal(frontend_call(&bench.frontend, VHOST_USER_GET_STATUS, 0, NULL, 0, &answer),
+			 8);
+	assert_int_equal(answer.number, 15);
+	status = 0;
+	frontend_send(&bench.frontend, VHOST_USER_SET_STATUS, 0, &status, 8, NULL, 0);
+	assert_int_equal(frontend_call(&bench.frontend, VHOST_USER_GET_STATUS, 0, NULL, 0, &answer),
+			 8);
+	assert_int_equal(answer.number, 0);
+	assert_int_equal(bench.resets, 0);
+	bench_close(&bench);
+}
+
+static void the_request_channel_may_be_a_pipe(void **state)
+{
+	static const enum frontend_style styles[] = { FRONTEND_QEMU, FRONTEND_UML };
+	struct vhost_user_header header;
+	struct bench bench;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		bench_open(&bench, styles[i]);
+		assert_int_equal(vhost_device_config_changed(&bench.device), -EOPNOTSUPP);
+		frontend_negotiate(&bench.frontend, 0);
+		bench_serve(&bench);
+		assert_int_equal(vhost_device_config_changed(&bench.device), 0);
+		assert_int_equal(read(bench.frontend.request_fd, &header, sizeof(header)),
+				 sizeof(header));
+		assert_int_equal(header.request, VHOST_USER_BACKEND_CONFIG_CHANGE);
+		assert_int_equal(header.size, 0);
+		bench_close(&bench);
+	}
+}
+
+static void memory_cut_off_ends_only_the_session(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct bench bench;
+
+	(void)state;
+	/* Here, because cmocka takes the signal at the start of each test. */
+	assert_int_equal(vhost_fault_install(), 0);
+	bench_ready(&bench, 0);
+	frontend_offer(&bench.frontend, 0, &part, 1);
+	assert_int_equal(vhost_device_check(&bench.device, NULL), 0);
+	assert_int_equal(ftruncate(bench.frontend.memory_fds[0], 0), 0);
+	bench_pop(&bench, 0); /* touches what is gone: SIGBUS without the handler */
+	assert_int_equal(vhost_device_check(&bench.device, NULL), -EFAULT);
+	vhost_device_detach(&bench.device);
+	assert_int_equal(vhost_device_check(&bench.device, NULL), 0);
+	frontend_close(&bench.frontend);
+
+	bench_attach(&bench, FRONTEND_QEMU);
+	frontend_handshake(&bench.frontend, 0);
+	frontend_offer(&bench.frontend, 0, &part, 1);
+	assert_int_equal(bench_pop(&bench, 0), 1);
+	bench_close(&bench);
+}
+
+static void spinning_adapts(void **state)
+{
+	struct vhost_wait wait = { .epoll_fd = -1, .spin_limit_ns = 50000 };
+
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		vhost_wait_adapt(&wait, 30000); /* soon: worth spinning for */
+	assert_true(wait.spin_ns >= 30000 && wait.spin_ns <= 50000);
+	for (int i = 0; i < 10; i++)
+		vhost_wait_adapt(&wait, 1000000); /* late: not worth it */
+	assert_int_equal(wait.spin_ns, 0);
+	wait.spin_limit_ns = 0;
+	vhost_wait_adapt(&wait, 10);
+	assert_int_equal(wait.spin_ns, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(both_front_ends_start_all_queues),
+		cmocka_unit_test(a_message_may_come_byte_by_byte),
+		cmocka_unit_test(refusals_are_acknowledged_or_end_the_session),
+		cmocka_unit_test(bad_framing_ends_the_session),
+		cmocka_unit_test(configuration_space_has_bounds),
+		cmocka_unit_test(memory_regions_come_and_go),
+		cmocka_unit_test(a_buffer_may_span_regions),
+		cmocka_unit_test(an_indirect_table_may_span_regions),
+		cmocka_unit_test(an_indirect_table_unasked_for_breaks_the_queue),
+		cmocka_unit_test(a_table_in_a_table_breaks_the_queue),
+		cmocka_unit_test(a_loop_breaks_the_queue),
+		cmocka_unit_test(indices_out_of_bounds_break_the_queue),
+		cmocka_unit_test(addresses_outside_memory_break_the_queue),
+		cmocka_unit_test(readable_behind_writable_breaks_the_queue),
+		cmocka_unit_test(chains_return_in_any_order_and_unused),
+		cmocka_unit_test(the_ring_goes_round_many_times),
+		cmocka_unit_test(event_index_holds_back_interrupts),
+		cmocka_unit_test(the_flag_holds_back_interrupts),
+		cmocka_unit_test(kicks_are_asked_for_only_when_wanted),
+		cmocka_unit_test(a_pause_goes_on_and_a_reboot_resets),
+		cmocka_unit_test(the_next_vmm_starts_afresh),
+		cmocka_unit_test(status_is_kept_and_does_not_reset),
+		cmocka_unit_test(the_request_channel_may_be_a_pipe),
+		cmocka_unit_test(memory_cut_off_ends_only_the_session),
+		cmocka_unit_test(spinning_adapts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
