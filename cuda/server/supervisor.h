@@ -31,8 +31,9 @@ struct supervisor_options {
 	const char *tcp;	    /* HOST:PORT; NULL = off */
 	const char *token_file;
 	const char *driver;
-	const char *worker; /* NULL = beside this program */
-	int64_t socket_mode;
+	const char *worker;	      /* NULL = beside this program */
+	const char *socket_mode_text; /* as configured; socket_mode is read from it */
+	mode_t socket_mode;
 	int64_t vsock_port;   /* 0 = none */
 	int64_t memory_limit; /* bytes of device memory a client may have; 0 = no limit */
 	int64_t max_clients;

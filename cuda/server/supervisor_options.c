@@ -166,13 +166,13 @@ static int options_from_group(struct supervisor_options *options, struct config 
 		{ "token_file", &options->token_file },
 		{ "driver", &options->driver },
 		{ "worker", &options->worker },
+		{ "socket_mode", &options->socket_mode_text },
 	};
 	const struct {
 		const char *name;
 		int64_t minimum, maximum;
 		int64_t *value;
 	} numbers[] = {
-		{ "socket_mode", 0, 0777, &options->socket_mode },
 		{ "vsock_port", 0, UINT32_MAX - 1, &options->vsock_port },
 		{ "memory_limit", 0, INT64_MAX, &options->memory_limit },
 		{ "max_clients", 1, OPTIONS_CLIENTS_MAX, &options->max_clients },
@@ -210,6 +210,24 @@ static int options_from_file(struct supervisor_options *options, struct error *e
 	return status;
 }
 
+/* Permission bits are written as people know them, in octal. */
+static int options_read_mode(struct supervisor_options *options, struct error *error)
+{
+	const char *text = options->socket_mode_text;
+	char *end;
+	long mode;
+
+	options->socket_mode = 0660;
+	if (!text)
+		return 0;
+	mode = strtol(text, &end, 8);
+	if (end == text || *end || mode < 0 || mode > 0777)
+		return error_set(error, -EINVAL, "socket_mode is '%s': expected \"0\" to \"777\"",
+				 text);
+	options->socket_mode = mode;
+	return 0;
+}
+
 /* @format with @text in it, on the heap; NULL without memory. */
 static char *options_text(const char *format, const char *text)
 {
@@ -237,10 +255,9 @@ static int options_default_socket(struct supervisor_options *options, struct err
 
 static int options_defaults(struct supervisor_options *options, struct error *error)
 {
-	int64_t *const numbers[] = { &options->socket_mode, &options->vsock_port,
-				     &options->memory_limit, &options->max_clients,
-				     &options->max_clients_per_identity };
-	static const int64_t defaults[] = { 0660, 0, 0, 256, 256 };
+	int64_t *const numbers[] = { &options->vsock_port, &options->memory_limit,
+				     &options->max_clients, &options->max_clients_per_identity };
+	static const int64_t defaults[] = { 0, 0, 256, 256 };
 	char self[4096];
 	ssize_t self_bytes;
 
@@ -302,13 +319,15 @@ int supervisor_options_read(struct supervisor_options *options, int argc, char *
 {
 	int status;
 
-	options->socket_mode = options->vsock_port = options->memory_limit = -1;
+	options->vsock_port = options->memory_limit = -1;
 	options->max_clients = options->max_clients_per_identity = -1;
 	if (argp_parse(&option_parser, argc, argv, 0, NULL, options))
 		return error_set(error, -EINVAL, "wrong options");
 	status = options_from_file(options, error);
 	if (status >= 0 && !options->socket)
 		status = options_default_socket(options, error);
+	if (status >= 0)
+		status = options_read_mode(options, error);
 	if (status >= 0)
 		status = options_defaults(options, error);
 	if (status >= 0 && options->tcp && !options->token_file)

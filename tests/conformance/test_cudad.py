@@ -499,6 +499,7 @@ def test_second_daemon_on_one_socket_says_why(start):
     ("cuda = { max_clients = 0; };", "max_clients is 0"),
     ("cuda = { max_client = 9; };", "unknown setting 'max_client'"),
     ("cuda = { max_clients = ;", ":1:"),
+    ("cuda = { socket_mode = \"999\"; };", "socket_mode is '999'"),
     ("cuda = { tcp = \"127.0.0.1:0\"; };", "TCP needs a token")])
 def test_bad_configuration_stops_the_start(tmp_path, text, message):
     config = tmp_path / "causeway.conf"
@@ -521,10 +522,12 @@ def test_token_that_others_may_read_is_refused(tmp_path):
 
 def test_configuration_is_read_and_options_win(start, tmp_path):
     config = tmp_path / "causeway.conf"
-    config.write_text('cuda = { max_clients = 7; max_clients_per_identity = 2; };')
+    config.write_text('cuda = { max_clients = 7; max_clients_per_identity = 2; '
+                      'socket_mode = "0600"; };')
     cudad = start("--config", str(config), "--max-clients", "9")
     assert cudad.status()["max_clients"] == 9
     assert cudad.status()["max_clients_per_identity"] == 2
+    assert os.stat(cudad.socket).st_mode & 0o777 == 0o600
 
 
 def test_idle_supervisor_is_small_and_asleep(start):
