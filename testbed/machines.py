@@ -99,9 +99,14 @@ class KvmProbe:
     """
 
     seconds = 10
+    device = "/dev/kvm"
 
     def accelerator(self):
-        if not os.path.exists("/dev/kvm"):
+        if not os.path.exists(self.device):
+            return "tcg"
+        if not os.access(self.device, os.R_OK | os.W_OK):
+            progress(f"{self.device} is not open to this user (group kvm): guests run without it, "
+                     "slower")
             return "tcg"
         key = self._key()
         verdict = cache.folder() / "kvm.json"
@@ -123,12 +128,9 @@ class KvmProbe:
     def _key(self):
         boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         program = os.stat(shutil.which(Qemu.program))
-        return [boot, os.geteuid(), program.st_mtime_ns, cache.version("kernel")]
+        return [boot, program.st_mtime_ns, cache.version("kernel")]
 
     def _try(self):
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            progress("/dev/kvm is not open to this user (group kvm): guests run without it, slowly")
-            return "tcg"
         from testbed.guest import Guest
         started = time.monotonic()
         guest = Guest(Qemu("kvm"), boot_timeout=self.seconds, quiet=True)

@@ -15,8 +15,10 @@ import pytest
 from conftest import ROOT
 from daemons import BUILD, Switch
 
-from testbed.guest import Guest
+from testbed import cache
 from testbed.errors import GuestError, GuestTimeout
+from testbed.guest import Guest
+from testbed.machines import KvmProbe, Qemu
 
 GUEST = ROOT / "testbed" / "guest"
 
@@ -254,6 +256,23 @@ def test_a_guest_that_powers_off_by_itself_is_an_error(kind):
         command = guest.start(["sh", "-c", "poweroff -f"])
         with pytest.raises(GuestError, match="the guest has ended"):
             command.wait(20)
+
+
+@pytest.mark.parametrize("script", ["exec sleep 1000", "echo no such feature; exit 1"])
+def test_kvm_that_does_not_boot_is_found_out_once(script, tmp_path, monkeypatch):
+    for part in ("kernel", "busybox"):
+        (tmp_path / part).symlink_to(cache.part(part))
+    monkeypatch.setenv("CAUSEWAY_CACHE", str(tmp_path))
+    program = tmp_path / "qemu"
+    program.write_text(f"#!/bin/sh\necho tried >>{tmp_path}/tries\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(Qemu, "program", str(program))
+    monkeypatch.setattr(KvmProbe, "device", str(tmp_path / "tries"))
+    monkeypatch.setattr(KvmProbe, "seconds", 2)
+    (tmp_path / "tries").touch()
+    assert KvmProbe().accelerator() == "tcg"
+    assert KvmProbe().accelerator() == "tcg"
+    assert (tmp_path / "tries").read_text() == "tried\n"
 
 
 def test_modules_load_with_those_they_need_and_with_parameters(kind):
