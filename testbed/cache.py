@@ -71,7 +71,7 @@ def _download(package, work):
     return found[0]
 
 
-def _extract(package, choose):
+def _extract(package, new, choose):
     """The files of a .deb for whose name (without leading ./) choose(name) gives a path."""
     progress(f"extracting {package.name.split('_')[0]}")
     reader = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package],
@@ -94,7 +94,8 @@ def _extract(package, choose):
         reader.wait()
     if reader.returncode:
         raise CacheError(f"{package.name} is damaged")
-    package.unlink()
+    if package.parent == new:
+        package.unlink()
 
 
 def _dependency(package, prefix, work):
@@ -118,7 +119,7 @@ def _make_kernel(new):
             return new / "modules" / path.removeprefix(f"lib/modules/{release}/")
         return None
 
-    _extract(package, choose)
+    _extract(package, new, choose)
     # Started uncompressed (by its PVH entry), it is up in a third of the time without KVM.
     image = (new / "vmlinuz").read_bytes()
     start = image.find(b"\xfd7zXZ\x00")
@@ -129,9 +130,9 @@ def _make_kernel(new):
     return release
 
 
-def _make_uml(new):
-    package = _download("user-mode-linux", new)
-    version = package.name.split("_")[1]
+def _make_uml(new, package=None):
+    package = package or _download("user-mode-linux", new)
+    version = _tool(["dpkg-deb", "-f", package, "Version"], new).strip()
 
     def choose(path):
         if path == "usr/bin/linux.uml":
@@ -139,14 +140,14 @@ def _make_uml(new):
         found = re.match(r"usr/lib/uml/modules/[^/]+/(kernel/.*)", path)
         return new / "modules" / found[1] if found and not UNWANTED.search(path) else None
 
-    _extract(package, choose)
+    _extract(package, new, choose)
     return version
 
 
 def _make_busybox(new):
     package = _download("busybox-static", new)
-    version = package.name.split("_")[1]
-    _extract(package, lambda path: new / "busybox" if path in ("bin/busybox", "usr/bin/busybox")
+    version = _tool(["dpkg-deb", "-f", package, "Version"], new).strip()
+    _extract(package, new, lambda path: new / "busybox" if path in ("bin/busybox", "usr/bin/busybox")
              else None)
     return version
 
@@ -158,7 +159,7 @@ def _make_headers(new):
     common = _dependency(name, "linux-headers-", new)
     tools = _dependency(name, "linux-kbuild-", new)
     for package in (name, common, tools):
-        _extract(_download(package, new), lambda path: new / path if path.startswith(
+        _extract(_download(package, new), new, lambda path: new / path if path.startswith(
             ("usr/src/", "usr/lib/linux-kbuild")) else None)
     (new / f"usr/src/{name}/Makefile").write_text(
         f"include $(dir $(lastword $(MAKEFILE_LIST)))../{common}/Makefile\n")
@@ -184,10 +185,10 @@ def _whole(top):
         return False
 
 
-def _make(name, cache):
+def _make(name, cache, *source):
     new = pathlib.Path(tempfile.mkdtemp(prefix=f".new-{name}-", dir=cache))
     try:
-        version = MAKERS[name](new)
+        version = MAKERS[name](new, *source)
         manifest = {"version": version, "files": _files(new)}
         (new / "manifest.json").write_text(json.dumps(manifest, indent=0))
         new.chmod(0o755)
@@ -226,10 +227,10 @@ def _locked(cache):
         yield
 
 
-def part(name):
-    """The folder of a part, made first if need be. Raises CacheError."""
+def part(name, *source):
+    """The folder of a part, made first if need be, or in any case from @source. Raises CacheError."""
     cache = folder()
-    if (cache / name) in _checked or _whole(cache / name):
+    if not source and ((cache / name) in _checked or _whole(cache / name)):
         _checked.add(cache / name)
         return cache / name
     try:
@@ -237,9 +238,9 @@ def part(name):
         with _locked(cache):
             for left in cache.glob(".new-*"):
                 shutil.rmtree(left, ignore_errors=True)
-            if not _whole(cache / name):
+            if source or not _whole(cache / name):
                 started = time.monotonic()
-                version = _make(name, cache)
+                version = _make(name, cache, *source)
                 progress(f"{name} {version} is in the cache after "
                          f"{time.monotonic() - started:.1f} s")
     except OSError as error:
@@ -249,8 +250,13 @@ def part(name):
 
 
 def version(name):
-    """The Debian version or kernel release of a part that is in the cache."""
+    """The Debian version or kernel release of a part, which is made first if need be."""
     return json.loads((part(name) / "manifest.json").read_text())["version"]
+
+
+def present_version(name):
+    """The same of a part that is in the cache, or None."""
+    return version(name) if _whole(folder() / name) else None
 
 
 def headers():

@@ -7,6 +7,7 @@ the guest failed, 130 and 143 when it was ended by Ctrl-C or SIGTERM.
 
 import argparse
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -34,6 +35,9 @@ def _parse():
     fetch.add_argument("--kind", choices=MACHINES, action="append",
                        help="only what this kind needs")
 
+    fetch.add_argument("--uml-package", type=pathlib.Path, metavar="FILE.deb",
+                       help="another build of user-mode-linux than Debian 12's; it stays in use")
+
     commands.add_parser("headers", help="print the folder to build modules for the qemu kind: "
                         "make -C FOLDER M=... modules")
 
@@ -58,7 +62,9 @@ def _parse():
     return parser.parse_args()
 
 
-def _fetch(kinds):
+def _fetch(kinds, uml_package):
+    if uml_package:
+        cache.part("uml", uml_package.absolute())
     for kind in kinds or MACHINES:
         for part in MACHINES[kind]().parts():
             cache.part(part)
@@ -110,7 +116,7 @@ def main():
         signal.signal(number, _end)
     try:
         if options.command == "fetch":
-            return _fetch(options.kind)
+            return _fetch(options.kind, options.uml_package)
         if options.command == "headers":
             print(cache.headers())
             return 0
