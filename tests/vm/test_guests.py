@@ -13,7 +13,6 @@ import uuid
 
 import pytest
 from conftest import ROOT
-from daemons import BUILD, Switch
 
 from testbed import cache
 from testbed.errors import GuestError, GuestTimeout
@@ -295,26 +294,6 @@ def test_modules_of_ours_build_and_load(tmp_path):
     done = run("--module", f"{tmp_path}/ours.ko number=7", "--",
                "cat", "/sys/module/ours/parameters/number")
     assert (done.returncode, done.stdout) == (0, b"7\n"), done.stderr
-
-
-def test_sockets_between_guest_and_host_both_ways(kind):
-    peer = BUILD / "tests" / "vm" / "vsock_peer"
-    amount = "300000"
-    with Switch() as switch:
-        plug = switch.guest_socket(3)
-        with Guest(kind, files=[peer], vhost_user_vsock=plug, quiet=True) as guest:
-            host = subprocess.Popen([peer, "listen", f"unix:{plug}.host_5000", "slurp", amount],
-                                    stdout=subprocess.PIPE)
-            assert host.stdout.readline().startswith(b"listening")
-            sent = guest.run(["vsock_peer", "connect", "vsock:2:5000", "send", amount])
-            assert (host.wait(20), sent.status) == (0, 0), sent.stdout
-            host.stdout.close()
-
-            listener = guest.start(["vsock_peer", "listen", "vsock:-1:6000", "slurp", amount])
-            listener.expect(rb"listening")
-            subprocess.run([peer, "connect", f"host:{plug}.host:6000", "send", amount],
-                           check=True, timeout=20)
-            assert listener.wait(20) == 0
 
 
 def test_an_idle_guest_costs_nothing_measurable(kind, guests):
