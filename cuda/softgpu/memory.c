@@ -22,7 +22,8 @@
 #include "cuda/softgpu/driver.h"
 
 #define RANGE_ADDRESS	0x200000000000ul
-#define ROOM_FACTOR	4	    /* addresses of a region for each byte of its quota */
+#define ROOM_FACTOR	4 /* addresses of a region for each byte of its quota */
+#define HUGE_PAGES	(2ul << (20 - PAGE_SHIFT)) /* a huge page's */
 #define ROOM_STEP_PAGES (1ul << 14) /* the high-water mark moves in steps of 64 MiB */
 
 /* Sorted by address; blocks never overlap. */
@@ -202,6 +203,10 @@ CUresult memory_allocate(struct memory_block *block)
 		if (table_insert(&region->table, index, block)) {
 			region->used_pages += block->pages;
 			mark_pages(block, 1);
+			/* Few faults for much memory; small blocks stay small. */
+			if (block->pages >= HUGE_PAGES)
+				madvise((void *)block->address, block->pages << PAGE_SHIFT,
+					MADV_HUGEPAGE);
 			result = CUDA_SUCCESS;
 		}
 	}

@@ -363,6 +363,20 @@ static bool stream_usable(const struct stream *stream)
 	return object_valid(OBJECT_STREAM, stream) && !stream->closing;
 }
 
+static pthread_once_t own_default_once = PTHREAD_ONCE_INIT;
+static pthread_key_t own_default_key;
+
+static void thread_ended(void *stream)
+{
+	if (stream == own_default && stream_usable(stream) && own_default->id == own_default_id)
+		stream_close(stream);
+}
+
+static void make_own_default_key(void)
+{
+	pthread_key_create(&own_default_key, thread_ended);
+}
+
 /*
  * The calling thread's own default stream in that context: a blocking stream made at first use. A
  * thread remembers the one it used last; going back to another context makes another stream, which
@@ -370,6 +384,7 @@ static bool stream_usable(const struct stream *stream)
  */
 static CUresult stream_of_thread(struct context *context, struct stream **stream)
 {
+	pthread_once(&own_default_once, make_own_default_key);
 	if (own_default && own_default_context == context && stream_usable(own_default) &&
 	    own_default->id == own_default_id) {
 		*stream = own_default;
@@ -383,6 +398,7 @@ static CUresult stream_of_thread(struct context *context, struct stream **stream
 	own_default->per_thread = true;
 	own_default_context = context;
 	own_default_id = own_default->id;
+	pthread_setspecific(own_default_key, own_default); /* so that the thread's end closes it */
 	*stream = own_default;
 	return CUDA_SUCCESS;
 }

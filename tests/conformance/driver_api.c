@@ -1,0 +1,853 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Conformance of a libcuda.so.1, whatever is behind it: softgpu, the remoting client, or a real
+ * driver. Drives CUDA's driver API and compares what it answers with what CUDA documents and does.
+ *
+ * usage: driver_api [LIBRARY]        (libcuda.so.1 by default)
+ *
+ * One line for each case; exit status 0, 1 where an expectation failed, 77 without a device. Cases
+ * that kill their context run in processes of their own. Nothing sleeps: a kernel that waits for a
+ * word, which another stream sets, stands for long work.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gen/cuda_types.h"
+
+/* Every function used here, loaded by its exported name: cuda.cuInit(0) and so on. */
+#define FUNCTIONS(X)                                   \
+	X(cuInit)                                      \
+	X(cuDriverGetVersion)                          \
+	X(cuGetErrorName)                              \
+	X(cuGetErrorString)                            \
+	X(cuGetProcAddress_v2)                         \
+	X(cuGetExportTable)                            \
+	X(cuDeviceGet)                                 \
+	X(cuDeviceGetCount)                            \
+	X(cuDeviceGetName)                             \
+	X(cuDeviceGetUuid_v2)                          \
+	X(cuDeviceTotalMem_v2)                         \
+	X(cuDeviceGetAttribute)                        \
+	X(cuDeviceGetPCIBusId)                         \
+	X(cuDeviceGetByPCIBusId)                       \
+	X(cuDevicePrimaryCtxRetain)                    \
+	X(cuDevicePrimaryCtxRelease_v2)                \
+	X(cuDevicePrimaryCtxGetState)                  \
+	X(cuCtxGetCurrent)                             \
+	X(cuCtxSetCurrent)                             \
+	X(cuCtxPushCurrent_v2)                         \
+	X(cuCtxPopCurrent_v2)                          \
+	X(cuCtxGetDevice)                              \
+	X(cuCtxGetLimit)                               \
+	X(cuCtxSynchronize)                            \
+	X(cuCtxGetStreamPriorityRange)                 \
+	X(cuMemGetInfo_v2)                             \
+	X(cuMemAlloc_v2)                               \
+	X(cuMemAllocPitch_v2)                          \
+	X(cuMemAllocAsync)                             \
+	X(cuMemFreeAsync)                              \
+	X(cuMemFree_v2)                                \
+	X(cuMemGetAddressRange_v2)                     \
+	X(cuMemHostAlloc)                              \
+	X(cuMemFreeHost)                               \
+	X(cuMemcpyHtoD_v2)                             \
+	X(cuMemcpyDtoH_v2)                             \
+	X(cuMemcpyDtoD_v2)                             \
+	X(cuMemcpyHtoDAsync_v2)                        \
+	X(cuMemcpyDtoHAsync_v2)                        \
+	X(cuMemcpy2D_v2)                               \
+	X(cuMemsetD8_v2)                               \
+	X(cuMemsetD16_v2)                              \
+	X(cuMemsetD32_v2)                              \
+	X(cuMemsetD32Async)                            \
+	X(cuMemsetD2D8_v2)                             \
+	X(cuModuleLoadData)                            \
+	X(cuModuleLoadDataEx)                          \
+	X(cuModuleUnload)                              \
+	X(cuModuleGetFunction)                         \
+	X(cuModuleGetGlobal_v2)                        \
+	X(cuLibraryLoadData)                           \
+	X(cuLibraryUnload)                             \
+	X(cuLibraryGetKernel)                          \
+	X(cuLibraryGetGlobal)                          \
+	X(cuKernelGetFunction)                         \
+	X(cuFuncGetAttribute)                          \
+	X(cuFuncGetParamInfo)                          \
+	X(cuLaunchKernel)                              \
+	X(cuLaunchKernelEx)                            \
+	X(cuLaunchHostFunc)                            \
+	X(cuOccupancyMaxActiveBlocksPerMultiprocessor) \
+	X(cuStreamCreate)                              \
+	X(cuStreamCreateWithPriority)                  \
+	X(cuStreamGetPriority)                         \
+	X(cuStreamDestroy_v2)                          \
+	X(cuStreamQuery)                               \
+	X(cuStreamSynchronize)                         \
+	X(cuStreamWaitEvent)                           \
+	X(cuStreamIsCapturing)                         \
+	X(cuEventCreate)                               \
+	X(cuEventDestroy_v2)                           \
+	X(cuEventRecord)                               \
+	X(cuEventQuery)                                \
+	X(cuEventSynchronize)                          \
+	X(cuEventElapsedTime)
+
+static struct {
+#define MEMBER(name) __typeof__(name) *name;
+	FUNCTIONS(MEMBER)
+#undef MEMBER
+} cuda;
+
+static _Atomic int failures;
+static CUdevice device;
+static CUcontext context;
+static CUmodule module;
+
+static const char *name_of(CUresult result)
+{
+	const char *name;
+
+	return cuda.cuGetErrorName(result, &name) == CUDA_SUCCESS ? name : "no CUresult";
+}
+
+static void expect_result(const char *call, CUresult got, CUresult wanted, int line)
+{
+	if (got == wanted)
+		return;
+	failures++;
+	printf("  line %d: %s: %s, expected %s\n", line, call, name_of(got), name_of(wanted));
+}
+
+static void expect_that(const char *what, bool holds, int line)
+{
+	if (holds)
+		return;
+	failures++;
+	printf("  line %d: not so: %s\n", line, what);
+}
+
+/* EXPECT - a call's result; OK - that it succeeds; THAT - any condition */
+#define EXPECT(call, wanted) expect_result(#call, cuda.call, wanted, __LINE__)
+#define OK(call)	     EXPECT(call, CUDA_SUCCESS)
+#define THAT(condition)	     expect_that(#condition, condition, __LINE__)
+
+/*
+ * fill(address, value): word i becomes value + i. increase(address): each word grows by one.
+ * wait(gate): until the word at gate is not 0. shared_sum(address): one word, the block's size.
+ */
+static const char ptx[] = ".version 6.0\n"
+			  ".target sm_50\n"
+			  ".address_size 64\n"
+			  ".visible .global .align 4 .u32 number = 41;\n"
+			  ".visible .entry fill(.param .u64 p0, .param .u32 p1)\n"
+			  "{\n"
+			  "\t.reg .b32 %r<8>;\n"
+			  "\t.reg .b64 %rd<5>;\n"
+			  "\tld.param.u64 %rd1, [p0];\n"
+			  "\tld.param.u32 %r1, [p1];\n"
+			  "\tcvta.to.global.u64 %rd2, %rd1;\n"
+			  "\tmov.u32 %r2, %ctaid.x;\n"
+			  "\tmov.u32 %r3, %ntid.x;\n"
+			  "\tmov.u32 %r4, %tid.x;\n"
+			  "\tmad.lo.s32 %r5, %r2, %r3, %r4;\n"
+			  "\tmul.wide.u32 %rd3, %r5, 4;\n"
+			  "\tadd.s64 %rd4, %rd2, %rd3;\n"
+			  "\tadd.s32 %r6, %r1, %r5;\n"
+			  "\tst.global.u32 [%rd4], %r6;\n"
+			  "\tret;\n"
+			  "}\n"
+			  ".visible .entry increase(.param .u64 p0)\n"
+			  "{\n"
+			  "\t.reg .b32 %r<8>;\n"
+			  "\t.reg .b64 %rd<5>;\n"
+			  "\tld.param.u64 %rd1, [p0];\n"
+			  "\tcvta.to.global.u64 %rd2, %rd1;\n"
+			  "\tmov.u32 %r2, %ctaid.x;\n"
+			  "\tmov.u32 %r3, %ntid.x;\n"
+			  "\tmov.u32 %r4, %tid.x;\n"
+			  "\tmad.lo.s32 %r5, %r2, %r3, %r4;\n"
+			  "\tmul.wide.u32 %rd3, %r5, 4;\n"
+			  "\tadd.s64 %rd4, %rd2, %rd3;\n"
+			  "\tld.global.u32 %r6, [%rd4];\n"
+			  "\tadd.s32 %r7, %r6, 1;\n"
+			  "\tst.global.u32 [%rd4], %r7;\n"
+			  "\tret;\n"
+			  "}\n"
+			  ".visible .entry wait(.param .u64 p0)\n"
+			  "{\n"
+			  "\t.reg .pred %p<2>;\n"
+			  "\t.reg .b32 %r<2>;\n"
+			  "\t.reg .b64 %rd<3>;\n"
+			  "\tld.param.u64 %rd1, [p0];\n"
+			  "\tcvta.to.global.u64 %rd2, %rd1;\n"
+			  "again:\n"
+			  "\tld.volatile.global.u32 %r1, [%rd2];\n"
+			  "\tsetp.eq.s32 %p1, %r1, 0;\n"
+			  "\t@%p1 bra again;\n"
+			  "\tret;\n"
+			  "}\n"
+			  ".visible .entry shared_sum(.param .u64 p0)\n"
+			  "{\n"
+			  "\t.shared .align 4 .b8 sum[4];\n"
+			  "\t.reg .pred %p<2>;\n"
+			  "\t.reg .b32 %r<6>;\n"
+			  "\t.reg .b64 %rd<3>;\n"
+			  "\tld.param.u64 %rd1, [p0];\n"
+			  "\tcvta.to.global.u64 %rd2, %rd1;\n"
+			  "\tmov.u32 %r1, %tid.x;\n"
+			  "\tsetp.ne.s32 %p1, %r1, 0;\n"
+			  "\t@%p1 bra first;\n"
+			  "\tst.shared.u32 [sum], 0;\n"
+			  "first:\n"
+			  "\tbar.sync 0;\n"
+			  "\tatom.shared.add.u32 %r2, [sum], 1;\n"
+			  "\tbar.sync 0;\n"
+			  "\t@%p1 bra done;\n"
+			  "\tld.shared.u32 %r3, [sum];\n"
+			  "\tst.global.u32 [%rd2], %r3;\n"
+			  "done:\n"
+			  "\tret;\n"
+			  "}\n";
+
+/* ---- helpers ---- */
+
+static CUfunction kernel(const char *name)
+{
+	CUfunction function = NULL;
+
+	OK(cuModuleGetFunction(&function, module, name));
+	return function;
+}
+
+static void launch(const char *name, unsigned int blocks, unsigned int threads, CUstream stream,
+		   CUdeviceptr address, unsigned int value)
+{
+	void *parameters[] = { &address, &value };
+
+	OK(cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, stream, parameters, NULL));
+}
+
+static CUdeviceptr words(size_t count)
+{
+	CUdeviceptr address = 0;
+
+	OK(cuMemAlloc_v2(&address, 4 * count));
+	OK(cuMemsetD32_v2(address, 0, count));
+	OK(cuCtxSynchronize());
+	return address;
+}
+
+static uint32_t word(CUdeviceptr address)
+{
+	uint32_t value = 0xdeadbeef;
+
+	OK(cuMemcpyDtoH_v2(&value, address, 4));
+	return value;
+}
+
+/* A stream apart, and a word that it sets while others wait for it on the device. */
+struct gate {
+	CUstream stream;
+	CUdeviceptr word;
+};
+
+static struct gate gate_close(CUstream waiting)
+{
+	struct gate gate = { .word = words(1) };
+
+	OK(cuStreamCreate(&gate.stream, CU_STREAM_NON_BLOCKING));
+	launch("wait", 1, 1, waiting, gate.word, 0);
+	return gate;
+}
+
+static void gate_open(const struct gate *gate)
+{
+	OK(cuMemsetD32Async(gate->word, 1, 1, gate->stream));
+	OK(cuStreamSynchronize(gate->stream));
+}
+
+static void gate_end(const struct gate *gate)
+{
+	OK(cuStreamDestroy_v2(gate->stream));
+	OK(cuMemFree_v2(gate->word));
+}
+
+/* ---- cases ---- */
+
+static void case_device(void)
+{
+	CUuuid uuid, again;
+	char name[128] = "", place[32] = "";
+	int value = -1, count = 0;
+	CUdevice same = -1;
+	size_t total = 0;
+
+	OK(cuDeviceGetCount(&count));
+	OK(cuDeviceGetName(name, sizeof(name), device));
+	THAT(strlen(name) > 0);
+	OK(cuDeviceTotalMem_v2(&total, device));
+	THAT(total > 0);
+	OK(cuDeviceGetUuid_v2(&uuid, device));
+	OK(cuDeviceGetUuid_v2(&again, device));
+	THAT(memcmp(&uuid, &again, sizeof(uuid)) == 0);
+	OK(cuDeviceGetPCIBusId(place, sizeof(place), device));
+	OK(cuDeviceGetByPCIBusId(&same, place));
+	THAT(same == device);
+	OK(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_WARP_SIZE, device));
+	THAT(value == 32);
+	OK(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, device));
+	THAT(value == 1024);
+	OK(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device));
+	THAT(value > 0);
+	EXPECT(cuDeviceGetAttribute(&value, (CUdevice_attribute)0, device),
+	       CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuDeviceGet(&same, count), CUDA_ERROR_INVALID_DEVICE);
+	EXPECT(cuDeviceGet(&same, -1), CUDA_ERROR_INVALID_DEVICE);
+}
+
+static void case_look_up(void)
+{
+	static const CUuuid unknown = { { 1, 2, 3 } };
+	CUdriverProcAddressQueryResult status;
+	const void *table = &table;
+	void *found = NULL;
+
+	OK(cuGetProcAddress_v2("cuMemAlloc", &found, 12000, 0, &status));
+	THAT(found != NULL && status == CU_GET_PROC_ADDRESS_SUCCESS);
+	cuda.cuGetProcAddress_v2("cuNothingOfTheKind", &found, 12000, 0, &status);
+	THAT(found == NULL && status == CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+	cuda.cuGetProcAddress_v2("cuLibraryLoadData", &found, 11000, 0, &status);
+	THAT(found == NULL && status == CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
+	THAT(cuda.cuGetExportTable(&table, &unknown) != CUDA_SUCCESS);
+}
+
+static void case_errors(void)
+{
+	const char *text = NULL;
+
+	OK(cuGetErrorName(CUDA_ERROR_OUT_OF_MEMORY, &text));
+	THAT(text && strcmp(text, "CUDA_ERROR_OUT_OF_MEMORY") == 0);
+	OK(cuGetErrorString(CUDA_ERROR_OUT_OF_MEMORY, &text));
+	THAT(text && strcmp(text, "out of memory") == 0);
+	THAT(cuda.cuGetErrorName((CUresult)12345, &text) == CUDA_ERROR_INVALID_VALUE);
+}
+
+static void case_contexts(void)
+{
+	CUcontext again = NULL, current = NULL;
+	unsigned int flags;
+	CUdevice where = -1;
+	int active = 0;
+
+	OK(cuDevicePrimaryCtxRetain(&again, device));
+	THAT(again == context);
+	OK(cuDevicePrimaryCtxRelease_v2(device));
+	OK(cuDevicePrimaryCtxGetState(device, &flags, &active));
+	THAT(active == 1);
+	OK(cuCtxGetDevice(&where));
+	THAT(where == device);
+	OK(cuCtxPushCurrent_v2(context));
+	OK(cuCtxPopCurrent_v2(&current));
+	THAT(current == context);
+	OK(cuCtxSetCurrent(NULL));
+	OK(cuCtxGetCurrent(&current));
+	THAT(current == NULL);
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_INVALID_CONTEXT);
+	OK(cuCtxSetCurrent(context));
+	OK(cuCtxSynchronize());
+}
+
+static void case_memory(void)
+{
+	size_t before, between, after, total;
+	unsigned char host[4096], back[4096];
+	CUdeviceptr first, second, base;
+	size_t bytes;
+
+	OK(cuMemGetInfo_v2(&before, &total));
+	THAT(before > 0 && before <= total);
+	OK(cuMemAlloc_v2(&first, 16 << 20));
+	OK(cuMemGetInfo_v2(&between, &total));
+	THAT(between + (16 << 20) <= before);
+	OK(cuMemAlloc_v2(&second, sizeof(host)));
+	for (size_t i = 0; i < sizeof(host); i++)
+		host[i] = (unsigned char)(i * 7);
+	OK(cuMemcpyHtoD_v2(first + 100, host, sizeof(host)));
+	OK(cuMemcpyDtoD_v2(second, first + 100, sizeof(host)));
+	OK(cuMemcpyDtoH_v2(back, second, sizeof(back)));
+	THAT(memcmp(host, back, sizeof(host)) == 0);
+	OK(cuMemGetAddressRange_v2(&base, &bytes, first + 5000));
+	THAT(base == first && bytes == 16 << 20);
+	EXPECT(cuMemcpyHtoD_v2(0, host, 4), CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuMemAlloc_v2(&base, 0), CUDA_ERROR_INVALID_VALUE);
+	OK(cuMemFree_v2(first));
+	OK(cuMemFree_v2(second));
+	EXPECT(cuMemFree_v2(second), CUDA_ERROR_INVALID_VALUE);
+	OK(cuMemFree_v2(0));
+	OK(cuMemGetInfo_v2(&after, &total));
+	THAT(after >= between);
+	EXPECT(cuMemAlloc_v2(&first, (size_t)1 << 50), CUDA_ERROR_OUT_OF_MEMORY);
+	EXPECT(cuMemAlloc_v2(&first, total + (64 << 20)), CUDA_ERROR_OUT_OF_MEMORY);
+	OK(cuMemAlloc_v2(&first, 4096));
+	OK(cuMemFree_v2(first));
+}
+
+static void case_fills(void)
+{
+	unsigned char back[64];
+	CUdeviceptr address = words(16), plane;
+	size_t pitch = 0;
+	CUDA_MEMCPY2D copy = { 0 };
+
+	OK(cuMemsetD8_v2(address, 0xab, 64));
+	OK(cuMemsetD16_v2(address + 4, 0x1234, 2));
+	OK(cuMemsetD32_v2(address + 8, 0x55667788, 1));
+	OK(cuMemcpyDtoH_v2(back, address, sizeof(back)));
+	THAT(memcmp(back, "\xab\xab\xab\xab\x34\x12\x34\x12\x88\x77\x66\x55\xab", 13) == 0);
+	OK(cuMemFree_v2(address));
+	OK(cuMemAllocPitch_v2(&plane, &pitch, 10, 4, 4));
+	THAT(pitch >= 10 && pitch % 4 == 0);
+	OK(cuMemsetD2D8_v2(plane, pitch, 1, 10, 4));
+	OK(cuMemsetD2D8_v2(plane + pitch + 2, pitch, 2, 3, 2));
+	copy.srcMemoryType = CU_MEMORYTYPE_DEVICE;
+	copy.srcDevice = plane;
+	copy.srcPitch = pitch;
+	copy.dstMemoryType = CU_MEMORYTYPE_HOST;
+	copy.dstHost = back;
+	copy.dstPitch = 10;
+	copy.WidthInBytes = 10;
+	copy.Height = 4;
+	OK(cuMemcpy2D_v2(&copy));
+	THAT(memcmp(back,
+		    "\1\1\1\1\1\1\1\1\1\1\1\1\2\2\2\1\1\1\1\1"
+		    "\1\1\2\2\2\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1",
+		    40) == 0);
+	OK(cuMemFree_v2(plane));
+}
+
+static void case_launch(void)
+{
+	CUdeviceptr address = words(256);
+	uint32_t back[256];
+	bool right = true;
+
+	launch("fill", 4, 64, NULL, address, 1000);
+	launch("increase", 2, 128, NULL, address, 0);
+	OK(cuMemcpyDtoH_v2(back, address, sizeof(back)));
+	for (uint32_t i = 0; i < 256; i++)
+		right = right && back[i] == 1001 + i;
+	THAT(right);
+	launch("shared_sum", 1, 1000, NULL, address, 0);
+	THAT(word(address) == 1000);
+	OK(cuMemFree_v2(address));
+}
+
+static void case_bad_launches(void)
+{
+	CUfunction fill = kernel("fill");
+	CUdeviceptr address = words(1);
+	unsigned int value = 1;
+	void *parameters[] = { &address, &value };
+	CUlaunchAttribute attribute = { .id = CU_LAUNCH_ATTRIBUTE_IGNORE };
+	CUlaunchConfig config = { .gridDimX = 1,
+				  .gridDimY = 1,
+				  .gridDimZ = 1,
+				  .blockDimX = 1,
+				  .blockDimY = 1,
+				  .blockDimZ = 1,
+				  .attrs = &attribute,
+				  .numAttrs = 1 };
+
+	EXPECT(cuLaunchKernel(fill, 0, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL),
+	       CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuLaunchKernel(fill, 1, 1, 1, 2048, 1, 1, 0, NULL, parameters, NULL),
+	       CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuLaunchKernel(fill, 1, 1, 1, 1, 1, 65, 0, NULL, parameters, NULL),
+	       CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuLaunchKernel(fill, 1, 70000, 1, 1, 1, 1, 0, NULL, parameters, NULL),
+	       CUDA_ERROR_INVALID_VALUE);
+	EXPECT(cuLaunchKernel(fill, 1, 1, 1, 1, 1, 1, 16 << 20, NULL, parameters, NULL),
+	       CUDA_ERROR_INVALID_VALUE);
+	OK(cuCtxSynchronize());
+	THAT(word(address) == 0);
+	OK(cuLaunchKernelEx(&config, fill, parameters, NULL));
+	THAT(word(address) == 1);
+	OK(cuMemFree_v2(address));
+}
+
+static void case_streams(void)
+{
+	CUdeviceptr sum = words(1);
+	CUstreamCaptureStatus capturing = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+	int least, greatest, priority = 99;
+	struct gate gate;
+	CUstream stream;
+
+	OK(cuCtxGetStreamPriorityRange(&least, &greatest));
+	THAT(least >= greatest);
+	OK(cuStreamCreateWithPriority(&stream, CU_STREAM_NON_BLOCKING, greatest));
+	OK(cuStreamGetPriority(stream, &priority));
+	THAT(priority == greatest);
+	OK(cuStreamIsCapturing(stream, &capturing));
+	THAT(capturing == CU_STREAM_CAPTURE_STATUS_NONE);
+	OK(cuStreamQuery(stream));
+	gate = gate_close(stream);
+	for (int i = 0; i < 100; i++)
+		launch("increase", 1, 1, stream, sum, 0);
+	EXPECT(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+	gate_open(&gate);
+	OK(cuStreamSynchronize(stream));
+	OK(cuStreamQuery(stream));
+	THAT(word(sum) == 100);
+	OK(cuStreamDestroy_v2(stream));
+	gate_end(&gate);
+	OK(cuMemFree_v2(sum));
+}
+
+static void case_default_stream(void)
+{
+	CUdeviceptr values = words(2);
+	CUstream blocking, apart;
+	struct gate gate;
+
+	OK(cuStreamCreate(&blocking, CU_STREAM_DEFAULT));
+	OK(cuStreamCreate(&apart, CU_STREAM_NON_BLOCKING));
+	gate = gate_close(blocking);
+	launch("fill", 1, 1, NULL, values, 7);	       /* after the gate */
+	launch("increase", 1, 1, blocking, values, 0); /* after the fill */
+	launch("fill", 1, 1, apart, values + 4, 9);    /* at once */
+	OK(cuStreamSynchronize(apart));
+	EXPECT(cuStreamQuery(blocking), CUDA_ERROR_NOT_READY);
+	gate_open(&gate);
+	OK(cuStreamSynchronize(blocking));
+	THAT(word(values) == 8);
+	THAT(word(values + 4) == 9);
+	OK(cuStreamDestroy_v2(blocking));
+	OK(cuStreamDestroy_v2(apart));
+	gate_end(&gate);
+	OK(cuMemFree_v2(values));
+}
+
+static void case_events(void)
+{
+	CUdeviceptr value = words(1);
+	CUstream first, second;
+	CUevent start, end, never;
+	float milliseconds = -1;
+	struct gate gate;
+
+	OK(cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+	OK(cuEventCreate(&start, CU_EVENT_DEFAULT));
+	OK(cuEventCreate(&end, CU_EVENT_DEFAULT));
+	OK(cuEventCreate(&never, CU_EVENT_DEFAULT));
+	OK(cuEventRecord(start, first));
+	gate = gate_close(first);
+	launch("fill", 1, 1, first, value, 3);
+	OK(cuEventRecord(end, first));
+	OK(cuStreamWaitEvent(second, end, 0));
+	launch("increase", 1, 1, second, value, 0);
+	EXPECT(cuEventQuery(end), CUDA_ERROR_NOT_READY);
+	EXPECT(cuStreamQuery(second), CUDA_ERROR_NOT_READY);
+	EXPECT(cuEventElapsedTime(&milliseconds, start, end), CUDA_ERROR_NOT_READY);
+	EXPECT(cuEventElapsedTime(&milliseconds, start, never), CUDA_ERROR_INVALID_HANDLE);
+	gate_open(&gate);
+	OK(cuEventSynchronize(end));
+	OK(cuEventQuery(end));
+	OK(cuStreamSynchronize(second));
+	THAT(word(value) == 4);
+	OK(cuEventElapsedTime(&milliseconds, start, end));
+	THAT(milliseconds > 0);
+	OK(cuEventDestroy_v2(start));
+	OK(cuEventDestroy_v2(end));
+	OK(cuEventDestroy_v2(never));
+	OK(cuStreamDestroy_v2(first));
+	OK(cuStreamDestroy_v2(second));
+	gate_end(&gate);
+	OK(cuMemFree_v2(value));
+}
+
+static void note_order(void *data)
+{
+	_Atomic int *calls = data;
+
+	calls[0] = calls[1];
+}
+
+static void case_host_functions(void)
+{
+	_Atomic int calls[2] = { -1, 5 };
+	CUstream stream;
+
+	OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+	OK(cuLaunchHostFunc(stream, note_order, (void *)calls));
+	OK(cuStreamSynchronize(stream));
+	THAT(calls[0] == 5);
+	OK(cuStreamDestroy_v2(stream));
+}
+
+static void case_asynchronous(void)
+{
+	CUdeviceptr address = 0;
+	uint32_t *pinned;
+	CUstream stream;
+
+	OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+	OK(cuMemHostAlloc((void **)&pinned, 4096, 0));
+	OK(cuMemAllocAsync(&address, 4096, stream));
+	pinned[0] = 17;
+	OK(cuMemcpyHtoDAsync_v2(address, pinned, 4, stream));
+	launch("increase", 1, 1, stream, address, 0);
+	OK(cuMemcpyDtoHAsync_v2(pinned + 1, address, 4, stream));
+	OK(cuMemFreeAsync(address, stream));
+	OK(cuStreamSynchronize(stream));
+	THAT(pinned[1] == 18);
+	OK(cuMemFreeHost(pinned));
+	OK(cuStreamDestroy_v2(stream));
+}
+
+static void case_modules(void)
+{
+	char log[512] = "";
+	CUjit_option options[] = { CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES };
+	void *values[] = { log, (void *)sizeof(log) };
+	size_t bytes = 0, offset = 99;
+	CUdeviceptr address = 0;
+	CUfunction function;
+	CUmodule other;
+	int blocks = 0;
+
+	EXPECT(cuModuleLoadDataEx(&other,
+				  ".version 6.0\n.target sm_50\n.address_size 64\n"
+				  ".visible .entry broken()\n{\n\tnonsense.u32 %r1, 7;\n}\n",
+				  2, options, values),
+	       CUDA_ERROR_INVALID_PTX);
+	THAT(log[0] != '\0');
+	EXPECT(cuModuleGetFunction(&function, module, "no_such_kernel"), CUDA_ERROR_NOT_FOUND);
+	EXPECT(cuModuleGetGlobal_v2(&address, &bytes, module, "no_such_variable"),
+	       CUDA_ERROR_NOT_FOUND);
+	OK(cuModuleGetGlobal_v2(&address, &bytes, module, "number"));
+	THAT(bytes == 4 && word(address) == 41);
+	OK(cuModuleLoadData(&other, ptx));
+	launch("increase", 1, 1, NULL, address, 0);
+	THAT(word(address) == 42);
+	OK(cuModuleGetGlobal_v2(&address, &bytes, other, "number"));
+	THAT(word(address) == 41); /* each module has its own */
+	OK(cuModuleUnload(other));
+	function = kernel("fill");
+	OK(cuFuncGetParamInfo(function, 1, &offset, &bytes));
+	THAT(offset == 8 && bytes == 4);
+	EXPECT(cuFuncGetParamInfo(function, 2, &offset, &bytes), CUDA_ERROR_INVALID_VALUE);
+	OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, function, 256, 0));
+	THAT(blocks >= 1);
+}
+
+static void case_libraries(void)
+{
+	CUdeviceptr address = 0, number = 0;
+	unsigned int value = 600;
+	void *parameters[] = { &address, &value };
+	CUfunction function = NULL;
+	CUkernel found = NULL;
+	CUlibrary library;
+	size_t bytes = 0;
+
+	address = words(1);
+	OK(cuLibraryLoadData(&library, ptx, NULL, NULL, 0, NULL, NULL, 0));
+	EXPECT(cuLibraryGetKernel(&found, library, "no_such_kernel"), CUDA_ERROR_NOT_FOUND);
+	OK(cuLibraryGetKernel(&found, library, "fill"));
+	/* Runtimes pass a kernel where a function is meant. */
+	OK(cuLaunchKernel((CUfunction)found, 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL));
+	THAT(word(address) == 600);
+	OK(cuKernelGetFunction(&function, found));
+	value = 601;
+	OK(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL));
+	THAT(word(address) == 601);
+	OK(cuLibraryGetGlobal(&number, &bytes, library, "number"));
+	THAT(bytes == 4 && word(number) == 41);
+	OK(cuLibraryUnload(library));
+	OK(cuMemFree_v2(address));
+}
+
+static void *thread_main(void *argument)
+{
+	CUdeviceptr address;
+	CUstream stream;
+
+	OK(cuCtxSetCurrent(context));
+	OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+	OK(cuMemAlloc_v2(&address, 4096));
+	for (int round = 0; round < 25; round++) {
+		uint32_t value = 0;
+
+		launch("fill", 8, 128, stream, address, (unsigned int)(uintptr_t)argument);
+		launch("increase", 8, 128, stream, address, 0);
+		OK(cuMemcpyDtoHAsync_v2(&value, address + 4 * 1023, 4, stream));
+		OK(cuStreamSynchronize(stream));
+		THAT(value == (uint32_t)(uintptr_t)argument + 1024);
+	}
+	OK(cuMemFree_v2(address));
+	OK(cuStreamDestroy_v2(stream));
+	return NULL;
+}
+
+static void case_threads(void)
+{
+	pthread_t threads[4];
+
+	for (uintptr_t i = 0; i < 4; i++)
+		THAT(pthread_create(&threads[i], NULL, thread_main, (void *)(i * 10000)) == 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void case_fork(void)
+{
+	int status = -1, count;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (child == 0)
+		_exit(cuda.cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED ? 0 : 1);
+	THAT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	OK(cuCtxSynchronize());
+}
+
+/* After a kernel's fault every call in the context answers with it. */
+static void case_illegal_address(void)
+{
+	CUdeviceptr address = 16;
+	CUstream stream;
+	uint32_t value;
+
+	launch("fill", 1, 32, NULL, address, 0);
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+	EXPECT(cuMemAlloc_v2(&address, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
+	EXPECT(cuStreamCreate(&stream, 0), CUDA_ERROR_ILLEGAL_ADDRESS);
+	EXPECT(cuMemcpyDtoH_v2(&value, 16, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+static void case_misaligned_address(void)
+{
+	CUdeviceptr address = words(4);
+
+	launch("fill", 1, 1, NULL, address + 1, 0);
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_MISALIGNED_ADDRESS);
+	EXPECT(cuMemAlloc_v2(&address, 4), CUDA_ERROR_MISALIGNED_ADDRESS);
+}
+
+/* ---- running them ---- */
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+	bool apart; /* in a process of its own */
+} cases[] = {
+	{ "device", case_device, false },
+	{ "look-up", case_look_up, false },
+	{ "errors", case_errors, false },
+	{ "contexts", case_contexts, false },
+	{ "memory", case_memory, false },
+	{ "fills", case_fills, false },
+	{ "launch", case_launch, false },
+	{ "bad-launches", case_bad_launches, false },
+	{ "streams", case_streams, false },
+	{ "default-stream", case_default_stream, false },
+	{ "events", case_events, false },
+	{ "host-functions", case_host_functions, false },
+	{ "asynchronous", case_asynchronous, false },
+	{ "modules", case_modules, false },
+	{ "libraries", case_libraries, false },
+	{ "threads", case_threads, false },
+	{ "fork", case_fork, false },
+	{ "illegal-address", case_illegal_address, true },
+	{ "misaligned-address", case_misaligned_address, true },
+};
+
+static void load(const char *path)
+{
+	void *library = dlopen(path, RTLD_NOW);
+
+	if (!library) {
+		fprintf(stderr, "driver_api: %s\n", dlerror());
+		exit(77);
+	}
+#define LOAD(name)                                                          \
+	*(void **)&cuda.name = dlsym(library, #name);                       \
+	if (!cuda.name) {                                                   \
+		fprintf(stderr, "driver_api: %s has no %s\n", path, #name); \
+		exit(1);                                                    \
+	}
+	FUNCTIONS(LOAD)
+#undef LOAD
+}
+
+static void start(const char *path)
+{
+	CUresult result;
+
+	load(path);
+	result = cuda.cuInit(0);
+	if (result == CUDA_ERROR_NO_DEVICE)
+		exit(77);
+	expect_result("cuInit", result, CUDA_SUCCESS, __LINE__);
+	OK(cuDeviceGet(&device, 0));
+	OK(cuDevicePrimaryCtxRetain(&context, device));
+	OK(cuCtxSetCurrent(context));
+	OK(cuModuleLoadData(&module, ptx));
+	if (failures)
+		exit(1);
+}
+
+static void report(const char *name, int before)
+{
+	printf("%-20s %s\n", name, failures == before ? "ok" : "FAILED");
+	fflush(stdout);
+}
+
+/* Runs this program again for one case. */
+static void run_apart(const char *program, const char *path, const char *name)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	if (child == 0) {
+		execl(program, program, path, name, (char *)NULL);
+		_exit(127);
+	}
+	if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		failures++;
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = argc > 1 ? argv[1] : "libcuda.so.1";
+	const char *only = argc > 2 ? argv[2] : NULL;
+
+	start(path);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int before = failures;
+
+		if (only ? strcmp(only, cases[i].name) != 0 : cases[i].apart)
+			continue;
+		cases[i].run();
+		report(cases[i].name, before);
+	}
+	for (size_t i = 0; !only && i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (cases[i].apart)
+			run_apart("/proc/self/exe", path, cases[i].name);
+	}
+	if (!only)
+		printf("driver_api: %s\n", failures ? "FAILED" : "PASSED");
+	return failures ? 1 : 0;
+}
