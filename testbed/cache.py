@@ -56,15 +56,29 @@ def _tool(arguments, cwd):
         if "No space left on device" in done.stdout or "enough free space" in done.stdout:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         last = [line for line in done.stdout.strip().splitlines() if not line.startswith("W:")]
-        raise CacheError(f"'{' '.join(arguments)}' failed: {' '.join(last[-2:])} "
-                         "(is there a network, and has 'apt-get update' been run?)")
+        raise CacheError(f"'{' '.join(map(str, arguments))}' failed: {' '.join(last[-2:])}")
     return done.stdout
+
+
+def _apt(arguments, cwd):
+    """A query of apt's, with its lists brought up to date if it fails without."""
+    try:
+        return _tool(arguments, cwd)
+    except CacheError as error:
+        if os.geteuid() != 0:
+            raise CacheError(f"{error} (is there a network, and has 'apt-get update' been run?)")
+    progress("updating the lists of packages")
+    try:
+        _tool(["apt-get", "-q", "update"], cwd)
+        return _tool(arguments, cwd)
+    except CacheError as error:
+        raise CacheError(f"{error} (is there a network?)")
 
 
 def _download(package, work):
     """The package's .deb in @work."""
     progress(f"downloading {package}")
-    _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
+    _apt(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
     found = list(work.glob(f"{package}_*.deb"))
     if len(found) != 1:
         raise CacheError(f"apt-get downloaded no {package}")
@@ -89,6 +103,8 @@ def _extract(package, new, choose):
                     with open(path, "wb") as output:
                         shutil.copyfileobj(archive.extractfile(member), output, 1 << 20)
                     path.chmod(0o755 if member.mode & 0o111 else 0o644)
+    except tarfile.TarError:
+        raise CacheError(f"{package.name} is damaged")
     finally:
         reader.stdout.close()
         reader.wait()
@@ -101,9 +117,9 @@ def _extract(package, new, choose):
 def _dependency(package, prefix, work):
     """The package whose name starts with @prefix that @package depends on."""
     found = re.search(rf"Depends: ({re.escape(prefix)}\S+)",
-                      _tool(["apt-cache", "depends", package], work))
+                      _apt(["apt-cache", "depends", package], work))
     if not found:
-        raise CacheError(f"apt knows no {package} (has 'apt-get update' been run?)")
+        raise CacheError(f"{package} depends on no {prefix}*")
     return found[1]
 
 
