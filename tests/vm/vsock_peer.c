@@ -15,6 +15,7 @@
  *	verify N   send N bytes and expect them back, reading and writing at once; the peer echoes
  *	tail N     send N bytes and close the writing direction first, then expect all of them back
  *	dribble N  write N bytes one by one, then close the writing direction, await the end
+ *	blast N    as send, with bytes that cost nothing to make; sink N: as slurp, without a look
  *	ping N     N round trips of 2 bytes; prints the time of one
  *	many N     connect: N connections at once, a message back and forth on each
  *	hold       read until the end or an error, and say which
@@ -163,6 +164,31 @@ static void peer_slurp(int fd, uint64_t bytes)
 		at += got;
 	}
 	if (at != bytes)
+		peer_fail("%" PRIu64 " bytes came, not %" PRIu64, at, bytes);
+	printf("received %" PRIu64 " bytes, %.1f MiB/s\n", at,
+	       (double)at / 1048576.0 / ((double)(peer_clock_ns() - start_ns) / 1e9));
+}
+
+/* For measurements: the stream's own cost without that of its contents. */
+static void peer_blast(int fd, uint64_t bytes)
+{
+	static const unsigned char buffer[PEER_CHUNK_BYTES];
+
+	for (uint64_t at = 0; at < bytes; at += sizeof(buffer))
+		peer_write(fd, buffer, sizeof(buffer));
+	if (shutdown(fd, SHUT_WR) < 0)
+		peer_fail("shutdown: %s", strerror(errno));
+}
+
+static void peer_sink(int fd, uint64_t bytes)
+{
+	unsigned char buffer[PEER_CHUNK_BYTES];
+	uint64_t at = 0, start_ns = peer_clock_ns();
+	size_t got;
+
+	while ((got = peer_read(fd, buffer, sizeof(buffer))))
+		at += got;
+	if (at < bytes)
 		peer_fail("%" PRIu64 " bytes came, not %" PRIu64, at, bytes);
 	printf("received %" PRIu64 " bytes, %.1f MiB/s\n", at,
 	       (double)at / 1048576.0 / ((double)(peer_clock_ns() - start_ns) / 1e9));
@@ -359,6 +385,11 @@ static void peer_act(int fd, const char *action, uint64_t number)
 	} else if (strcmp(action, "dribble") == 0) {
 		peer_send(fd, number, 1);
 		peer_await_end(fd);
+	} else if (strcmp(action, "blast") == 0) {
+		peer_blast(fd, number);
+		peer_await_end(fd);
+	} else if (strcmp(action, "sink") == 0) {
+		peer_sink(fd, number);
 	} else if (strcmp(action, "slurp") == 0) {
 		peer_slurp(fd, number);
 	} else if (strcmp(action, "echo") == 0) {
