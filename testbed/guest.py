@@ -79,7 +79,7 @@ def agent_path():
 
 
 class Guest:
-    """A virtual machine, up after start(); also a context manager that starts and stops it.
+    """A virtual machine, up after start_guest(); also a context manager that starts and stops it.
 
     @machine: "qemu", "uml", or a machines.Machine
     @files: "HOSTPATH" or "HOSTPATH:GUESTPATH" each; a file or a folder. Without GUESTPATH it goes
@@ -106,7 +106,7 @@ class Guest:
         self.kernel_options = kernel_options
         self.boot_timeout = boot_timeout or machine.boot_seconds
         self.launched = False  # whether its process was ever started
-        self.boot_seconds = None  # how long start() waited for the agent
+        self.boot_seconds = None  # how long start_guest() waited for the agent
         self._say = (lambda text: None) if quiet else progress
         self._console = collections.deque(maxlen=CONSOLE_LINES)
         self._process = self._keeper = self._channel = self._folder = None
@@ -141,6 +141,9 @@ class Guest:
             self.boot_seconds = time.monotonic() - started
             self._say(f"{type(self.machine).__name__.lower()} guest is up after "
                       f"{self.boot_seconds:.1f} s")
+        except OSError as error:
+            self.kill()
+            raise GuestError(f"the guest cannot be started: {error}") from None
         except BaseException:
             self.kill()
             raise
@@ -237,7 +240,7 @@ class Guest:
         wanted = [*self.machine.modules, *self.modules]
         if self.vhost_user_vsock:
             wanted += self.machine.vsock_modules
-        order = Modules(cache.part(parts[0]) / "modules").order(wanted, self.machine.built_in)
+        order = Modules(cache.part(parts[0]) / "modules").order(wanted)
         lines = []
         for path, parameters in order:
             root.add_host(path, f"/lib/modules/{path.name}")
@@ -246,12 +249,8 @@ class Guest:
         root.add_libraries()
 
         path = self._folder / "initramfs"
-        try:
-            with open(path, "wb") as file:
-                root.write(file)
-        except OSError as error:
-            raise GuestError(f"the guest's root cannot be written to {self._folder}: "
-                             f"{error.strerror}")
+        with open(path, "wb") as file:
+            root.write(file)
         if self.memory_mib is None:
             self.memory_mib = 192 + 4 * (path.stat().st_size >> 20)
         return path
@@ -290,9 +289,10 @@ class Guest:
         return GuestTimeout(f"{text}; the guest's console ends with:\n{self.console()}")
 
     def _describe_end(self, text):
-        if self._process:
+        process = self._process
+        if process:
             try:
-                self._process.wait(1)
+                process.wait(1)
             except subprocess.TimeoutExpired:
                 pass
         return f"{text}; its console ends with:\n{self.console()}"

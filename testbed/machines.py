@@ -22,7 +22,6 @@ class Machine(abc.ABC):
 
     modules = ()  # of its channel
     vsock_modules = ("vmw_vsock_virtio_transport",)
-    built_in = ()  # modules that its kernel does not have as files
     boot_seconds = 60
     channel_window = 128 << 10  # see channel.Channel
 

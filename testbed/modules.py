@@ -32,13 +32,13 @@ class Modules:
                 if name.endswith(".ko"):
                     self._paths[_normal(name.removesuffix(".ko"))] = pathlib.Path(folder, name)
 
-    def order(self, wanted, built_in=()):
+    def order(self, wanted):
         """[(path, parameters)] for @wanted and all they need, each once, dependencies first.
 
         An element of @wanted is a name or the path of a .ko file, then its parameters behind
-        spaces. Names in @built_in are skipped.
+        spaces.
         """
-        ordered, seen = [], {_normal(name) for name in built_in}
+        ordered, seen = [], set()
         parameters, own = {}, {}
         for element in wanted:
             name, _, options = element.partition(" ")

@@ -257,6 +257,16 @@ def test_a_guest_that_powers_off_by_itself_is_an_error(kind):
             command.wait(20)
 
 
+def test_a_full_disk_for_the_guest_is_a_sentence(kind, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system over a folder needs root here")
+    script = f"""mount -t tmpfs -o size=1m tmpfs "{tmp_path}" &&
+        TMPDIR="{tmp_path}" "{GUEST}" run --kind {kind} -- true; echo "$?"; ls -A "{tmp_path}" """
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
+    assert done.stdout == "125\n", done.stdout
+    assert "the guest cannot be started" in done.stderr and "No space left" in done.stderr
+
+
 @pytest.mark.parametrize("script", ["exec sleep 1000", "echo no such feature; exit 1"])
 def test_kvm_that_does_not_boot_is_found_out_once(script, tmp_path, monkeypatch):
     for part in ("kernel", "busybox"):
