@@ -26,8 +26,6 @@
 #include "lib/base/clean.h"
 #include "lib/base/log.h"
 
-#define MAIN_STOP_POLL_MS 20
-
 /*
  * Descriptors 0 to 4 are never ours: a worker gets its connection and token as 3 and 4, and
  * nothing that it inherits may be overwritten on the way.
@@ -111,7 +109,7 @@ static int main_loop(struct supervisor *supervisor)
 
 int main(int argc, char **argv)
 {
-	struct supervisor supervisor = { .guardian_fd = -1, .guardian_pidfd = -1 };
+	static struct supervisor supervisor = { .guardian_fd = -1, .guardian_pidfd = -1 };
 	struct error error = { 0 };
 	int status;
 
@@ -134,6 +132,7 @@ int main(int argc, char **argv)
 	}
 	status = main_loop(&supervisor);
 	listen_close(&supervisor);
+	client_unwatch(&supervisor);
 	guardian_stop(&supervisor);
 	event_base_free(supervisor.base);
 	return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -136,6 +136,7 @@ int admission_decide(const struct supervisor *supervisor, const struct identity 
 
 /* supervisor_client.c */
 int client_watch(struct supervisor *supervisor);
+void client_unwatch(struct supervisor *supervisor);
 void client_accept(struct supervisor *supervisor, enum entrance entrance, int fd);
 void client_stop_all(struct supervisor *supervisor);
 

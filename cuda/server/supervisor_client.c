@@ -368,3 +368,10 @@ int client_watch(struct supervisor *supervisor)
 		return -ENOMEM;
 	return 0;
 }
+
+/* client_unwatch - when no client is left */
+void client_unwatch(struct supervisor *supervisor)
+{
+	event_free(supervisor->hangup_event);
+	close(supervisor->hangup_epoll);
+}

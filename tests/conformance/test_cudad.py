@@ -394,7 +394,7 @@ def test_worker_that_hangs_is_killed_when_its_client_dies(start):
 
 
 @pytest.mark.parametrize("letters, words", [
-    (b"x\x03", "exited with status 3"), (b"k\x0b", "died of signal 11"),
+    (b"x\x03", "exited with status 3"), (b"k\x06", "died of signal 6"),
     (b"k\x09", "died of signal 9")])
 def test_dead_worker_is_logged_once_and_its_client_knows(start, letters, words):
     cudad = start()
