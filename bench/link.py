@@ -34,7 +34,7 @@ def in_guest(bench, server, kind):
         return measure.Skipped(str(reason))
     with daemons.Switch(services=[server.service]) as switch:
         try:
-            with Guest(kind, files=[server.program], quiet=True,
+            with Guest(kind, files=[server.program], quiet=True, memory_mib=512,
                        vhost_user_vsock=switch.guest_socket(3)) as guest:
                 result = guest.run(["link_pingpong", "measure",
                                     f"vsock:2:{pingpong.VSOCK_PORT}", "copy"], timeout=240)
