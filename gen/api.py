@@ -48,6 +48,7 @@ class Enum(Row):
     def __init__(self, line, name, tag):
         super().__init__(line)
         self.name, self.tag, self.members = name, tag, []  # (name, value text or None)
+        self.texts = {}  # by member: what it means, in CUDA's words
 
 
 class Record(Row):
@@ -72,9 +73,12 @@ class Parameter:
 
     def __init__(self, type_name, name, note):
         self.type, self.name = type_name, name
+        self.form, self.count, self.parent, self.span = 'value', None, None, None
+        device = re.fullmatch(r'device\[(.*)\]', note)
+        if device:
+            self.span, note = device.group(1), ''
         words = note.split()
         self.nullable = 'null' in words
-        self.form, self.count, self.parent = 'value', None, None
         rest = [word for word in words if word != 'null']
         if not rest:
             return
@@ -138,7 +142,7 @@ class Call(Row):
 class Message(Row):
     """A request of the client's hand-written calls; wire types only."""
 
-    WORDS = Call.WORDS + ('raw',)
+    WORDS = Call.WORDS + ('raw', 'bulk')
     TYPES = ('u32', 'i32', 'u64', 'string')
 
     def __init__(self, line, name, parameters, results):
@@ -264,10 +268,12 @@ class Api:
 
     @staticmethod
     def _parse_member(enum, text):
-        match = re.fullmatch(r'(\w+)(?: = (.+))?', text)
+        match = re.fullmatch(r'(\w+)(?: = ([^"]+?))?(?: "(.*)")?', text)
         if not match:
             raise BadRow(f'"{text}" is no member of an enum')
-        enum.members.append(match.groups())
+        enum.members.append(match.groups()[:2])
+        if match.group(3):
+            enum.texts[match.group(1)] = match.group(3)
 
     @staticmethod
     def _parse_field(record, stack, line, text):
@@ -410,6 +416,8 @@ class Api:
                 raise BadRow(f'{p.name}: a {p.type} cannot travel by value; annotate it or make the call local')
             if (p.nullable or p.form == 'end') and name not in self.kinds:
                 raise BadRow(f'{p.name} is no handle')
+            if p.span is not None:
+                self._check_span(call, p)
             return
         if not p.type.endswith('*'):
             raise BadRow(f'{p.name} is no pointer')
@@ -431,6 +439,17 @@ class Api:
             count = [q for q in call.parameters if q.name == p.count]
             if not count or self.wire_scalar(count[0].type) is None:
                 raise BadRow(f'{p.name}: there is no count {p.count}')
+
+    @staticmethod
+    def _check_span(call, p):
+        if p.type != 'CUdeviceptr':
+            raise BadRow(f'{p.name} is no device address')
+        known = [q.name for q in call.parameters]
+        for word in re.findall(r'[A-Za-z_]\w*', p.span):
+            if word not in known:
+                raise BadRow(f'{p.name}: there is no parameter {word}')
+        if not re.fullmatch(r'[\w\s()*+?:-]+', p.span):
+            raise BadRow(f'{p.name}: "{p.span}" is no simple expression')
 
     # Structures whose pointers are for Windows alone; the worker clears them.
     POINTERS_UNUSED = ('CUmemPoolProps_v1',)

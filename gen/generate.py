@@ -8,13 +8,26 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import api as api_module  # noqa: E402
+import write_client  # noqa: E402
 import write_types  # noqa: E402
+import write_wire  # noqa: E402
+import write_worker  # noqa: E402
 
 WRITERS = {
     'types': write_types.types_header,
     'front': write_types.front_table,
     'weak': write_types.weak_table,
     'per-thread': write_types.per_thread_wrappers,
+    'wire': write_wire.wire_header,
+    'driver-header': write_wire.driver_header,
+    'driver': write_wire.driver_source,
+    'names': write_wire.names_source,
+    'client-header': write_client.client_header,
+    'client': write_client.client_source,
+    'exports': write_client.exports_source,
+    'trace': write_client.trace_source,
+    'dispatch-header': write_worker.dispatch_header,
+    'dispatch': write_worker.dispatch_source,
     'version-script': write_types.version_script,
 }
 

@@ -7,7 +7,6 @@
  *	module_lock (module.c)     libraries, modules, functions, kernels
  *	stream_lock (stream.c)     queues, streams, events
  *	memory_lock (memory.c)     allocations
- *	pool_lock (pool.c)         what pools count
  *	object locks (object.c)    leaves: the free lists of handles
  * No lock is held while a task runs or a program's callback is called.
  */

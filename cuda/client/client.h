@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The CUDA client inside libcuda.so.1: what its files share.
+ *
+ * One connection for the process. Locks, in the order in which they are taken:
+ *
+ *	start_lock   cuInit: connecting, once
+ *	send_lock    the writing side of the link and the order of requests; sequence numbers
+ *	wait_lock    the list of waiting calls and who reads the link (call.c)
+ *	handle_lock  the tables of handles, and parents' lists of children (handle.c)
+ *	range_lock   known addresses (memory.c)
+ *	cache_lock   answers that are remembered (cache.c)
+ *
+ * The last three are leaves: nothing else is taken under them. No lock is held while a thread
+ * waits for a reply or runs the program's code.
+ */
+#ifndef CAUSEWAY_CUDA_CLIENT_CLIENT_H
+#define CAUSEWAY_CUDA_CLIENT_CLIENT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "gen/cuda_client.h"
+#include "gen/cuda_wire.h"
+#include "lib/base/error.h"
+#include "lib/link/link.h"
+
+/*
+ * The life of the client. client_state_set() alone assigns it, under start_lock or, for
+ * CLIENT_LOST, from any state CLIENT_READY.
+ */
+enum client_state {
+	CLIENT_NEW,    /* cuInit was not called; only look-ups work */
+	CLIENT_FAILED, /* cuInit failed; a later cuInit tries again */
+	CLIENT_READY,  /* connected; .link, .devices are valid and stay so */
+	CLIENT_LOST,   /* the link failed: every call is CUDA_ERROR_DEVICE_UNAVAILABLE */
+	CLIENT_FORKED, /* a forked child of a ready client: CUDA_ERROR_NOT_INITIALIZED for good */
+};
+
+struct client {
+	int state; /* enum client_state, atomic */
+	pthread_mutex_t start_lock;
+	struct link *link;
+	pthread_mutex_t send_lock;
+	uint32_t sequence; /* under send_lock */
+	int driver_version;
+	unsigned int device_count;
+	struct cuda_wire_device *devices; /* constant once ready */
+};
+
+extern struct client client;
+
+/* client_enter - what a call meets first: CUDA_SUCCESS when the client is ready */
+CUresult client_enter_slow(void);
+static inline CUresult client_enter(void)
+{
+	if (__builtin_expect(__atomic_load_n(&client.state, __ATOMIC_ACQUIRE) == CLIENT_READY, 1))
+		return CUDA_SUCCESS;
+	return client_enter_slow();
+}
+
+/* client_lost - the link failed; every waiting and later call ends */
+void client_lost(int error);
+
+/* log.c: one line to the file named by CAUSEWAY_CUDA_LOG, if any */
+void client_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* config.c */
+struct client_config {
+	char server[256];
+	char token[65];
+	struct link_options link; /* .token points into this structure */
+};
+int client_config_load(struct client_config *config, struct error *error);
+
+/* Requests: call.c */
+enum client_call_flags {
+	CLIENT_NO_REPLY = 1,
+	CLIENT_NO_CONTEXT = 2,
+	CLIENT_CACHED = 4,
+	CLIENT_UNCACHES = 8,
+};
+
+/* A box of bytes in the program's memory; one row for what is contiguous. */
+struct client_bulk {
+	unsigned char *at;
+	size_t width_bytes;
+	size_t pitch;	    /* from row to row */
+	size_t rows;
+	size_t slice_pitch; /* from slice to slice */
+	size_t slices;
+};
+
+struct client_piece {
+	const void *data;
+	uint32_t bytes;
+};
+
+#define CLIENT_PIECES_MAX 3
+
+struct client_call {
+	uint16_t number;
+	uint16_t flags;
+	uint32_t block_bytes;
+	const void *block;
+	struct client_piece pieces[CLIENT_PIECES_MAX]; /* the tail, each padded on the wire */
+	unsigned int piece_count;
+	const struct client_bulk *send; /* bulk behind the request, or NULL */
+	/* What the reply may bring. */
+	void *reply;
+	uint32_t reply_bytes;
+	void *tail;		 /* where the reply's tail goes */
+	uint32_t tail_capacity;	 /* in: most bytes; a longer tail breaks the connection */
+	uint32_t tail_bytes;	 /* out */
+	const struct client_bulk *receive; /* where the reply's bulk goes, or NULL */
+};
+
+static inline void client_call_piece(struct client_call *call, const void *data, size_t bytes)
+{
+	struct client_piece *piece = &call->pieces[call->piece_count++];
+
+	piece->data = data;
+	piece->bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
+
+/**
+ * client_call_run - send a request and, unless it has no reply, wait for the reply
+ *
+ * Return: the reply's result; CUDA_SUCCESS for a request without reply once it is issued;
+ * CUDA_ERROR_INVALID_CONTEXT where the call needs a current context and there is none,
+ * CUDA_ERROR_INVALID_VALUE for a tail that does not fit, CUDA_ERROR_DEVICE_UNAVAILABLE after the
+ * link failed.
+ */
+CUresult client_call_run(struct client_call *call);
+
+/* client_call_read - read one message and deliver it; -errno means that the link is of no use */
+int client_call_read(void);
+
+/* cache.c: answers of calls marked `cached`, by context, call and argument block */
+bool client_cache_find(const struct client_call *call, uint32_t context);
+void client_cache_store(const struct client_call *call, uint32_t context);
+void client_cache_clear(void);
+
+/* Handles: handle.c */
+struct client_function {
+	struct cuda_wire_function facts;
+	struct cuda_wire_parameter *parameters;
+	char *name;
+};
+
+struct client_object {
+	uint64_t serial; /* never the same twice */
+	uint32_t number; /* also its place in the table */
+	uint32_t parent; /* 0: none */
+	uint32_t first_child, next_sibling, previous_sibling;
+	uint8_t kind; /* enum cuda_wire_kind; KIND_none: free, atomic */
+	union {
+		struct {
+			int device;
+			unsigned int flags;
+			unsigned int api_version;
+			int priority_least, priority_greatest;
+			bool primary;
+		} context;
+		struct {
+			unsigned int flags;
+			int priority;
+		} stream;
+		struct client_function *function; /* kernels and functions */
+		struct {
+			int device;
+			bool lasting; /* a device's own pool */
+		} pool;
+	};
+};
+
+/* client_handle_new - a handle under @parent (0: none); CUDA_ERROR_OUT_OF_MEMORY when all are taken */
+CUresult client_handle_new(enum cuda_wire_kind kind, uint32_t parent, struct client_object **made);
+/* client_handle_end - the handle and all its children are no more; NULL is fine */
+void client_handle_end(struct client_object *object);
+/* client_handle_object - the live object behind a handle of any kind, or NULL */
+struct client_object *client_handle_object(const void *handle);
+struct client_object *client_handle_at(uint32_t number);
+void *client_handle_pointer(const struct client_object *object);
+/* client_handle_child - a kernel or function under @parent with that name and kind, or NULL */
+struct client_object *client_handle_child(struct client_object *parent, enum cuda_wire_kind kind,
+					  const char *name);
+
+/* client_object_of - the live object of @kind behind @handle, else NULL */
+static inline struct client_object *client_object_of(enum cuda_wire_kind kind, const void *handle)
+{
+	struct client_object *object = client_handle_object(handle);
+
+	return object && object->kind == kind ? object : NULL;
+}
+
+/* client_number_KIND - the number of a handle for the wire; @null: the NULL handle is 0 */
+CUresult client_number_context(const void *handle, bool null, uint32_t *number);
+CUresult client_number_module(const void *handle, bool null, uint32_t *number);
+CUresult client_number_function(const void *handle, bool null, uint32_t *number);
+CUresult client_number_library(const void *handle, bool null, uint32_t *number);
+CUresult client_number_kernel(const void *handle, bool null, uint32_t *number);
+CUresult client_number_event(const void *handle, bool null, uint32_t *number);
+CUresult client_number_stream(const void *handle, bool null, uint32_t *number);
+CUresult client_number_pool(const void *handle, bool null, uint32_t *number);
+
+/* Threads and contexts: thread.c, context.c */
+struct client_object *client_context_current(void); /* NULL: none */
+uint32_t client_context_number(void);		    /* 0: none */
+/* client_per_thread_begin - the NULL stream is the thread's own until _end(what this returned) */
+bool client_per_thread_begin(void);
+void client_per_thread_end(bool outer);
+/* client_thread_stream - number of the calling thread's own stream in the current context */
+CUresult client_thread_stream(uint32_t *number);
+void client_thread_forget_context(uint32_t context);
+
+CUresult client_device_check(CUdevice device);
+int client_device_attribute(CUdevice device, CUdevice_attribute attribute);
+
+/* Functions: function.c */
+struct client_object *client_function_object(CUfunction function);
+CUresult client_function_adopt(struct client_object *object, const char *name,
+			       const struct cuda_wire_function *facts,
+			       const struct cuda_wire_parameter *parameters);
+/* client_function_facts - a kernel's facts, asked for where they are not there yet */
+CUresult client_function_facts(struct client_object *object, const struct client_function **facts);
+
+/* Addresses: memory.c */
+enum client_range_kind { CLIENT_RANGE_DEVICE, CLIENT_RANGE_GLOBAL, CLIENT_RANGE_HOST };
+/* client_range_lookup - copy out what is known of @address; false: nothing */
+struct range;
+bool client_range_lookup(uint64_t address, struct range *range);
+/* client_range_check - CUDA_ERROR_INVALID_VALUE unless @bytes from @address are one device range's */
+CUresult client_range_check(uint64_t address, unsigned __int128 bytes);
+CUresult client_range_global(uint64_t address, uint64_t bytes, uint32_t module);
+void client_range_forget(uint32_t owner);
+
+#endif

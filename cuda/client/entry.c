@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a runtime meets first: look-ups, export tables, names of errors; all of it local. */
+#include "cuda/client/client.h"
+#include "cuda/client/entries.h"
+#include "gen/cuda_names.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int entry_device_count(void)
+{
+	return client_enter() ? 0 : (int)client.device_count;
+}
+
+static int entry_device_identity(int device, struct front_device *identity)
+{
+	CUresult result = client_device_check(device);
+
+	if (result)
+		return result;
+	memcpy(identity->uuid, client.devices[device].uuid, sizeof(identity->uuid));
+	identity->pci_domain = client_device_attribute(device, CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID);
+	identity->pci_bus = client_device_attribute(device, CU_DEVICE_ATTRIBUTE_PCI_BUS_ID);
+	identity->pci_device = client_device_attribute(device, CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID);
+	return CUDA_SUCCESS;
+}
+
+static int entry_context_current(void **context)
+{
+	struct client_object *current = client_context_current();
+
+	*context = current ? client_handle_pointer(current) : NULL;
+	return CUDA_SUCCESS;
+}
+
+static int entry_context_id(void *context, uint64_t *id)
+{
+	struct client_object *object = client_object_of(KIND_context, context);
+
+	if (!object)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	*id = object->serial;
+	return CUDA_SUCCESS;
+}
+
+static int entry_primary_context(int device, void **context)
+{
+	return client_cuDevicePrimaryCtxRetain((CUcontext *)context, device);
+}
+
+static int entry_module_load(void **module, const void *image)
+{
+	return client_cuModuleLoadData((CUmodule *)module, image);
+}
+
+static void entry_unused_slot(const char *table)
+{
+	client_log("the program called a slot of the export table %s that is not implemented", table);
+}
+
+__attribute__((constructor)) static void entry_open(void)
+{
+	static struct front_driver driver = {
+		.entries = client_entries,
+		.driver_version = CUDA_VERSION,
+		.device_count = entry_device_count,
+		.device_identity = entry_device_identity,
+		.context_current = entry_context_current,
+		.context_id = entry_context_id,
+		.primary_context = entry_primary_context,
+		.module_load_fatbin = entry_module_load,
+		.unused_slot = entry_unused_slot,
+	};
+
+	driver.entry_count = client_entry_count;
+	front_open(&driver);
+}
+
+CUresult client_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion,
+				    cuuint64_t flags, CUdriverProcAddressQueryResult *symbolStatus)
+{
+	int status = 0;
+	CUresult result = front_get_proc_address(symbol, pfn, cudaVersion, flags, &status);
+
+	if (symbolStatus)
+		*symbolStatus = (CUdriverProcAddressQueryResult)status;
+	return result;
+}
+
+CUresult client_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags)
+{
+	return client_cuGetProcAddress_v2(symbol, pfn, cudaVersion, flags, NULL);
+}
+
+CUresult client_cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId)
+{
+	return front_get_export_table(ppExportTable, pExportTableId);
+}
+
+CUresult client_cuGetErrorName(CUresult error, const char **pStr)
+{
+	if (!pStr)
+		return CUDA_ERROR_INVALID_VALUE;
+	*pStr = cuda_result_name(error);
+	return *pStr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult client_cuGetErrorString(CUresult error, const char **pStr)
+{
+	if (!pStr)
+		return CUDA_ERROR_INVALID_VALUE;
+	*pStr = cuda_result_text(error);
+	return *pStr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}

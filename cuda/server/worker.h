@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * causeway-cuda-worker: one process for one client process; what its files share.
+ *
+ *	worker_main.c     options, the driver, standard output, greeting and snapshot
+ *	worker.c          threads: who reads; the gate; dispatch; late errors
+ *	worker_reply.c    replies and device printf's text
+ *	worker_table.c    handles by number; device ranges
+ *	worker_context.c, worker_module.c, worker_launch.c, worker_memory.c, worker_copy.c,
+ *	worker_host.c     the hand-written requests
+ *
+ * Locks: read_lock (who reads the link; worker.c), reply_lock (the writing side of the link;
+ * worker_reply.c), table_lock (handles and ranges; worker_table.c, a leaf). order_lock (worker.c)
+ * is held while a request is executed in its turn. Order: read_lock, order_lock, reply_lock, leaf.
+ */
+#ifndef CAUSEWAY_CUDA_SERVER_WORKER_H
+#define CAUSEWAY_CUDA_SERVER_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "gen/cuda_dispatch.h"
+#include "gen/cuda_driver.h"
+#include "gen/cuda_wire.h"
+#include "lib/link/link.h"
+
+enum worker_row_flags {
+	WORKER_REPLY = 1,   /* has a reply */
+	WORKER_CONTEXT = 2, /* needs a current context */
+	WORKER_SETTLES = 4, /* brings late errors and device text */
+	WORKER_WAITS = 8,   /* may wait for the device */
+	WORKER_BULK = 16,   /* bulk may follow the request */
+};
+
+struct worker_options {
+	uint64_t memory_limit; /* 0: none */
+	uint64_t image_limit;
+	const char *peer; /* for the log */
+	/* The connection is of no use; may not return. Called once by the thread that saw it. */
+	void (*ended)(int error);
+};
+
+extern struct cuda_driver worker_driver;
+extern struct link *worker_link;
+extern struct worker_options worker_options;
+
+/* The reply's block and tail are composed here; as large as the wire allows. */
+#define WORKER_PAYLOAD_BYTES (CUDA_WIRE_REPLY_BYTES_MAX - sizeof(struct cuda_wire_reply))
+
+/*
+ * A thread's request at work. The buffers are the thread's own and are used again.
+ */
+struct worker_call {
+	struct cuda_wire_request request;
+	unsigned char *payload; /* block and tail, copied from the link */
+	size_t payload_bytes;
+	size_t taken;	    /* of the payload, by worker_block() and worker_tail() */
+	uint64_t bulk_left; /* bytes of bulk still in the link */
+	bool leading;	    /* this thread reads the link: it holds read_lock */
+	bool in_turn;	    /* this thread holds order_lock */
+	bool broken;	    /* the request breaks the format: the connection ends */
+	bool replied;	    /* the handler has sent the reply itself */
+	unsigned char *reply;
+	size_t reply_tail_bytes; /* behind the block */
+};
+
+/* Decoding, for generated and hand-written dispatch. */
+bool worker_block(struct worker_call *call, void *block, size_t bytes);
+/* worker_tail - the next @count elements of the tail, or NULL where there are fewer */
+const void *worker_tail(struct worker_call *call, uint64_t count, size_t element_bytes);
+const char *worker_tail_string(struct worker_call *call, uint32_t bytes);
+bool worker_zero(const unsigned char *bytes, size_t count);
+/* worker_broken - mark the request as breaking the format */
+CUresult worker_broken(struct worker_call *call);
+void *worker_reply_block(struct worker_call *call);
+
+/*
+ * worker_step_aside - let another thread read the link and execute what it reads, before this one
+ * waits for the device. Nothing of the request may be left in the link.
+ */
+void worker_step_aside(struct worker_call *call);
+/*
+ * worker_step_back - let another thread read the link while this one may wait inside its turn:
+ * it takes note of host functions that have returned, and executes nothing else.
+ */
+void worker_step_back(struct worker_call *call);
+/* worker_host_outstanding - whether a host function has been queued that has not returned */
+bool worker_host_outstanding(void);
+/* worker_late - keep a failure of a request without reply */
+void worker_late(CUresult result);
+/* worker_settle - the late error, once, where @result is CUDA_SUCCESS */
+CUresult worker_settle(CUresult result);
+/* worker_enter_context - make that context current in this thread */
+CUresult worker_enter_context(uint32_t number);
+void worker_context_gone(void *context);
+
+/* worker_serve - read and execute until the link ends; returns the reason */
+int worker_serve(void);
+/* worker_serve_one - one request with buffers of the caller's; for the fuzzer as well */
+int worker_serve_one(struct worker_call *call);
+int worker_call_open(struct worker_call *call);
+void worker_call_close(struct worker_call *call);
+
+/* worker_reply.c */
+int worker_reply_send(struct worker_call *call, CUresult result, uint64_t bulk_bytes);
+int worker_reply_bare(struct worker_call *call, CUresult result);
+void worker_reply_lock(void);
+void worker_reply_unlock(void);
+/* worker_reply_begin - header and block of a reply whose bulk the caller sends; under the lock */
+int worker_reply_begin(struct worker_call *call, CUresult result, size_t payload_bytes,
+		       uint64_t bulk_bytes);
+int worker_print_open(void);
+void worker_print_send(uint32_t sequence);
+int worker_host_function_send(uint64_t id);
+
+/* worker_table.c */
+bool worker_handle_free(struct worker_call *call, uint32_t number);
+CUresult worker_handle_set(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
+			   void *real, uint32_t parent);
+/* worker_handle_find - CUDA_ERROR_INVALID_HANDLE (_CONTEXT) unless @number is a live @kind */
+CUresult worker_handle_find(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
+			    bool null, void *real_pointer);
+/* worker_handle_end - the handle and all below it; returns what it owned */
+void worker_handle_end(struct worker_call *call, uint32_t number);
+void worker_handle_own(uint32_t number, void *owned);
+void *worker_handle_owned(uint32_t number);
+void worker_table_close(void);
+
+enum worker_range_kind { WORKER_RANGE_ALLOCATION, WORKER_RANGE_ASYNC, WORKER_RANGE_GLOBAL };
+CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes);
+CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
+			  uint32_t owner);
+/* worker_range_take - forget the allocation at @address; CUDA_ERROR_INVALID_VALUE: there is none */
+CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind);
+void worker_range_forget(uint32_t owner);
+/* worker_memory_admit - CUDA_ERROR_OUT_OF_MEMORY where @bytes more would pass the limit */
+CUresult worker_memory_admit(uint64_t bytes);
+uint64_t worker_memory_used(void);
+
+/*
+ * worker_launch.c: worker_function_describe - compose a kernel's facts as the reply's tail, and keep
+ * with its handle what a launch needs of them
+ */
+CUresult worker_function_describe(struct worker_call *call, uint32_t number, int device);
+
+/* worker.c: how many requests that may have given the device work were executed so far */
+uint64_t worker_issued(void);
+
+/* worker_context.c: wait for a stream, aside if it takes longer than a moment */
+CUresult worker_stream_wait(struct worker_call *call, CUstream stream);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contexts and streams on the driver's side: making, ending, waiting. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "cuda/server/worker.h"
+
+#define QUERY_NS 20000 /* how long a synchronisation asks before it lets another thread lead */
+
+/* How much was issued when a context was last known to be idle; owned by the context's handle. */
+struct context_clean {
+	uint64_t issued;
+	int device;
+	bool primary;
+};
+
+/* context_facts - what the client keeps of a new context; zero where the driver does not say */
+static void context_facts(CUcontext context, int32_t *least, int32_t *greatest, uint32_t *version)
+{
+	int low = 0, high = 0;
+	unsigned int api = 0;
+
+	if (worker_driver.cuCtxGetStreamPriorityRange)
+		worker_driver.cuCtxGetStreamPriorityRange(&low, &high);
+	if (worker_driver.cuCtxGetApiVersion)
+		worker_driver.cuCtxGetApiVersion(context, &api);
+	*least = low;
+	*greatest = high;
+	*version = api;
+}
+
+/* context_adopt - enter a new context into the table and make it current in this thread */
+static CUresult context_adopt(struct worker_call *call, uint32_t number, CUcontext context,
+			      int device, bool primary)
+{
+	struct context_clean *clean = calloc(1, sizeof(*clean));
+	CUresult result;
+
+	if (!clean)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	clean->issued = UINT64_MAX;
+	clean->device = device;
+	clean->primary = primary;
+	result = worker_handle_set(call, KIND_context, number, context, 0);
+	if (result) {
+		free(clean);
+		return result;
+	}
+	worker_handle_own(number, clean);
+	return worker_enter_context(number);
+}
+
+CUresult worker_context_retain(struct worker_call *call,
+			       const struct wire_context_retain_request *request,
+			       struct wire_context_retain_reply *reply)
+{
+	CUcontext context;
+	CUresult result;
+
+	if (!worker_handle_free(call, request->context))
+		return worker_broken(call);
+	if (!worker_driver.cuDevicePrimaryCtxRetain)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (request->flags && worker_driver.cuDevicePrimaryCtxSetFlags_v2)
+		worker_driver.cuDevicePrimaryCtxSetFlags_v2(request->device, request->flags);
+	result = worker_driver.cuDevicePrimaryCtxRetain(&context, request->device);
+	if (!result)
+		result = context_adopt(call, request->context, context, request->device, true);
+	if (!result)
+		context_facts(context, &reply->priority_least, &reply->priority_greatest,
+			      &reply->api_version);
+	return result;
+}
+
+/* context_forget - the handle, all handles in it, and its memory */
+static void context_forget(struct worker_call *call, uint32_t number, CUcontext context)
+{
+	worker_handle_end(call, number);
+	worker_range_forget(number);
+	worker_context_gone(context);
+}
+
+CUresult worker_context_release(struct worker_call *call,
+				const struct wire_context_release_request *request)
+{
+	const struct context_clean *clean;
+	CUcontext context;
+	int device;
+	CUresult result = worker_handle_find(call, KIND_context, request->context, false, &context);
+
+	if (result)
+		return result;
+	clean = worker_handle_owned(request->context);
+	if (!clean->primary)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	device = clean->device;
+	context_forget(call, request->context, context);
+	if (!worker_driver.cuDevicePrimaryCtxRelease_v2)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	worker_step_back(call);
+	return worker_driver.cuDevicePrimaryCtxRelease_v2(device);
+}
+
+CUresult worker_context_create(struct worker_call *call,
+			       const struct wire_context_create_request *request,
+			       struct wire_context_create_reply *reply)
+{
+	CUcontext context;
+	CUresult result;
+
+	if (!worker_handle_free(call, request->context))
+		return worker_broken(call);
+	if (!worker_driver.cuCtxCreate_v2)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuCtxCreate_v2(&context, request->flags, request->device);
+	worker_context_gone(NULL); /* it is current now, whatever this thread believed */
+	if (!result)
+		result = context_adopt(call, request->context, context, request->device, false);
+	if (!result)
+		context_facts(context, &reply->priority_least, &reply->priority_greatest,
+			      &reply->api_version);
+	return result;
+}
+
+CUresult worker_context_destroy(struct worker_call *call,
+				const struct wire_context_destroy_request *request)
+{
+	const struct context_clean *clean;
+	CUcontext context;
+	CUresult result = worker_handle_find(call, KIND_context, request->context, false, &context);
+
+	if (result)
+		return result;
+	clean = worker_handle_owned(request->context);
+	if (clean->primary)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	context_forget(call, request->context, context);
+	if (!worker_driver.cuCtxDestroy_v2)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	worker_step_back(call);
+	return worker_driver.cuCtxDestroy_v2(context);
+}
+
+/* wait_query - ask for a short while; CUDA_ERROR_NOT_READY: it takes longer */
+static CUresult wait_query(CUstream stream)
+{
+	struct timespec begin, now;
+	CUresult result;
+
+	if (!worker_driver.cuStreamQuery)
+		return CUDA_ERROR_NOT_READY;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		result = worker_driver.cuStreamQuery(stream);
+		if (result != CUDA_ERROR_NOT_READY)
+			return result;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec < QUERY_NS);
+	return CUDA_ERROR_NOT_READY;
+}
+
+CUresult worker_stream_wait(struct worker_call *call, CUstream stream)
+{
+	CUresult result = wait_query(stream);
+
+	if (result != CUDA_ERROR_NOT_READY)
+		return result;
+	if (!worker_driver.cuStreamSynchronize)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	worker_step_aside(call);
+	return worker_driver.cuStreamSynchronize(stream);
+}
+
+CUresult worker_context_synchronize(struct worker_call *call,
+				    const struct wire_context_synchronize_request *request)
+{
+	uint64_t before = worker_issued();
+	struct context_clean *clean;
+	CUcontext context;
+	CUresult result = worker_handle_find(call, KIND_context, request->context, false, &context);
+
+	if (result)
+		return result;
+	result = worker_enter_context(request->context);
+	if (result)
+		return result;
+	clean = worker_handle_owned(request->context);
+	if (clean->issued == before)
+		return CUDA_SUCCESS; /* nothing was issued since it was last waited for */
+	if (!worker_driver.cuCtxSynchronize)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	/* Work on the default stream alone is the common case, and often short. */
+	if (wait_query(NULL) == CUDA_ERROR_NOT_READY)
+		worker_step_aside(call);
+	result = worker_driver.cuCtxSynchronize();
+	if (!result && call->in_turn)
+		clean->issued = before;
+	return result;
+}
+
+CUresult worker_stream_create(struct worker_call *call,
+			      const struct wire_stream_create_request *request)
+{
+	CUstream stream;
+	CUresult result;
+
+	if (!worker_handle_free(call, request->stream))
+		return worker_broken(call);
+	if (worker_driver.cuStreamCreateWithPriority)
+		result = worker_driver.cuStreamCreateWithPriority(&stream, request->flags,
+								  request->priority);
+	else if (worker_driver.cuStreamCreate)
+		result = worker_driver.cuStreamCreate(&stream, request->flags);
+	else
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (result)
+		return result;
+	return worker_handle_set(call, KIND_stream, request->stream, stream,
+				 call->request.context);
+}
+
+CUresult worker_stream_destroy(struct worker_call *call,
+			       const struct wire_stream_destroy_request *request)
+{
+	CUstream stream;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, false, &stream);
+
+	if (result)
+		return result;
+	worker_handle_end(call, request->stream);
+	return worker_driver.cuStreamDestroy_v2 ? worker_driver.cuStreamDestroy_v2(stream) :
+						  CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult worker_stream_synchronize(struct worker_call *call,
+				   const struct wire_stream_synchronize_request *request)
+{
+	CUstream stream;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
+
+	return result ? result : worker_stream_wait(call, stream);
+}
+
+/* An empty request, for measuring the way and for knowing that the worker lives. */
+CUresult worker_ping(struct worker_call *call, const struct wire_ping_request *request)
+{
+	(void)call;
+	(void)request;
+	return CUDA_SUCCESS;
+}

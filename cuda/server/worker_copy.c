@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copies on the driver's side, between the link's own memory and the device.
+ *
+ * To the device: a span of what is readable in the link is given to the driver, then consumed. The
+ * driver has taken pageable memory when a copy function returns, as CUDA says of it. While host
+ * functions are outstanding the driver call may wait for one, and with it for a request behind
+ * this one's bulk; the bulk is therefore read into memory first.
+ *
+ * From the device: wait for the stream (aside), then the driver writes into the link's memory
+ * piece by piece under reply_lock; the trailer says how it ended.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cuda/server/worker.h"
+
+#define PIECE_BYTES ((uint64_t)LINK_CONTIGUOUS_BYTES)
+
+/* One side on the device. */
+struct box {
+	CUdeviceptr at;
+	uint64_t pitch, height;
+	uint64_t width_bytes, rows, slices;
+	CUstream stream;
+};
+
+/* box_bytes - what it spans, in 128 bits; 0 for an empty one */
+static unsigned __int128 box_bytes(const struct box *box)
+{
+	if (!box->width_bytes || !box->rows || !box->slices)
+		return 0;
+	return ((unsigned __int128)(box->slices - 1) * box->height + (box->rows - 1)) * box->pitch +
+	       box->width_bytes;
+}
+
+/* box_check - sane extents, a range that holds it, and *bytes of payload */
+static CUresult box_check(struct worker_call *call, const struct box *box, uint64_t *bytes)
+{
+	if (__builtin_mul_overflow(box->width_bytes, box->rows, bytes) ||
+	    __builtin_mul_overflow(*bytes, box->slices, bytes) || !*bytes)
+		return CUDA_ERROR_INVALID_VALUE;
+	if ((box->rows > 1 || box->slices > 1) &&
+	    (box->pitch < box->width_bytes || box->height < box->rows))
+		return CUDA_ERROR_INVALID_VALUE;
+	return worker_range_check(call, box->at, box_bytes(box));
+}
+
+/* host_to_device - one run of bytes; @wait: the plain function, which CUDA also times differently */
+static CUresult host_to_device(CUdeviceptr to, const void *from, size_t bytes, CUstream stream,
+			       bool wait)
+{
+	if (wait && !stream && worker_driver.cuMemcpyHtoD_v2)
+		return worker_driver.cuMemcpyHtoD_v2(to, from, bytes);
+	return worker_driver.cuMemcpyHtoDAsync_v2 ?
+		       worker_driver.cuMemcpyHtoDAsync_v2(to, from, bytes, stream) :
+		       CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* bulk_buffered - with host functions outstanding: all of it into memory, then step back */
+static CUresult bulk_buffered(struct worker_call *call, CUdeviceptr to, CUstream stream, bool wait)
+{
+	uint64_t bytes = call->bulk_left;
+	void *buffer = malloc(bytes);
+	CUresult result;
+
+	if (!buffer)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (link_read(worker_link, buffer, bytes)) {
+		free(buffer);
+		return worker_broken(call);
+	}
+	call->bulk_left = 0;
+	worker_step_back(call);
+	result = host_to_device(to, buffer, bytes, stream, wait);
+	free(buffer);
+	return result;
+}
+
+static CUresult copy_to_device(struct worker_call *call, CUdeviceptr to, uint32_t number, bool wait)
+{
+	CUstream stream;
+	CUresult result = worker_handle_find(call, KIND_stream, number, true, &stream);
+
+	if (!result)
+		result = worker_range_check(call, to, call->bulk_left);
+	if (result)
+		return result;
+	if (call->bulk_left && worker_host_outstanding())
+		return bulk_buffered(call, to, stream, wait);
+	while (call->bulk_left && !result) {
+		size_t piece = call->bulk_left < PIECE_BYTES ? call->bulk_left : PIECE_BYTES;
+		const void *at;
+
+		if (link_peek(worker_link, piece, &at))
+			return worker_broken(call);
+		result = host_to_device(to, at, piece, stream, wait);
+		link_consume(worker_link, piece);
+		call->bulk_left -= piece;
+		to += piece;
+	}
+	/* A copy in a stream of the thread's own that the program waits for. */
+	if (!result && wait && stream)
+		result = worker_stream_wait(call, stream);
+	return result;
+}
+
+CUresult worker_copy_to_device(struct worker_call *call,
+			       const struct wire_copy_to_device_request *request)
+{
+	return copy_to_device(call, request->to, request->stream, false);
+}
+
+CUresult worker_copy_to_device_wait(struct worker_call *call,
+				    const struct wire_copy_to_device_wait_request *request)
+{
+	return copy_to_device(call, request->to, request->stream, true);
+}
+
+/* device_to_host - into @to, which is this process's; complete on return */
+static CUresult device_to_host(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	CUresult result;
+
+	if (!worker_driver.cuMemcpyDtoHAsync_v2 || !worker_driver.cuStreamSynchronize)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuMemcpyDtoHAsync_v2(to, from, bytes, stream);
+	return result ? result : worker_driver.cuStreamSynchronize(stream);
+}
+
+/* rows_to_host - @rows rows from @from with @pitch, without gaps into @to */
+static CUresult rows_to_host(void *to, CUdeviceptr from, const struct box *box, uint64_t rows)
+{
+	CUDA_MEMCPY2D copy = {
+		.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = box->pitch,
+		.dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = to, .dstPitch = box->width_bytes,
+		.WidthInBytes = box->width_bytes, .Height = rows,
+	};
+	CUresult result;
+
+	if (!worker_driver.cuMemcpy2DAsync_v2 || !worker_driver.cuStreamSynchronize)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuMemcpy2DAsync_v2(&copy, box->stream);
+	return result ? result : worker_driver.cuStreamSynchronize(box->stream);
+}
+
+/* send_piece - @rows whole rows, or @bytes of one row, into the link; under reply_lock */
+static int send_piece(const struct box *box, CUdeviceptr from, uint64_t rows, uint64_t bytes,
+		      CUresult *result)
+{
+	void *at;
+	int error = link_reserve(worker_link, bytes, &at);
+
+	if (error)
+		return error;
+	if (!*result)
+		*result = rows ? rows_to_host(at, from, box, rows) :
+				 device_to_host(at, from, bytes, box->stream);
+	if (*result)
+		memset(at, 0, bytes);
+	return link_commit(worker_link, bytes);
+}
+
+/* send_rows - one slice */
+static int send_rows(const struct box *box, CUdeviceptr from, CUresult *result)
+{
+	uint64_t whole = PIECE_BYTES / box->width_bytes;
+	int error = 0;
+
+	for (uint64_t row = 0; row < box->rows && !error;) {
+		uint64_t rows = box->rows - row < whole ? box->rows - row : whole;
+		CUdeviceptr at = from + row * box->pitch;
+
+		if (box->rows > 1 && rows) {
+			error = send_piece(box, at, rows, rows * box->width_bytes, result);
+			row += rows;
+			continue;
+		}
+		for (uint64_t sent = 0; sent < box->width_bytes && !error;) {
+			uint64_t left = box->width_bytes - sent;
+			uint64_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
+
+			error = send_piece(box, at + sent, 0, piece, result);
+			sent += piece;
+		}
+		row++;
+	}
+	return error;
+}
+
+/* send_box - reply, bulk, trailer */
+static int send_box(struct worker_call *call, const struct box *box, uint64_t bytes)
+{
+	struct cuda_wire_copy_end end = { 0 };
+	CUresult result = CUDA_SUCCESS;
+	int error;
+
+	worker_reply_lock();
+	error = worker_reply_begin(call, CUDA_SUCCESS, 0, bytes);
+	for (uint64_t slice = 0; slice < box->slices && !error; slice++)
+		error = send_rows(box, box->at + slice * box->height * box->pitch, &result);
+	end.result = result;
+	if (!error)
+		error = link_write(worker_link, &end, sizeof(end));
+	if (!error)
+		error = link_flush(worker_link);
+	worker_reply_unlock();
+	return error;
+}
+
+/* copy_from_device - wait, settle, send */
+static CUresult copy_from_device(struct worker_call *call, struct box *box, uint32_t number)
+{
+	uint64_t bytes;
+	CUresult result = worker_handle_find(call, KIND_stream, number, true, &box->stream);
+
+	if (!result)
+		result = box_check(call, box, &bytes);
+	if (!result)
+		result = worker_stream_wait(call, box->stream);
+	if (!result)
+		result = worker_settle(result);
+	if (result)
+		return result;
+	worker_print_send(call->request.sequence);
+	if (send_box(call, box, bytes))
+		return worker_broken(call);
+	return CUDA_SUCCESS;
+}
+
+CUresult worker_copy_from_device(struct worker_call *call,
+				 const struct wire_copy_from_device_request *request)
+{
+	struct box box = { .at = request->from, .pitch = request->bytes, .height = 1,
+			   .width_bytes = request->bytes, .rows = 1, .slices = 1 };
+
+	return copy_from_device(call, &box, request->stream);
+}
+
+CUresult worker_copy_box_from_device(struct worker_call *call,
+				     const struct wire_copy_box_from_device_request *request)
+{
+	struct box box = { .at = request->from, .pitch = request->pitch, .height = request->height,
+			   .width_bytes = request->width_bytes, .rows = request->rows,
+			   .slices = request->slices };
+
+	return copy_from_device(call, &box, request->stream);
+}
+
+/* receive_piece - @rows whole rows, or @bytes of one row, from the link to @to */
+static CUresult receive_piece(struct worker_call *call, const struct box *box, CUdeviceptr to,
+			      uint64_t rows, uint64_t bytes)
+{
+	CUDA_MEMCPY2D copy = {
+		.srcMemoryType = CU_MEMORYTYPE_HOST, .srcPitch = box->width_bytes,
+		.dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = box->pitch,
+		.WidthInBytes = box->width_bytes, .Height = rows,
+	};
+	const void *at;
+	CUresult result;
+
+	if (link_peek(worker_link, bytes, &at))
+		return worker_broken(call);
+	if (!rows) {
+		result = host_to_device(to, at, bytes, box->stream, false);
+	} else if (worker_driver.cuMemcpy2DAsync_v2) {
+		copy.srcHost = at;
+		result = worker_driver.cuMemcpy2DAsync_v2(&copy, box->stream);
+	} else {
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	}
+	if (!result && worker_driver.cuStreamSynchronize)
+		result = worker_driver.cuStreamSynchronize(box->stream);
+	link_consume(worker_link, bytes);
+	call->bulk_left -= bytes;
+	return result;
+}
+
+/* receive_rows - one slice */
+static CUresult receive_rows(struct worker_call *call, const struct box *box, CUdeviceptr to)
+{
+	uint64_t whole = PIECE_BYTES / box->width_bytes;
+	CUresult result = CUDA_SUCCESS;
+
+	for (uint64_t row = 0; row < box->rows && !result;) {
+		uint64_t rows = box->rows - row < whole ? box->rows - row : whole;
+		CUdeviceptr at = to + row * box->pitch;
+
+		if (rows) {
+			result = receive_piece(call, box, at, rows, rows * box->width_bytes);
+			row += rows;
+			continue;
+		}
+		for (uint64_t got = 0; got < box->width_bytes && !result;) {
+			uint64_t left = box->width_bytes - got;
+			uint64_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
+
+			result = receive_piece(call, box, at + got, 0, piece);
+			got += piece;
+		}
+		row++;
+	}
+	return result;
+}
+
+CUresult worker_copy_box_to_device(struct worker_call *call,
+				   const struct wire_copy_box_to_device_request *request)
+{
+	struct box box = { .at = request->to, .pitch = request->pitch, .height = request->height,
+			   .width_bytes = request->width_bytes, .rows = request->rows,
+			   .slices = request->slices };
+	uint64_t bytes;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &box.stream);
+
+	if (!result)
+		result = box_check(call, &box, &bytes);
+	if (result)
+		return result;
+	if (bytes != call->bulk_left)
+		return worker_broken(call);
+	for (uint64_t slice = 0; slice < box.slices && !result; slice++)
+		result = receive_rows(call, &box, box.at + slice * box.height * box.pitch);
+	return result;
+}
+
+CUresult worker_copy_on_device(struct worker_call *call,
+			       const struct wire_copy_on_device_request *request)
+{
+	CUcontext to_context, from_context;
+	CUstream stream;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
+
+	if (!result)
+		result = worker_handle_find(call, KIND_context, request->to_context, true, &to_context);
+	if (!result)
+		result = worker_handle_find(call, KIND_context, request->from_context, true,
+					    &from_context);
+	if (!result)
+		result = worker_range_check(call, request->to, request->bytes);
+	if (!result)
+		result = worker_range_check(call, request->from, request->bytes);
+	if (result)
+		return result;
+	worker_step_back(call);
+	if (to_context && from_context && to_context != from_context)
+		return worker_driver.cuMemcpyPeerAsync ?
+			       worker_driver.cuMemcpyPeerAsync(request->to, to_context, request->from,
+							       from_context, request->bytes, stream) :
+			       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemcpyDtoDAsync_v2 ?
+		       worker_driver.cuMemcpyDtoDAsync_v2(request->to, request->from, request->bytes,
+							  stream) :
+		       CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult worker_copy_box_on_device(struct worker_call *call,
+				   const struct wire_copy_box_on_device_request *request)
+{
+	struct box to = { .at = request->to, .pitch = request->to_pitch,
+			  .height = request->to_height, .width_bytes = request->width_bytes,
+			  .rows = request->rows, .slices = request->slices };
+	struct box from = to;
+	CUDA_MEMCPY3D copy = {
+		.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = request->from,
+		.srcPitch = request->from_pitch, .srcHeight = request->from_height,
+		.dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = request->to,
+		.dstPitch = request->to_pitch, .dstHeight = request->to_height,
+		.WidthInBytes = request->width_bytes, .Height = request->rows,
+		.Depth = request->slices,
+	};
+	uint64_t bytes;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &to.stream);
+
+	from.at = request->from;
+	from.pitch = request->from_pitch;
+	from.height = request->from_height;
+	if (!result)
+		result = box_check(call, &to, &bytes);
+	if (!result)
+		result = box_check(call, &from, &bytes);
+	if (result)
+		return result;
+	worker_step_back(call);
+	return worker_driver.cuMemcpy3DAsync_v2 ?
+		       worker_driver.cuMemcpy3DAsync_v2(&copy, to.stream) :
+		       CUDA_ERROR_NOT_SUPPORTED;
+}

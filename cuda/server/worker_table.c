@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's tables: which of the driver's handles a number stands for, and which device
+ * addresses the client may name.
+ *
+ * A number is the client's choice, so every use checks bound and kind. An entry knows its parent;
+ * when a parent ends, what is below it ends too, so that no number leads to a handle that the
+ * driver has freed. Entries lie in an area that takes memory where it is written.
+ *
+ * table_lock protects both tables.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "cuda/common/range.h"
+#include "cuda/server/worker.h"
+
+struct entry {
+	void *real;
+	void *owned; /* freed with the entry: a kernel's facts, a library's image */
+	uint32_t parent;
+	uint8_t kind; /* KIND_none: free */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct entry *entries; /* CUDA_WIRE_HANDLES, from the first use on */
+	uint32_t used;	       /* entries at and above were never set */
+	struct range_table ranges;
+	uint64_t allocated_bytes;
+} table = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* table_open - reserve the area; under the lock */
+static int table_open(void)
+{
+	void *at;
+
+	if (table.entries)
+		return 0;
+	at = mmap(NULL, CUDA_WIRE_HANDLES * sizeof(struct entry), PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	table.entries = at;
+	return 0;
+}
+
+bool worker_handle_free(struct worker_call *call, uint32_t number)
+{
+	bool is_free;
+
+	(void)call;
+	pthread_mutex_lock(&table.lock);
+	is_free = number && number < CUDA_WIRE_HANDLES && !table_open() &&
+		  table.entries[number].kind == KIND_none;
+	pthread_mutex_unlock(&table.lock);
+	return is_free;
+}
+
+CUresult worker_handle_set(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
+			   void *real, uint32_t parent)
+{
+	if (!worker_handle_free(call, number))
+		return worker_broken(call);
+	pthread_mutex_lock(&table.lock);
+	table.entries[number] = (struct entry){ .real = real, .parent = parent,
+						.kind = (uint8_t)kind };
+	if (number >= table.used)
+		table.used = number + 1;
+	pthread_mutex_unlock(&table.lock);
+	return CUDA_SUCCESS;
+}
+
+CUresult worker_handle_find(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
+			    bool null, void *real_pointer)
+{
+	CUresult result = kind == KIND_context ? CUDA_ERROR_INVALID_CONTEXT :
+						 CUDA_ERROR_INVALID_HANDLE;
+	void **real = real_pointer;
+
+	(void)call;
+	*real = NULL;
+	if (!number)
+		return null ? CUDA_SUCCESS : result;
+	pthread_mutex_lock(&table.lock);
+	if (number < table.used) {
+		const struct entry *entry = &table.entries[number];
+
+		/* A kernel may stand where a function is meant. */
+		if (entry->kind == kind || (kind == KIND_function && entry->kind == KIND_kernel)) {
+			*real = entry->real;
+			result = CUDA_SUCCESS;
+		}
+	}
+	pthread_mutex_unlock(&table.lock);
+	return result;
+}
+
+/* entry_end - free one entry, then all whose parent it was; under the lock */
+static void entry_end(uint32_t number)
+{
+	struct entry *entry = &table.entries[number];
+	bool may_have_children = entry->kind == KIND_context || entry->kind == KIND_module ||
+				 entry->kind == KIND_library || entry->kind == KIND_kernel;
+
+	free(entry->owned);
+	*entry = (struct entry){ 0 };
+	for (uint32_t i = 1; may_have_children && i < table.used; i++)
+		if (table.entries[i].kind != KIND_none && table.entries[i].parent == number)
+			entry_end(i);
+}
+
+void worker_handle_end(struct worker_call *call, uint32_t number)
+{
+	(void)call;
+	pthread_mutex_lock(&table.lock);
+	if (number && number < table.used && table.entries[number].kind != KIND_none)
+		entry_end(number);
+	pthread_mutex_unlock(&table.lock);
+}
+
+void worker_handle_own(uint32_t number, void *owned)
+{
+	pthread_mutex_lock(&table.lock);
+	if (number < table.used && table.entries[number].kind != KIND_none) {
+		free(table.entries[number].owned);
+		table.entries[number].owned = owned;
+	} else {
+		free(owned);
+	}
+	pthread_mutex_unlock(&table.lock);
+}
+
+void *worker_handle_owned(uint32_t number)
+{
+	void *owned = NULL;
+
+	pthread_mutex_lock(&table.lock);
+	if (number && number < table.used)
+		owned = table.entries[number].owned;
+	pthread_mutex_unlock(&table.lock);
+	return owned;
+}
+
+CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes)
+{
+	CUresult result = CUDA_ERROR_INVALID_VALUE;
+
+	(void)call;
+	if (!bytes)
+		return CUDA_SUCCESS;
+	if (bytes > UINT64_MAX)
+		return result;
+	pthread_mutex_lock(&table.lock);
+	if (range_covers(&table.ranges, address, (uint64_t)bytes))
+		result = CUDA_SUCCESS;
+	pthread_mutex_unlock(&table.lock);
+	return result;
+}
+
+CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
+			  uint32_t owner)
+{
+	struct range range = { .start = address, .bytes = bytes, .kind = (uint16_t)kind,
+			       .owner = owner };
+	int error;
+
+	pthread_mutex_lock(&table.lock);
+	error = range_insert(&table.ranges, &range);
+	if (!error && kind != WORKER_RANGE_GLOBAL)
+		table.allocated_bytes += bytes;
+	pthread_mutex_unlock(&table.lock);
+	if (error == -EEXIST && kind == WORKER_RANGE_GLOBAL)
+		return CUDA_SUCCESS; /* the same variable, looked up again */
+	return error ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
+{
+	CUresult result = CUDA_ERROR_INVALID_VALUE;
+	struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_find(&table.ranges, address);
+	if (range && range->start == address && range->kind != WORKER_RANGE_GLOBAL) {
+		*kind = range->kind;
+		table.allocated_bytes -= range->bytes;
+		range_remove(&table.ranges, address);
+		result = CUDA_SUCCESS;
+	}
+	pthread_mutex_unlock(&table.lock);
+	return result;
+}
+
+void worker_range_forget(uint32_t owner)
+{
+	pthread_mutex_lock(&table.lock);
+	for (size_t i = table.ranges.count; i-- > 0;) {
+		const struct range *range = &table.ranges.ranges[i];
+
+		if (range->owner != owner)
+			continue;
+		if (range->kind != WORKER_RANGE_GLOBAL)
+			table.allocated_bytes -= range->bytes;
+		range_remove(&table.ranges, range->start);
+	}
+	pthread_mutex_unlock(&table.lock);
+}
+
+CUresult worker_memory_admit(uint64_t bytes)
+{
+	CUresult result = CUDA_SUCCESS;
+
+	pthread_mutex_lock(&table.lock);
+	if (worker_options.memory_limit && (bytes > worker_options.memory_limit ||
+					    table.allocated_bytes > worker_options.memory_limit - bytes))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	pthread_mutex_unlock(&table.lock);
+	return result;
+}
+
+uint64_t worker_memory_used(void)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&table.lock);
+	bytes = table.allocated_bytes;
+	pthread_mutex_unlock(&table.lock);
+	return bytes;
+}
+
+void worker_table_close(void)
+{
+	pthread_mutex_lock(&table.lock);
+	for (uint32_t i = 1; i < table.used; i++)
+		free(table.entries[i].owned);
+	if (table.entries)
+		munmap(table.entries, CUDA_WIRE_HANDLES * sizeof(struct entry));
+	table.entries = NULL;
+	table.used = 0;
+	range_free(&table.ranges);
+	table.allocated_bytes = 0;
+	pthread_mutex_unlock(&table.lock);
+}

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writer of the worker's dispatch: decode, check, look up handles, call the driver."""
+
+from api import Pointer, Record
+from layout import reply_block, request_block, span_expression
+from write_types import NOTICE
+from write_wire import wire_rows
+
+
+def _row_flags(row):
+    flags = []
+    if row.reply:
+        flags.append('WORKER_REPLY')
+    if 'no-context' not in row.words:
+        flags.append('WORKER_CONTEXT')
+    if 'settles' in row.words:
+        flags.append('WORKER_SETTLES')
+    if 'waits' in row.words:
+        flags.append('WORKER_WAITS')
+    if 'bulk' in row.words:
+        flags.append('WORKER_BULK')
+    return ' | '.join(flags) or '0'
+
+
+def _decode(api, call, lines, locals_):
+    """Statements that turn the block into the driver's arguments; returns the argument list."""
+    arguments = []
+    for p in call.parameters:
+        name, row = api.resolve(p.type)
+        if p.form in ('value', 'end') and isinstance(row, Pointer):
+            nullable = 'true' if p.nullable else 'false'
+            locals_.append(f'\tvoid *{p.name} = NULL;')
+            lines += [f'\tresult = worker_handle_find(call, KIND_{api.kinds[name]}, request.{p.name}, '
+                      f'{nullable}, &{p.name});', '\tif (result)', '\t\treturn result;']
+            arguments.append(p.name)
+        elif p.form == 'value':
+            arguments.append(f'request.{p.name}')
+            if p.span:
+                lines += [f'\tresult = worker_range_check(call, request.{p.name}, '
+                          f'{span_expression(p, "request.")});',
+                          '\tif (result)', '\t\treturn result;']
+        elif p.form == 'in':
+            _, record = api.resolve(p.pointee)
+            if isinstance(record, Record) and record.name in api.POINTERS_UNUSED:
+                lines += [f'\trequest.{p.name}.{f.name} = NULL;'
+                          for f in record.fields if '*' in f.type]
+            arguments.append(f'&request.{p.name}')
+        elif p.form == 'array':
+            locals_.append(f'\tconst void *{p.name};')
+            lines += [f'\t{p.name} = worker_tail(call, request.{p.count}, sizeof({p.pointee}));',
+                      f'\tif (!{p.name})', '\t\treturn worker_broken(call);']
+            arguments.append(p.name)
+        elif p.form == 'string':
+            locals_.append(f'\tconst char *{p.name};')
+            lines += [f'\t{p.name} = worker_tail_string(call, request.{p.name}_bytes);',
+                      f'\tif (!{p.name})', '\t\treturn worker_broken(call);']
+            arguments.append(p.name)
+        elif p.form == 'new':
+            pointee, _ = api.resolve(p.pointee)
+            locals_.append(f'\t{p.pointee} {p.name} = NULL;')
+            lines += [f'\tif (!worker_handle_free(call, request.{p.name}))',
+                      '\t\treturn worker_broken(call);']
+            arguments.append(f'&{p.name}')
+        elif p.form == 'out':
+            locals_.append(f'\t{p.pointee} {p.name} = {{ 0 }};' if isinstance(api.resolve(p.pointee)[1], Record)
+                           else f'\t{p.pointee} {p.name} = 0;')
+            arguments.append(f'request.{p.name}_wanted ? &{p.name} : NULL' if p.nullable else f'&{p.name}')
+    return arguments
+
+
+def _dispatch(api, call, out):
+    lines, locals_ = [], []
+    arguments = _decode(api, call, lines, locals_)
+    new = next((p for p in call.parameters if p.form == 'new'), None)
+    end = next((p for p in call.parameters if p.form == 'end'), None)
+    out += [f'static CUresult dispatch_{call.symbol}(struct worker_call *call)', '{',
+            f'\tstruct wire_{call.symbol}_request request;']
+    if reply_block(api, call):
+        out.append(f'\tstruct wire_{call.symbol}_reply *reply = worker_reply_block(call);')
+    out += locals_ + ['\tCUresult result;', '',
+                      '\tif (!worker_block(call, &request, sizeof(request)))',
+                      '\t\treturn worker_broken(call);']
+    out += _padding(request_block(api, call))
+    out += lines
+    out += [f'\tif (!worker_driver.{call.symbol})', '\t\treturn CUDA_ERROR_NOT_SUPPORTED;']
+    if 'waits' in call.words:
+        out.append('\tworker_step_aside(call);')
+    out += [f'\tresult = worker_driver.{call.symbol}({", ".join(arguments)});', '\tif (result)',
+            '\t\treturn result;']
+    for p in call.parameters:
+        if p.form == 'out':
+            out.append(f'\treply->{p.name} = {p.name};')
+    if new:
+        kind = api.kinds[api.resolve(new.pointee)[0]]
+        parent = f'request.{new.parent}' if new.parent else \
+            '0' if 'no-context' in call.words else 'call->request.context'
+        out.append(f'\treturn worker_handle_set(call, KIND_{kind}, request.{new.name}, {new.name}, {parent});')
+    else:
+        if end:
+            out.append(f'\tworker_handle_end(call, request.{end.name});')
+        out.append('\treturn CUDA_SUCCESS;')
+    out += ['}', '']
+
+
+def _padding(block):
+    """Padding is checked to be zero, so that a later version may give it a meaning."""
+    if not block.padding:
+        return []
+    return ['\tif (!worker_zero(request.reserved, sizeof(request.reserved)))',
+            '\t\treturn worker_broken(call);']
+
+
+def _message(api, message, out):
+    reply = reply_block(api, message)
+    strings = [name for type_name, name in message.parameters if type_name == 'string']
+    out += [f'static CUresult dispatch_{message.name}(struct worker_call *call)', '{',
+            f'\tstruct wire_{message.name}_request request;']
+    out += [f'\tconst char *{name};' for name in strings]
+    out += ['', '\tif (!worker_block(call, &request, sizeof(request)))',
+            '\t\treturn worker_broken(call);']
+    out += _padding(request_block(api, message))
+    for name in strings:
+        out += [f'\t{name} = worker_tail_string(call, request.{name}_bytes);', f'\tif (!{name})',
+                '\t\treturn worker_broken(call);']
+    arguments = ['call', '&request'] + strings
+    if reply:
+        arguments.append('worker_reply_block(call)')
+    out += [f'\treturn worker_{message.name}({", ".join(arguments)});', '}', '']
+
+
+def dispatch_header(api):
+    """cuda_dispatch.h: the table of requests, and the hand-written ends of messages."""
+    out = [NOTICE, '#ifndef CAUSEWAY_GEN_CUDA_DISPATCH_H', '#define CAUSEWAY_GEN_CUDA_DISPATCH_H', '',
+           '#include "gen/cuda_wire.h"', '', 'struct worker_call;', '',
+           'struct worker_row {',
+           '\tCUresult (*dispatch)(struct worker_call *call);',
+           '\tunsigned int flags; /* WORKER_* */',
+           '\tunsigned int reply_bytes; /* of the reply\'s block */', '};', '',
+           'extern const struct worker_row worker_rows[CALL_count];', '']
+    for message in api.messages:
+        parameters = ['struct worker_call *call', f'const struct wire_{message.name}_request *request']
+        parameters += [f'const char *{name}' for type_name, name in message.parameters
+                       if type_name == 'string']
+        if reply_block(api, message):
+            parameters.append(f'struct wire_{message.name}_reply *reply')
+        out.append(f'CUresult worker_{message.name}({", ".join(parameters)});')
+    return '\n'.join(out + ['', '#endif', ''])
+
+
+def dispatch_source(api):
+    out = [NOTICE, '#include "cuda/server/worker.h"', '']
+    for call in api.calls:
+        if not call.local:
+            _dispatch(api, call, out)
+    for message in api.messages:
+        _message(api, message, out)
+    out += ['const struct worker_row worker_rows[CALL_count] = {']
+    for row in wire_rows(api):
+        reply = reply_block(api, row)
+        size = f'sizeof(struct wire_{row.symbol}_reply)' if reply else '0'
+        out.append(f'\t[CALL_{row.symbol}] = {{ dispatch_{row.symbol}, {_row_flags(row)}, {size} }},')
+    out += ['};', '']
+    return '\n'.join(out)
