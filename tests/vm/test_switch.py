@@ -215,6 +215,23 @@ def test_a_switch_that_stops_is_noticed_in_the_guest(kind):
         guest.kill()
 
 
+def test_a_switch_that_is_killed_ends_the_host_program(kind):
+    """The guest itself learns of it from User-Mode Linux; QEMU does not tell it."""
+    with Switch() as switch, boot(kind, switch) as guest, host_listens(switch, 5000, "hold") as peer:
+        holder = guest.start(["vsock_peer", "connect", "vsock:2:5000", "hold"])
+        holder.expect(rb"holding")
+        switch.process.kill()
+        assert switch.process.wait(10) == -signal.SIGKILL
+        assert "the end" in peer.finish(10)
+        if kind == "uml":
+            assert holder.wait(20) == 0
+            assert b"reset" in holder.stdout
+        else:
+            late = guest.run(["vsock_peer", "connect", "vsock:2:5001", "refused"], timeout=20)
+            assert b"Connection timed out after 2" in late.stdout
+        guest.kill()
+
+
 def test_two_guests_of_one_switch():
     with Switch(cids=(3, 4)) as switch, contextlib.ExitStack() as stack:
         guests = [stack.enter_context(Guest("uml", files=[PEER], quiet=True,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/clean.h"
 #include "lib/base/config.h"
@@ -17,6 +18,7 @@
 #define SETTINGS_SPIN_US_MAX	     10000
 #define SETTINGS_CONNECTIONS_DEFAULT 1024
 #define SETTINGS_CONNECTIONS_MAX     65536
+#define SETTINGS_FILE		     "/etc/causeway/causeway.conf"
 #define SETTINGS_CID_MAX	     (UINT32_MAX - 1) /* all ones means "any" */
 
 static int settings_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number)
@@ -253,7 +255,8 @@ enum settings_key {
 };
 
 static const struct argp_option settings_options[] = {
-	{ "config", KEY_CONFIG, "FILE", 0, "Read the section 'switch' of FILE", 0 },
+	{ "config", KEY_CONFIG, "FILE", 0,
+	  "Read the section 'switch' of FILE (" SETTINGS_FILE " if there is no --vm)", 0 },
 	{ "vm", KEY_VM, "NAME,cid=N,socket=PATH[,host-socket=PATH]", 0,
 	  "Serve a VM: its VMM connects to PATH, host programs to the host socket (default: "
 	  "PATH.host), and what the guest connects to port P of CID 2 goes to HOST-SOCKET_P",
@@ -271,44 +274,49 @@ static const struct argp_option settings_options[] = {
 struct settings_parse {
 	struct settings *settings;
 	struct error *error;
+	const char *config;
+	int64_t spin_us, connections; /* -1: not given; what is given wins over the file */
 };
+
+/* The number of option @name, for @value; a negative errno value with a sentence. */
+static int settings_option_number(struct settings_parse *parse, const char *name,
+				  const char *argument, uint32_t minimum, uint32_t maximum,
+				  int64_t *value)
+{
+	uint64_t number;
+
+	if (settings_number(argument, minimum, maximum, &number) < 0)
+		return error_set(parse->error, -EINVAL, "--%s is '%s': expected %u to %u", name,
+				 argument, minimum, maximum);
+	*value = (int64_t)number;
+	return 0;
+}
 
 static error_t settings_option(int key, char *argument, struct argp_state *state)
 {
 	struct settings_parse *parse = state->input;
-	struct settings *settings = parse->settings;
-	struct error *error = parse->error;
-	uint64_t number;
 	int status = 0;
 
 	switch (key) {
 	case KEY_CONFIG:
-		status = settings_load(settings, argument, error);
+		parse->config = argument;
 		break;
 	case KEY_VM:
-		status = settings_add_vm(settings, argument, error);
+		status = settings_add_vm(parse->settings, argument, parse->error);
 		break;
 	case KEY_SERVICE:
-		status = settings_add_service(settings, argument, error);
+		status = settings_add_service(parse->settings, argument, parse->error);
 		break;
 	case KEY_SPIN:
-		status = settings_number(argument, 0, SETTINGS_SPIN_US_MAX, &number);
-		if (status < 0)
-			error_set(error, status, "--spin-us is '%s': expected 0 to %d", argument,
-				  SETTINGS_SPIN_US_MAX);
-		else
-			settings->spin_us = (uint32_t)number;
+		status = settings_option_number(parse, "spin-us", argument, 0, SETTINGS_SPIN_US_MAX,
+						&parse->spin_us);
 		break;
 	case KEY_CONNECTIONS:
-		status = settings_number(argument, 1, SETTINGS_CONNECTIONS_MAX, &number);
-		if (status < 0)
-			error_set(error, status, "--connections is '%s': expected 1 to %d",
-				  argument, SETTINGS_CONNECTIONS_MAX);
-		else
-			settings->connections = (uint32_t)number;
+		status = settings_option_number(parse, "connections", argument, 1,
+						SETTINGS_CONNECTIONS_MAX, &parse->connections);
 		break;
 	case KEY_VERBOSE:
-		settings->verbose = true;
+		parse->settings->verbose = true;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -323,15 +331,23 @@ int settings_read(struct settings *settings, int argc, char **argv, struct error
 		.parser = settings_option,
 		.doc = "Carry AF_VSOCK sockets between virtual machines and this host.",
 	};
-	struct settings_parse parse = { settings, error };
-	error_t status;
+	struct settings_parse parse = { settings, error, NULL, -1, -1 };
+	int status;
 
 	memset(settings, 0, sizeof(*settings));
 	settings->spin_us = SETTINGS_SPIN_US_DEFAULT;
 	settings->connections = SETTINGS_CONNECTIONS_DEFAULT;
-	status = argp_parse(&argp, argc, argv, 0, NULL, &parse);
-	if (status)
-		return -status;
+	status = -argp_parse(&argp, argc, argv, 0, NULL, &parse);
+	if (!parse.config && settings->vm_count == 0 && access(SETTINGS_FILE, F_OK) == 0)
+		parse.config = SETTINGS_FILE;
+	if (status == 0 && parse.config)
+		status = settings_load(settings, parse.config, error);
+	if (status < 0)
+		return status;
+	if (parse.spin_us >= 0)
+		settings->spin_us = (uint32_t)parse.spin_us;
+	if (parse.connections >= 0)
+		settings->connections = (uint32_t)parse.connections;
 	if (settings->vm_count == 0)
 		return error_set(error, -EINVAL, "no VM to serve: give --vm or --config");
 	return 0;
