@@ -109,7 +109,7 @@ class Parameter:
 class Call(Row):
     """A function of the driver, by its exported symbol."""
 
-    WORDS = ('local', 'no-reply', 'no-context', 'cached', 'uncaches', 'waits', 'settles')
+    WORDS = ('local', 'no-reply', 'no-context', 'cached', 'uncaches', 'waits', 'settles', 'makes')
 
     def __init__(self, line, symbol, parameters):
         super().__init__(line)
@@ -390,6 +390,8 @@ class Api:
                         raise BadRow('a local call has no annotated parameters')
                 else:
                     self._check_call(call)
+                if any(p.form == 'new' for p in call.parameters):
+                    call.words.add('makes')
             except BadRow as bad:
                 self._fail(call.line, bad)
         for message in self.messages:

@@ -6,7 +6,8 @@
 /* cuda_result_name - "CUDA_ERROR_INVALID_VALUE"; NULL for a value that CUDA does not have */
 const char *cuda_result_name(int result);
 
-/* cuda_result_text - "invalid argument", as CUDA words it; NULL for a value that CUDA does not have */
+/* cuda_result_text - "invalid argument", as CUDA words it; NULL for a value that CUDA does not have
+ */
 const char *cuda_result_text(int result);
 
 /* cuda_call_name - the name of an enum cuda_wire_call; "?" for any other number */

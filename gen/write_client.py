@@ -9,7 +9,8 @@ from write_types import NOTICE, per_thread
 def _flags(row):
     flags = []
     for word, flag in (('no-reply', 'CLIENT_NO_REPLY'), ('no-context', 'CLIENT_NO_CONTEXT'),
-                       ('cached', 'CLIENT_CACHED'), ('uncaches', 'CLIENT_UNCACHES')):
+                       ('cached', 'CLIENT_CACHED'), ('uncaches', 'CLIENT_UNCACHES'),
+                       ('makes', 'CLIENT_MAKES')):
         if word in row.words:
             flags.append(flag)
     return ' | '.join(flags) or '0'

@@ -10,8 +10,8 @@
 
 #include "cuda/client/client.h"
 
-#define ENTRIES	    512u
-#define KEY_BYTES   48u
+#define ENTRIES	     512u
+#define KEY_BYTES    48u
 #define ANSWER_BYTES 16u
 
 struct cache_entry {

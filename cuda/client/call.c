@@ -74,8 +74,8 @@ static int bulk_move(const struct client_bulk *bulk, bool send)
 		unsigned char *at = bulk->at + slice * bulk->slice_pitch;
 
 		for (size_t row = 0; row < rows && !error; row++, at += bulk->pitch)
-			error = send ? link_write(client.link, at, width) :
-				       link_read(client.link, at, width);
+			error = send ? link_write(client.link, at, width)
+				     : link_read(client.link, at, width);
 	}
 	return error;
 }
@@ -253,9 +253,30 @@ static CUresult call_exchange(struct client_call *call, size_t bytes, uint32_t c
 	return wait.result;
 }
 
+/* result_lasting - errors after which CUDA refuses everything in the context */
+static bool result_lasting(CUresult result)
+{
+	switch (result) {
+	case CUDA_ERROR_ECC_UNCORRECTABLE:
+	case CUDA_ERROR_ILLEGAL_ADDRESS:
+	case CUDA_ERROR_LAUNCH_TIMEOUT:
+	case CUDA_ERROR_ASSERT:
+	case CUDA_ERROR_HARDWARE_STACK_ERROR:
+	case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+	case CUDA_ERROR_MISALIGNED_ADDRESS:
+	case CUDA_ERROR_INVALID_ADDRESS_SPACE:
+	case CUDA_ERROR_INVALID_PC:
+	case CUDA_ERROR_LAUNCH_FAILED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 CUresult client_call_run(struct client_call *call)
 {
-	uint32_t context = client_context_number();
+	struct client_object *current = client_context_current();
+	uint32_t context = current ? current->number : 0;
 	size_t bytes = call_bytes(call);
 	CUresult result;
 
@@ -265,11 +286,23 @@ CUresult client_call_run(struct client_call *call)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (call->flags & CLIENT_UNCACHES)
 		client_cache_clear();
-	if (call->flags & CLIENT_NO_REPLY)
-		return call_post(call, bytes, context);
+	if (call->flags & CLIENT_NO_REPLY) {
+		/* The driver would refuse, and nobody would hear it; what ends a handle is still
+		 * sent. */
+		int broken =
+			current ? __atomic_load_n(&current->context.broken, __ATOMIC_ACQUIRE) : 0;
+
+		if (broken && (call->flags & CLIENT_MAKES))
+			return (CUresult)broken;
+		client_callback_throttle();
+		result = call_post(call, bytes, context);
+		return result ? result : (CUresult)broken;
+	}
 	if ((call->flags & CLIENT_CACHED) && client_cache_find(call, context))
 		return CUDA_SUCCESS;
 	result = call_exchange(call, bytes, context);
+	if (current && result_lasting(result))
+		__atomic_store_n(&current->context.broken, result, __ATOMIC_RELEASE);
 	if (!result && (call->flags & CLIENT_CACHED))
 		client_cache_store(call, context);
 	return result;
@@ -280,8 +313,8 @@ void client_lost(int error)
 	struct call_wait *wait, *next;
 	int ready = CLIENT_READY;
 
-	if (__atomic_compare_exchange_n(&client.state, &ready, CLIENT_LOST, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (__atomic_compare_exchange_n(&client.state, &ready, CLIENT_LOST, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
 		client_log("the connection to the server is lost: %s", strerror(-error));
 	link_shutdown(client.link);
 	pthread_mutex_lock(&reader.lock);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cuda/client/callback.h"
 #include "cuda/client/client.h"
@@ -30,7 +31,7 @@ static struct {
 	struct callback *first, **last;
 	unsigned int outstanding; /* atomic for reading */
 	unsigned int arrived;	  /* atomic for reading */
-	unsigned int work;	  /* requests since the last quiet moment */
+	unsigned int work;	  /* requests without reply since the last quiet moment */
 	uint64_t ids;
 	bool started;
 } callbacks = {
@@ -156,6 +157,27 @@ static int callback_start(void)
 	return 0;
 }
 
+/* callback_forget - unlink and free an entry that the worker refused; false: it has arrived since
+ */
+static bool callback_forget(struct callback *entry)
+{
+	struct callback **at = &callbacks.first;
+
+	pthread_mutex_lock(&callbacks.lock);
+	while (*at && *at != entry)
+		at = &(*at)->next;
+	if (*at && !entry->arrived) {
+		*at = entry->next;
+		if (callbacks.last == &entry->next)
+			callbacks.last = at;
+	} else {
+		entry = NULL;
+	}
+	pthread_mutex_unlock(&callbacks.lock);
+	free(entry);
+	return entry != NULL;
+}
+
 CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallback callback,
 			       void *data)
 {
@@ -172,8 +194,9 @@ CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallb
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	*entry = (struct callback){ .function = function, .callback = callback, .stream = stream,
-				    .data = data };
+	*entry = (struct callback){
+		.function = function, .callback = callback, .stream = stream, .data = data
+	};
 	pthread_mutex_lock(&callbacks.lock);
 	error = callback_start();
 	if (!error) {
@@ -187,17 +210,46 @@ CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallb
 		free(entry);
 		return CUDA_ERROR_OPERATING_SYSTEM;
 	}
-	return client_send_host_function(number, id);
+	result = client_send_host_function(number, id);
+	if (result && callback_forget(entry))
+		callback_end();
+	return result;
 }
 
-void client_callback_quiet(bool work)
+/* callback_dead - whether the stream of the oldest host function has failed, so it is not called */
+static bool callback_dead(void)
+{
+	CUstream stream = NULL;
+	CUresult result;
+
+	pthread_mutex_lock(&callbacks.lock);
+	if (callbacks.first)
+		stream = callbacks.first->stream;
+	pthread_mutex_unlock(&callbacks.lock);
+	result = client_cuStreamQuery(stream);
+	return result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY;
+}
+
+void client_callback_throttle(void)
 {
 	if (!__atomic_load_n(&callbacks.outstanding, __ATOMIC_ACQUIRE) || inside)
 		return;
 	pthread_mutex_lock(&callbacks.lock);
-	if (!work || ++callbacks.work > WORK_WHILE_OUTSTANDING)
-		while (callbacks.outstanding &&
-		       __atomic_load_n(&client.state, __ATOMIC_ACQUIRE) == CLIENT_READY)
-			pthread_cond_wait(&callbacks.quiet, &callbacks.lock);
+	callbacks.work++;
+	while (callbacks.work > WORK_WHILE_OUTSTANDING && callbacks.outstanding &&
+	       __atomic_load_n(&client.state, __ATOMIC_ACQUIRE) == CLIENT_READY) {
+		struct timespec until;
+		bool dead;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 1;
+		if (!pthread_cond_timedwait(&callbacks.quiet, &callbacks.lock, &until))
+			continue;
+		pthread_mutex_unlock(&callbacks.lock);
+		dead = callback_dead();
+		pthread_mutex_lock(&callbacks.lock);
+		if (dead)
+			break;
+	}
 	pthread_mutex_unlock(&callbacks.lock);
 }

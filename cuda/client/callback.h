@@ -24,13 +24,13 @@ CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallb
 			       void *data);
 
 /**
- * client_callback_quiet - before a request that the worker executes while it reads
+ * client_callback_throttle - before each request without reply
  *
- * The worker cannot take note that a host function has returned while it waits in such a request,
- * so these wait for outstanding host functions first. @work: counts towards the bound after which
- * even requests that only queue work wait.
+ * A device queues a bounded amount of work behind a host function, and the word that it has
+ * returned comes behind that work. So the work is bounded here: beyond the bound, wait until no
+ * host function is outstanding, or the device will not call it any more.
  */
-void client_callback_quiet(bool work);
+void client_callback_throttle(void);
 
 /* client_callback_arrived - the worker asks for one to be run; -EPROTO for an unknown one */
 int client_callback_arrived(uint64_t id);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a client: cuInit connects and takes the snapshot, fork and exit leave the worker alone.
+ * The life of a client: cuInit connects and takes the snapshot, fork and exit leave the worker
+ *alone.
  *
  * Hops of a call, for orientation:
  *	gen/cuda_exports.c:cuX         the symbol; the tracer when it is on
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
 
 struct client client = {
 	.start_lock = PTHREAD_MUTEX_INITIALIZER,
@@ -80,10 +80,12 @@ static int client_welcome(struct link *link, struct cuda_wire_welcome *welcome, 
 				 strerror(-result));
 	if (welcome->magic != CUDA_WIRE_MAGIC)
 		return error_set(error, -EPROTO, "the server speaks another protocol");
-	if (welcome->version != CUDA_WIRE_VERSION || memcmp(welcome->digest, digest, sizeof(digest)))
-		return error_set(error, -EPROTO,
-				 "the server's version of Causeway describes another CUDA interface "
-				 "than this library's; install the same version on both sides");
+	if (welcome->version != CUDA_WIRE_VERSION ||
+	    memcmp(welcome->digest, digest, sizeof(digest)))
+		return error_set(
+			error, -EPROTO,
+			"the server's version of Causeway describes another CUDA interface "
+			"than this library's; install the same version on both sides");
 	welcome->reason[sizeof(welcome->reason) - 1] = 0;
 	if (welcome->result)
 		return error_set(error, -ENODEV, "the server has no device: %s", welcome->reason);
@@ -103,7 +105,8 @@ static int client_snapshot(struct link *link, const struct cuda_wire_welcome *we
 		result = link_read(link, devices, welcome->device_count * sizeof(*devices));
 	if (result) {
 		free(devices);
-		return error_set(error, result, "reading the devices' facts: %s", strerror(-result));
+		return error_set(error, result, "reading the devices' facts: %s",
+				 strerror(-result));
 	}
 	for (uint32_t i = 0; i < welcome->device_count; i++) {
 		devices[i].name[sizeof(devices[i].name) - 1] = 0;

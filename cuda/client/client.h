@@ -81,13 +81,14 @@ enum client_call_flags {
 	CLIENT_NO_CONTEXT = 2,
 	CLIENT_CACHED = 4,
 	CLIENT_UNCACHES = 8,
+	CLIENT_MAKES = 16, /* begins a handle */
 };
 
 /* A box of bytes in the program's memory; one row for what is contiguous. */
 struct client_bulk {
 	unsigned char *at;
 	size_t width_bytes;
-	size_t pitch;	    /* from row to row */
+	size_t pitch; /* from row to row */
 	size_t rows;
 	size_t slice_pitch; /* from slice to slice */
 	size_t slices;
@@ -111,9 +112,9 @@ struct client_call {
 	/* What the reply may bring. */
 	void *reply;
 	uint32_t reply_bytes;
-	void *tail;		 /* where the reply's tail goes */
-	uint32_t tail_capacity;	 /* in: most bytes; a longer tail breaks the connection */
-	uint32_t tail_bytes;	 /* out */
+	void *tail;			   /* where the reply's tail goes */
+	uint32_t tail_capacity;		   /* in: most bytes; a longer tail breaks the connection */
+	uint32_t tail_bytes;		   /* out */
 	const struct client_bulk *receive; /* where the reply's bulk goes, or NULL */
 };
 
@@ -163,6 +164,7 @@ struct client_object {
 			unsigned int api_version;
 			int priority_least, priority_greatest;
 			bool primary;
+			int broken; /* the error that CUDA keeps for good, or 0; atomic */
 		} context;
 		struct {
 			unsigned int flags;
@@ -176,7 +178,8 @@ struct client_object {
 	};
 };
 
-/* client_handle_new - a handle under @parent (0: none); CUDA_ERROR_OUT_OF_MEMORY when all are taken */
+/* client_handle_new - a handle under @parent (0: none); CUDA_ERROR_OUT_OF_MEMORY when all are taken
+ */
 CUresult client_handle_new(enum cuda_wire_kind kind, uint32_t parent, struct client_object **made);
 /* client_handle_end - the handle and all its children are no more; NULL is fine */
 void client_handle_end(struct client_object *object);
@@ -232,7 +235,8 @@ enum client_range_kind { CLIENT_RANGE_DEVICE, CLIENT_RANGE_GLOBAL, CLIENT_RANGE_
 /* client_range_lookup - copy out what is known of @address; false: nothing */
 struct range;
 bool client_range_lookup(uint64_t address, struct range *range);
-/* client_range_check - CUDA_ERROR_INVALID_VALUE unless @bytes from @address are one device range's */
+/* client_range_check - CUDA_ERROR_INVALID_VALUE unless @bytes from @address are one device range's
+ */
 CUresult client_range_check(uint64_t address, unsigned __int128 bytes);
 CUresult client_range_global(uint64_t address, uint64_t bytes, uint32_t module);
 void client_range_forget(uint32_t owner);

@@ -18,9 +18,9 @@
 #include "cuda/client/client.h"
 #include "lib/base/clean.h"
 
-#define DEFAULT_FILE "/etc/causeway/client.conf"
-#define DEFAULT_RING "/run/causeway/cuda.sock"
-#define DEFAULT_VSOCK "vsock:2:7000"
+#define DEFAULT_FILE   "/etc/causeway/client.conf"
+#define DEFAULT_RING   "/run/causeway/cuda.sock"
+#define DEFAULT_VSOCK  "vsock:2:7000"
 #define FILE_BYTES_MAX 16384
 
 /* config_read - a small file as a string; -EFBIG beyond @capacity - 1 bytes */
@@ -111,12 +111,14 @@ static int config_set(struct client_config *config, const char *name, const char
 	} else if (!strcmp(name, "connect_wait_ms")) {
 		bad = config_number(value, 1, 600000, &config->link.connect_wait_ms);
 	} else {
-		return error_set(error, -EINVAL,
-				 "%s: unknown setting \"%s\"; known are server, token_file, spin_us, "
-				 "ring_kib, connect_wait_ms", where, name);
+		return error_set(
+			error, -EINVAL,
+			"%s: unknown setting \"%s\"; known are server, token_file, spin_us, "
+			"ring_kib, connect_wait_ms",
+			where, name);
 	}
-	return bad ? error_set(error, -EINVAL, "%s: \"%s\" is no value for %s", where, value, name) :
-		     0;
+	return bad ? error_set(error, -EINVAL, "%s: \"%s\" is no value for %s", where, value, name)
+		   : 0;
 }
 
 static int config_parse(struct client_config *config, const char *path, char *text,
@@ -140,7 +142,8 @@ static int config_parse(struct client_config *config, const char *path, char *te
 		if (!equals)
 			return error_set(error, -EINVAL, "%s: expected name = value", where);
 		*equals = 0;
-		result = config_set(config, config_trim(line), config_trim(equals + 1), where, error);
+		result = config_set(config, config_trim(line), config_trim(equals + 1), where,
+				    error);
 		if (result)
 			return result;
 	}

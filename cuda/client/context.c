@@ -8,7 +8,6 @@
  */
 #include <stdlib.h>
 
-#include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 #include "cuda/client/thread.h"
 #include "cuda/front/front.h"
@@ -93,7 +92,6 @@ static CUresult primary_end(CUdevice dev)
 
 	primary.devices[dev].context = NULL;
 	primary.devices[dev].retained = 0;
-	client_callback_quiet(false);
 	result = client_send_context_release(context->number);
 	context_end(context);
 	return result;
@@ -248,7 +246,6 @@ CUresult client_cuCtxDestroy_v2(CUcontext ctx)
 		return result;
 	if (!context || context->context.primary)
 		return CUDA_ERROR_INVALID_CONTEXT;
-	client_callback_quiet(false);
 	result = client_send_context_destroy(context->number);
 	if (client_context_current() == context)
 		client_thread_pop(&popped);

@@ -13,7 +13,6 @@
  */
 #include <stdlib.h>
 
-#include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 #include "cuda/common/range.h"
 
@@ -36,7 +35,8 @@ struct copy {
 static unsigned __int128 side_bytes(const struct copy *copy, const struct side *side)
 {
 	return ((unsigned __int128)(copy->slices - 1) * side->height + (copy->rows - 1)) *
-		       side->pitch + copy->width_bytes;
+		       side->pitch +
+	       copy->width_bytes;
 }
 
 /* side_place - find out where a side is; device ranges must cover what is copied */
@@ -47,8 +47,8 @@ static CUresult side_place(const struct copy *copy, struct side *side, bool must
 
 	side->device = client_range_lookup(side->at, &range) && range.kind != CLIENT_RANGE_HOST;
 	if (side->device)
-		return bytes > range.bytes - (side->at - range.start) ? CUDA_ERROR_INVALID_VALUE :
-									CUDA_SUCCESS;
+		return bytes > range.bytes - (side->at - range.start) ? CUDA_ERROR_INVALID_VALUE
+								      : CUDA_SUCCESS;
 	if (must_be_device || !side->at || bytes > UINT64_MAX - side->at)
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;
@@ -78,8 +78,12 @@ static CUresult copy_to_device(const struct copy *copy, uint32_t stream)
 	struct client_bulk bulk = side_bulk(copy, &copy->from);
 	struct wire_copy_to_device_request flat = { .to = copy->to.at, .stream = stream };
 	struct wire_copy_box_to_device_request box = {
-		.to = copy->to.at, .pitch = copy->to.pitch, .height = copy->to.height,
-		.width_bytes = copy->width_bytes, .rows = copy->rows, .slices = copy->slices,
+		.to = copy->to.at,
+		.pitch = copy->to.pitch,
+		.height = copy->to.height,
+		.width_bytes = copy->width_bytes,
+		.rows = copy->rows,
+		.slices = copy->slices,
 		.stream = stream,
 	};
 	struct client_call call = { .send = &bulk };
@@ -96,7 +100,6 @@ static CUresult copy_to_device(const struct copy *copy, uint32_t stream)
 		call.block = &flat;
 		call.block_bytes = sizeof(flat);
 	}
-	client_callback_quiet(false);
 	return client_call_run(&call);
 }
 
@@ -109,8 +112,12 @@ static CUresult copy_from_device(const struct copy *copy, uint32_t stream)
 		.stream = stream,
 	};
 	struct wire_copy_box_from_device_request box = {
-		.from = copy->from.at, .pitch = copy->from.pitch, .height = copy->from.height,
-		.width_bytes = copy->width_bytes, .rows = copy->rows, .slices = copy->slices,
+		.from = copy->from.at,
+		.pitch = copy->from.pitch,
+		.height = copy->from.height,
+		.width_bytes = copy->width_bytes,
+		.rows = copy->rows,
+		.slices = copy->slices,
 		.stream = stream,
 	};
 	struct client_call call = { .receive = &bulk };
@@ -129,7 +136,6 @@ static CUresult copy_from_device(const struct copy *copy, uint32_t stream)
 
 static CUresult copy_on_device(const struct copy *copy, uint32_t stream)
 {
-	client_callback_quiet(true);
 	if (side_flat(copy, &copy->to) && side_flat(copy, &copy->from))
 		return client_send_copy_on_device(copy->to.at, copy->from.at,
 						  copy->width_bytes * copy->rows * copy->slices,
@@ -178,8 +184,8 @@ static CUresult copy_run(struct copy *copy, bool to_device, bool from_device)
 	if (result)
 		return result;
 	if (copy->to.device)
-		return copy->from.device ? copy_on_device(copy, stream) :
-					   copy_to_device(copy, stream);
+		return copy->from.device ? copy_on_device(copy, stream)
+					 : copy_to_device(copy, stream);
 	return copy->from.device ? copy_from_device(copy, stream) : copy_on_host(copy);
 }
 
@@ -295,7 +301,8 @@ static CUresult copy_side(struct side *side, bool *device, CUmemorytype type, co
 	*device = type == CU_MEMORYTYPE_DEVICE;
 	side->pitch = pitch;
 	side->height = height;
-	if (__builtin_mul_overflow(z, height, &slices) || __builtin_add_overflow(slices, y, &slices) ||
+	if (__builtin_mul_overflow(z, height, &slices) ||
+	    __builtin_add_overflow(slices, y, &slices) ||
 	    __builtin_mul_overflow(slices, pitch, &offset) ||
 	    __builtin_add_overflow(offset, x, &offset) ||
 	    __builtin_add_overflow(side->at, offset, &side->at))
@@ -327,8 +334,11 @@ static CUresult copy_geometry(struct copy *copy, struct side *side, size_t x)
 /* copy_box - the common form of the structures below */
 static CUresult copy_box(const CUDA_MEMCPY3D_PEER *box, CUstream stream, bool wait)
 {
-	struct copy copy = { .width_bytes = box->WidthInBytes, .rows = box->Height,
-			     .slices = box->Depth, .stream = stream, .wait = wait };
+	struct copy copy = { .width_bytes = box->WidthInBytes,
+			     .rows = box->Height,
+			     .slices = box->Depth,
+			     .stream = stream,
+			     .wait = wait };
 	bool to_device = false, from_device = false;
 	CUresult result = client_enter();
 
@@ -363,13 +373,21 @@ static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream, bool wait)
 	if (!copy)
 		return CUDA_ERROR_INVALID_VALUE;
 	box = (CUDA_MEMCPY3D_PEER){
-		.srcXInBytes = copy->srcXInBytes, .srcY = copy->srcY,
-		.srcMemoryType = copy->srcMemoryType, .srcHost = copy->srcHost,
-		.srcDevice = copy->srcDevice, .srcPitch = copy->srcPitch,
-		.dstXInBytes = copy->dstXInBytes, .dstY = copy->dstY,
-		.dstMemoryType = copy->dstMemoryType, .dstHost = copy->dstHost,
-		.dstDevice = copy->dstDevice, .dstPitch = copy->dstPitch,
-		.WidthInBytes = copy->WidthInBytes, .Height = copy->Height, .Depth = 1,
+		.srcXInBytes = copy->srcXInBytes,
+		.srcY = copy->srcY,
+		.srcMemoryType = copy->srcMemoryType,
+		.srcHost = copy->srcHost,
+		.srcDevice = copy->srcDevice,
+		.srcPitch = copy->srcPitch,
+		.dstXInBytes = copy->dstXInBytes,
+		.dstY = copy->dstY,
+		.dstMemoryType = copy->dstMemoryType,
+		.dstHost = copy->dstHost,
+		.dstDevice = copy->dstDevice,
+		.dstPitch = copy->dstPitch,
+		.WidthInBytes = copy->WidthInBytes,
+		.Height = copy->Height,
+		.Depth = 1,
 	};
 	return copy_box(&box, stream, wait);
 }
@@ -380,7 +398,8 @@ static CUresult copy_3d(const CUDA_MEMCPY3D *copy, CUstream stream, bool wait)
 
 	/* The two structures differ in what the contexts' places mean: here they are reserved. */
 	static_assert(sizeof(box) == sizeof(*copy), "CUDA_MEMCPY3D and its peer form");
-	static_assert(offsetof(CUDA_MEMCPY3D_PEER, Depth) == offsetof(CUDA_MEMCPY3D, Depth), "Depth");
+	static_assert(offsetof(CUDA_MEMCPY3D_PEER, Depth) == offsetof(CUDA_MEMCPY3D, Depth),
+		      "Depth");
 	if (!copy)
 		return CUDA_ERROR_INVALID_VALUE;
 	memcpy(&box, copy, sizeof(box));

@@ -50,8 +50,9 @@ CUresult client_device_check(CUdevice device)
 
 	if (result)
 		return result;
-	return device >= 0 && (unsigned int)device < client.device_count ?
-		       CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+	return device >= 0 && (unsigned int)device < client.device_count
+		       ? CUDA_SUCCESS
+		       : CUDA_ERROR_INVALID_DEVICE;
 }
 
 int client_device_attribute(CUdevice device, CUdevice_attribute attribute)

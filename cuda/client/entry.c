@@ -55,7 +55,8 @@ static int entry_module_load(void **module, const void *image)
 
 static void entry_unused_slot(const char *table)
 {
-	client_log("the program called a slot of the export table %s that is not implemented", table);
+	client_log("the program called a slot of the export table %s that is not implemented",
+		   table);
 }
 
 __attribute__((constructor)) static void entry_open(void)

@@ -13,8 +13,8 @@ struct client_object *client_function_object(CUfunction function)
 {
 	struct client_object *object = client_handle_object(function);
 
-	return object && (object->kind == KIND_function || object->kind == KIND_kernel) ? object :
-											  NULL;
+	return object && (object->kind == KIND_function || object->kind == KIND_kernel) ? object
+											: NULL;
 }
 
 CUresult client_function_adopt(struct client_object *object, const char *name,
@@ -51,7 +51,8 @@ CUresult client_function_adopt(struct client_object *object, const char *name,
 /* function_known - attribute @attribute of @device is among the facts */
 static bool function_known(const struct client_function *function, int attribute, int device)
 {
-	return function && attribute >= 0 && (unsigned int)attribute < CUDA_WIRE_FUNCTION_ATTRIBUTES &&
+	return function && attribute >= 0 &&
+	       (unsigned int)attribute < CUDA_WIRE_FUNCTION_ATTRIBUTES &&
 	       function->facts.device == device && (function->facts.known >> attribute & 1);
 }
 
@@ -275,13 +276,14 @@ CUresult client_cuFuncGetModule(CUmodule *hmod, CUfunction hfunc)
  * occupancy call, and so does this, from the largest size downwards in warps.
  */
 CUresult client_cuOccupancyMaxPotentialBlockSizeWithFlags(
-	int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize,
-	size_t dynamicSMemSize, int blockSizeLimit, unsigned int flags)
+	int *minGridSize, int *blockSize, CUfunction func,
+	CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit,
+	unsigned int flags)
 {
 	struct client_object *context = client_context_current();
 	int limit = 0, best = 0, best_threads = 0, best_blocks = 0, device, warp;
-	CUresult result = client_cuFuncGetAttribute(&limit, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
-						    func);
+	CUresult result =
+		client_cuFuncGetAttribute(&limit, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, func);
 
 	if (result)
 		return result;
@@ -295,8 +297,8 @@ CUresult client_cuOccupancyMaxPotentialBlockSizeWithFlags(
 		limit = blockSizeLimit;
 	for (int size = (limit + warp - 1) / warp * warp; warp > 0 && size > 0; size -= warp) {
 		int threads = size < limit ? size : limit, blocks = 0;
-		size_t shared = blockSizeToDynamicSMemSize ? blockSizeToDynamicSMemSize(threads) :
-							     dynamicSMemSize;
+		size_t shared = blockSizeToDynamicSMemSize ? blockSizeToDynamicSMemSize(threads)
+							   : dynamicSMemSize;
 
 		result = client_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
 			&blocks, func, threads, shared, flags);

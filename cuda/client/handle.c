@@ -23,8 +23,8 @@ static struct {
 	pthread_mutex_t lock;
 	unsigned char *blocks;	       /* CUDA_WIRE_HANDLES blocks of zeros */
 	struct client_object *objects; /* as many */
-	uint32_t used;		       /* numbers below it were given out at some time; 0 never is */
-	uint32_t free_first;	       /* list through next_sibling */
+	uint32_t used;	     /* numbers below it were given out at some time; 0 never is */
+	uint32_t free_first; /* list through next_sibling */
 	uint64_t serial;
 } handles = { .lock = PTHREAD_MUTEX_INITIALIZER, .used = 1 };
 
@@ -195,8 +195,8 @@ static CUresult number_of(enum cuda_wire_kind kind, const void *handle, bool nul
 
 CUresult client_number_context(const void *handle, bool null, uint32_t *number)
 {
-	return number_of(KIND_context, handle, null, number) ? CUDA_ERROR_INVALID_CONTEXT :
-							       CUDA_SUCCESS;
+	return number_of(KIND_context, handle, null, number) ? CUDA_ERROR_INVALID_CONTEXT
+							     : CUDA_SUCCESS;
 }
 
 CUresult client_number_module(const void *handle, bool null, uint32_t *number)

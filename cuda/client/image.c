@@ -45,7 +45,8 @@ static uint64_t image_elf(const unsigned char *image)
 		end = sections + section_bytes * section_count;
 	for (uint64_t i = 0; i < section_count && section_bytes >= 64; i++) {
 		const unsigned char *section = image + sections + i * section_bytes;
-		uint64_t section_end = image_number(section + 0x18, 8) + image_number(section + 0x20, 8);
+		uint64_t section_end =
+			image_number(section + 0x18, 8) + image_number(section + 0x20, 8);
 
 		if (image_number(section + 4, 4) != 8 /* SHT_NOBITS */ && section_end > end)
 			end = section_end;
@@ -74,7 +75,8 @@ int client_image_measure(const void *image, struct client_image *measured)
 	if (magic == FATBIN_MAGIC) {
 		memcpy(&fatbin, measured->at, sizeof(fatbin));
 		measured->bytes = fatbin.header_bytes + fatbin.bytes;
-		return fatbin.header_bytes < sizeof(fatbin) || measured->bytes < fatbin.bytes ? -1 : 0;
+		return fatbin.header_bytes < sizeof(fatbin) || measured->bytes < fatbin.bytes ? -1
+											      : 0;
 	}
 	if (!memcmp(image, "\177ELF", 4))
 		measured->bytes = image_elf(image);

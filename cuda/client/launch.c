@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Launches: gather the parameters by the layout that came with the kernel, check the geometry, issue.
+ * Launches: gather the parameters by the layout that came with the kernel, check the geometry,
+ * issue.
  *
  * A launch that passes the checks has no reply. One that does not pass would fail in the driver as
  * well; it is sent as launch_wait, so that the code the program gets is the driver's own.
@@ -8,7 +9,6 @@
 #include <alloca.h>
 #include <stdlib.h>
 
-#include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 
 #define ATTRIBUTES_MAX 32u
@@ -70,7 +70,8 @@ static CUresult launch_gather(const struct client_function *function, void **par
 }
 
 /* launch_attribute - one attribute for the wire; events become numbers */
-static CUresult launch_attribute(const CUlaunchAttribute *from, struct cuda_wire_launch_attribute *to)
+static CUresult launch_attribute(const CUlaunchAttribute *from,
+				 struct cuda_wire_launch_attribute *to)
 {
 	CUresult result = CUDA_SUCCESS;
 
@@ -79,7 +80,8 @@ static CUresult launch_attribute(const CUlaunchAttribute *from, struct cuda_wire
 	memcpy(to->value, &from->value, sizeof(to->value));
 	switch (from->id) {
 	case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
-		result = client_number_event(from->value.programmaticEvent.event, false, &to->event);
+		result =
+			client_number_event(from->value.programmaticEvent.event, false, &to->event);
 		break;
 	case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
 		result = client_number_event(from->value.launchCompletionEvent.event, false,
@@ -132,7 +134,6 @@ static CUresult launch_issue(struct launch *launch, struct client_object *object
 		call.number = CALL_launch_wait;
 		call.flags = 0;
 	}
-	client_callback_quiet(true);
 	return client_call_run(&call);
 }
 
@@ -155,15 +156,20 @@ static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream
 }
 
 CUresult client_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-			       unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-			       unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-			       void **kernelParams, void **extra)
+			       unsigned int gridDimZ, unsigned int blockDimX,
+			       unsigned int blockDimY, unsigned int blockDimZ,
+			       unsigned int sharedMemBytes, CUstream hStream, void **kernelParams,
+			       void **extra)
 {
 	struct launch launch;
 
 	launch.request = (struct wire_launch_request){
-		.grid_x = gridDimX, .grid_y = gridDimY, .grid_z = gridDimZ,
-		.block_x = blockDimX, .block_y = blockDimY, .block_z = blockDimZ,
+		.grid_x = gridDimX,
+		.grid_y = gridDimY,
+		.grid_z = gridDimZ,
+		.block_x = blockDimX,
+		.block_y = blockDimY,
+		.block_z = blockDimZ,
 		.shared_bytes = sharedMemBytes,
 	};
 	launch.parameters = kernelParams;
@@ -172,18 +178,23 @@ CUresult client_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int
 	return launch_run(&launch, f, hStream);
 }
 
-CUresult client_cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-					  unsigned int gridDimZ, unsigned int blockDimX,
-					  unsigned int blockDimY, unsigned int blockDimZ,
-					  unsigned int sharedMemBytes, CUstream hStream,
-					  void **kernelParams)
+CUresult client_cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX,
+					  unsigned int gridDimY, unsigned int gridDimZ,
+					  unsigned int blockDimX, unsigned int blockDimY,
+					  unsigned int blockDimZ, unsigned int sharedMemBytes,
+					  CUstream hStream, void **kernelParams)
 {
 	struct launch launch;
 
 	launch.request = (struct wire_launch_request){
-		.grid_x = gridDimX, .grid_y = gridDimY, .grid_z = gridDimZ,
-		.block_x = blockDimX, .block_y = blockDimY, .block_z = blockDimZ,
-		.shared_bytes = sharedMemBytes, .cooperative = 1,
+		.grid_x = gridDimX,
+		.grid_y = gridDimY,
+		.grid_z = gridDimZ,
+		.block_x = blockDimX,
+		.block_y = blockDimY,
+		.block_z = blockDimZ,
+		.shared_bytes = sharedMemBytes,
+		.cooperative = 1,
 	};
 	launch.parameters = kernelParams;
 	launch.extra = NULL;
@@ -197,9 +208,13 @@ static CUresult launch_config(struct launch *launch, const CUlaunchConfig *confi
 	if (!config || config->numAttrs > ATTRIBUTES_MAX || (config->numAttrs && !config->attrs))
 		return CUDA_ERROR_INVALID_VALUE;
 	launch->request = (struct wire_launch_request){
-		.grid_x = config->gridDimX, .grid_y = config->gridDimY, .grid_z = config->gridDimZ,
-		.block_x = config->blockDimX, .block_y = config->blockDimY,
-		.block_z = config->blockDimZ, .shared_bytes = config->sharedMemBytes,
+		.grid_x = config->gridDimX,
+		.grid_y = config->gridDimY,
+		.grid_z = config->gridDimZ,
+		.block_x = config->blockDimX,
+		.block_y = config->blockDimY,
+		.block_z = config->blockDimZ,
+		.shared_bytes = config->sharedMemBytes,
 		.attribute_count = config->numAttrs,
 	};
 	launch->ask = false;

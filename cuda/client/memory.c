@@ -15,16 +15,15 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 #include "cuda/common/range.h"
 
-#define PAGE_BYTES	  4096u
-#define ALLOCATE_TRIES	  8
-#define HOST_FLAGS_KNOWN  (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | \
-			   CU_MEMHOSTALLOC_WRITECOMBINED)
-#define REGISTER_FLAGS_KNOWN (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | \
-			      CU_MEMHOSTREGISTER_READ_ONLY)
+#define PAGE_BYTES     4096u
+#define ALLOCATE_TRIES 8
+#define HOST_FLAGS_KNOWN \
+	(CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
+#define REGISTER_FLAGS_KNOWN \
+	(CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_READ_ONLY)
 
 enum range_flags {
 	RANGE_ASYNC = 0x100,	  /* from a pool, in stream order */
@@ -92,8 +91,11 @@ static void memory_forget(struct range *range)
 static int memory_adopt(uint64_t address, uint64_t bytes, enum client_range_kind kind,
 			uint32_t owner, uint16_t flags)
 {
-	struct range range = { .start = address, .bytes = bytes, .owner = owner,
-			       .kind = (uint16_t)kind, .flags = flags | RANGE_RESERVED };
+	struct range range = { .start = address,
+			       .bytes = bytes,
+			       .owner = owner,
+			       .kind = (uint16_t)kind,
+			       .flags = flags | RANGE_RESERVED };
 	int error;
 
 	if (!bytes || address + bytes < address)
@@ -141,9 +143,12 @@ CUresult client_range_global(uint64_t address, uint64_t bytes, uint32_t module)
 
 	if (client_range_lookup(address, &known))
 		return CUDA_SUCCESS;
-	/* A variable stays where it is; unreserved, its address is still known to be the device's. */
+	/* A variable stays where it is; unreserved, its address is still known to be the device's.
+	 */
 	if (memory_adopt(address, bytes, CLIENT_RANGE_GLOBAL, module, 0) == -EEXIST) {
-		struct range range = { .start = address, .bytes = bytes, .owner = module,
+		struct range range = { .start = address,
+				       .bytes = bytes,
+				       .owner = module,
 				       .kind = CLIENT_RANGE_GLOBAL };
 
 		pthread_mutex_lock(&memory.lock);
@@ -170,7 +175,7 @@ void client_range_forget(uint32_t owner)
 struct allocation {
 	uint64_t bytes;
 	bool async, pitched;
-	uint32_t pool, stream; /* async */
+	uint32_t pool, stream;	      /* async */
 	uint64_t width_bytes, height; /* pitched */
 	uint32_t element_bytes;
 	uint64_t pitch; /* out */
@@ -189,8 +194,8 @@ static CUresult memory_allocate(struct allocation *wanted, CUdeviceptr *dptr)
 								   wanted->stream, &address);
 		else if (wanted->pitched)
 			result = client_send_memory_allocate_pitch(
-				wanted->width_bytes, wanted->height, wanted->element_bytes, &address,
-				&wanted->pitch);
+				wanted->width_bytes, wanted->height, wanted->element_bytes,
+				&address, &wanted->pitch);
 		else
 			result = client_send_memory_allocate(wanted->bytes, &address);
 		if (result)
@@ -218,22 +223,22 @@ CUresult client_cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 		return result;
 	if (!dptr || !bytesize)
 		return CUDA_ERROR_INVALID_VALUE;
-	client_callback_quiet(false);
 	return memory_allocate(&wanted, dptr);
 }
 
 CUresult client_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes,
 				   size_t Height, unsigned int ElementSizeBytes)
 {
-	struct allocation wanted = { .pitched = true, .width_bytes = WidthInBytes,
-				     .height = Height, .element_bytes = ElementSizeBytes };
+	struct allocation wanted = { .pitched = true,
+				     .width_bytes = WidthInBytes,
+				     .height = Height,
+				     .element_bytes = ElementSizeBytes };
 	CUresult result = client_enter();
 
 	if (result)
 		return result;
 	if (!dptr || !pPitch || !WidthInBytes || !Height)
 		return CUDA_ERROR_INVALID_VALUE;
-	client_callback_quiet(false);
 	result = memory_allocate(&wanted, dptr);
 	if (!result)
 		*pPitch = wanted.pitch;
@@ -264,7 +269,6 @@ CUresult client_cuMemFree_v2(CUdeviceptr dptr)
 		return result;
 	if (!dptr)
 		return CUDA_SUCCESS;
-	client_callback_quiet(false);
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
 	result = memory_take(dptr);
@@ -286,7 +290,8 @@ CUresult client_cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream)
 	return result ? result : client_send_memory_free_async(dptr, stream);
 }
 
-static CUresult memory_allocate_async(CUdeviceptr *dptr, size_t bytes, uint32_t pool, CUstream hStream)
+static CUresult memory_allocate_async(CUdeviceptr *dptr, size_t bytes, uint32_t pool,
+				      CUstream hStream)
 {
 	struct allocation wanted = { .bytes = bytes, .async = true, .pool = pool };
 	CUresult result = client_number_stream(hStream, true, &wanted.stream);
@@ -335,8 +340,11 @@ CUresult client_cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdev
 /* memory_host_insert - a host range; CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED where they meet */
 static CUresult memory_host_insert(void *at, size_t bytes, unsigned int flags)
 {
-	struct range range = { .start = (uintptr_t)at, .bytes = bytes, .kind = CLIENT_RANGE_HOST,
-			       .owner = client_context_number(), .flags = (uint16_t)flags };
+	struct range range = { .start = (uintptr_t)at,
+			       .bytes = bytes,
+			       .kind = CLIENT_RANGE_HOST,
+			       .owner = client_context_number(),
+			       .flags = (uint16_t)flags };
 	int error;
 
 	pthread_mutex_lock(&memory.lock);
@@ -435,8 +443,8 @@ CUresult client_cuMemHostUnregister(void *p)
 
 	if (result)
 		return result;
-	return memory_host_take(p, true, &bytes) ? CUDA_SUCCESS :
-						   CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	return memory_host_take(p, true, &bytes) ? CUDA_SUCCESS
+						 : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 
 /* The device cannot reach the program's memory: CAN_MAP_HOST_MEMORY says so, and so does this. */
@@ -496,7 +504,8 @@ static CUresult pointer_device(const struct range *range, CUpointer_attribute at
 		*(int *)data = context ? context->context.device : 0;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-		*(int *)data = host ? CU_MEM_ACCESS_FLAGS_PROT_NONE : CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+		*(int *)data =
+			host ? CU_MEM_ACCESS_FLAGS_PROT_NONE : CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
 		*(CUmemoryPool *)data = NULL;

@@ -11,13 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 #include "cuda/client/image.h"
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 
-#define OPTIONS_MAX 64u
+#define OPTIONS_MAX   64u
 #define LOG_BYTES_MAX 32768u
 
 /* Just-in-time options of one load, ready to travel, and where its error log goes. */
@@ -30,8 +29,8 @@ struct options {
 };
 
 /* options_read - CUDA_ERROR_NOT_SUPPORTED for options that hold pointers of the program */
-static CUresult options_read(struct options *options, unsigned int count,
-			     const CUjit_option *names, void **values)
+static CUresult options_read(struct options *options, unsigned int count, const CUjit_option *names,
+			     void **values)
 {
 	options->count = 0;
 	options->error_log = NULL;
@@ -105,7 +104,6 @@ static CUresult module_send(uint16_t request, uint32_t number, const void *image
 	client_call_piece(&call, options->wire, options->count * sizeof(options->wire[0]));
 	call.tail = options->error_log;
 	call.tail_capacity = options->error_log_bytes;
-	client_callback_quiet(false);
 	result = client_call_run(&call);
 	if (options->error_log_bytes && !call.tail_bytes)
 		*options->error_log = 0;
@@ -196,7 +194,6 @@ CUresult client_cuModuleUnload(CUmodule hmod)
 	if (!module)
 		return CUDA_ERROR_INVALID_HANDLE;
 	number = module->number;
-	client_callback_quiet(false);
 	result = client_send_module_unload(number);
 	client_range_forget(number);
 	client_handle_end(module);
@@ -223,7 +220,8 @@ struct kernel_reply {
  *
  * On success *made has the facts that came; a failed look-up leaves no handle.
  */
-static CUresult module_kernel(struct client_call *call, struct client_object *made, const char *name)
+static CUresult module_kernel(struct client_call *call, struct client_object *made,
+			      const char *name)
 {
 	autofree struct kernel_reply *reply = malloc(sizeof(*reply));
 	CUresult result = reply ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -234,9 +232,10 @@ static CUresult module_kernel(struct client_call *call, struct client_object *ma
 		call->tail_capacity = sizeof(*reply);
 		result = client_call_run(call);
 	}
-	if (!result && (call->tail_bytes < sizeof(reply->facts) ||
-			call->tail_bytes - sizeof(reply->facts) !=
-				(size_t)reply->facts.parameter_count * sizeof(reply->parameters[0])))
+	if (!result &&
+	    (call->tail_bytes < sizeof(reply->facts) ||
+	     call->tail_bytes - sizeof(reply->facts) !=
+		     (size_t)reply->facts.parameter_count * sizeof(reply->parameters[0])))
 		result = CUDA_ERROR_UNKNOWN;
 	if (!result)
 		result = client_function_adopt(made, name, &reply->facts, reply->parameters);
@@ -443,7 +442,6 @@ CUresult client_cuLibraryUnload(CUlibrary library)
 	if (!object)
 		return CUDA_ERROR_INVALID_HANDLE;
 	number = object->number;
-	client_callback_quiet(false);
 	result = client_send_library_unload(number);
 	client_range_forget(number);
 	client_handle_end(object);

@@ -139,6 +139,6 @@ CUresult client_cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute att
 	if (!value)
 		return CUDA_ERROR_INVALID_VALUE;
 	return client_send_pool_attribute_set(object->number, attr,
-					      pool_flag(attr) ? (uint64_t)*(int *)value :
-								*(cuuint64_t *)value);
+					      pool_flag(attr) ? (uint64_t) * (int *)value
+							      : *(cuuint64_t *)value);
 }

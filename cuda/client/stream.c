@@ -47,7 +47,6 @@ CUresult client_cuStreamDestroy_v2(CUstream hStream)
 		return result;
 	if (!stream)
 		return CUDA_ERROR_INVALID_HANDLE;
-	client_callback_quiet(false);
 	result = client_send_stream_destroy(stream->number);
 	client_handle_end(stream);
 	return result;
@@ -188,7 +187,8 @@ CUresult client_cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *
 	return client_cuStreamIsCapturing(hStream, captureStatus_out);
 }
 
-CUresult client_cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
+CUresult client_cuStreamGetCaptureInfo_v2(CUstream hStream,
+					  CUstreamCaptureStatus *captureStatus_out,
 					  cuuint64_t *id_out, CUgraph *graph_out,
 					  const CUgraphNode **dependencies_out,
 					  size_t *numDependencies_out)
@@ -199,7 +199,8 @@ CUresult client_cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatu
 	return client_cuStreamGetCaptureInfo(hStream, captureStatus_out, id_out);
 }
 
-CUresult client_cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
+CUresult client_cuStreamGetCaptureInfo_v3(CUstream hStream,
+					  CUstreamCaptureStatus *captureStatus_out,
 					  cuuint64_t *id_out, CUgraph *graph_out,
 					  const CUgraphNode **dependencies_out,
 					  const CUgraphEdgeData **edgeData_out,

@@ -40,7 +40,8 @@ double trace_clock_us(void)
 static void line_add(const char *format, va_list arguments)
 {
 	int room = LINE_BYTES - line.used;
-	int wrote = room > 1 ? vsnprintf(line.text + line.used, (size_t)room, format, arguments) : 0;
+	int wrote =
+		room > 1 ? vsnprintf(line.text + line.used, (size_t)room, format, arguments) : 0;
 
 	line.used += wrote < room ? wrote : room - 1;
 }

@@ -27,7 +27,8 @@ struct range_table {
 	size_t capacity;
 };
 
-/* range_insert - -EEXIST where it meets a range that is there, -EINVAL for an empty or wrapping one */
+/* range_insert - -EEXIST where it meets a range that is there, -EINVAL for an empty or wrapping one
+ */
 int range_insert(struct range_table *table, const struct range *range);
 
 /* range_find - the range that holds @address, or NULL; valid until the next change */

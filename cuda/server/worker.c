@@ -101,7 +101,8 @@ void worker_late(CUresult result)
 {
 	int none = CUDA_SUCCESS;
 
-	__atomic_compare_exchange_n(&late, &none, result, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&late, &none, result, false, __ATOMIC_ACQ_REL,
+				    __ATOMIC_RELAXED);
 }
 
 CUresult worker_settle(CUresult result)

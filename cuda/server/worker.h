@@ -140,8 +140,8 @@ CUresult worker_memory_admit(uint64_t bytes);
 uint64_t worker_memory_used(void);
 
 /*
- * worker_launch.c: worker_function_describe - compose a kernel's facts as the reply's tail, and keep
- * with its handle what a launch needs of them
+ * worker_launch.c: worker_function_describe - compose a kernel's facts as the reply's tail, and
+ * keep with its handle what a launch needs of them
  */
 CUresult worker_function_describe(struct worker_call *call, uint32_t number, int device);
 

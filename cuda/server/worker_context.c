@@ -155,7 +155,8 @@ static CUresult wait_query(CUstream stream)
 		if (result != CUDA_ERROR_NOT_READY)
 			return result;
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec < QUERY_NS);
+	} while ((now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec <
+		 QUERY_NS);
 	return CUDA_ERROR_NOT_READY;
 }
 
@@ -215,8 +216,7 @@ CUresult worker_stream_create(struct worker_call *call,
 		result = CUDA_ERROR_NOT_SUPPORTED;
 	if (result)
 		return result;
-	return worker_handle_set(call, KIND_stream, request->stream, stream,
-				 call->request.context);
+	return worker_handle_set(call, KIND_stream, request->stream, stream, call->request.context);
 }
 
 CUresult worker_stream_destroy(struct worker_call *call,
@@ -228,8 +228,8 @@ CUresult worker_stream_destroy(struct worker_call *call,
 	if (result)
 		return result;
 	worker_handle_end(call, request->stream);
-	return worker_driver.cuStreamDestroy_v2 ? worker_driver.cuStreamDestroy_v2(stream) :
-						  CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuStreamDestroy_v2 ? worker_driver.cuStreamDestroy_v2(stream)
+						: CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_stream_synchronize(struct worker_call *call,

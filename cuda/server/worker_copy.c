@@ -46,15 +46,16 @@ static CUresult box_check(struct worker_call *call, const struct box *box, uint6
 	return worker_range_check(call, box->at, box_bytes(box));
 }
 
-/* host_to_device - one run of bytes; @wait: the plain function, which CUDA also times differently */
+/* host_to_device - one run of bytes; @wait: the plain function, which CUDA also times differently
+ */
 static CUresult host_to_device(CUdeviceptr to, const void *from, size_t bytes, CUstream stream,
 			       bool wait)
 {
 	if (wait && !stream && worker_driver.cuMemcpyHtoD_v2)
 		return worker_driver.cuMemcpyHtoD_v2(to, from, bytes);
-	return worker_driver.cuMemcpyHtoDAsync_v2 ?
-		       worker_driver.cuMemcpyHtoDAsync_v2(to, from, bytes, stream) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemcpyHtoDAsync_v2
+		       ? worker_driver.cuMemcpyHtoDAsync_v2(to, from, bytes, stream)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 /* bulk_buffered - with host functions outstanding: all of it into memory, then step back */
@@ -132,9 +133,14 @@ static CUresult device_to_host(void *to, CUdeviceptr from, size_t bytes, CUstrea
 static CUresult rows_to_host(void *to, CUdeviceptr from, const struct box *box, uint64_t rows)
 {
 	CUDA_MEMCPY2D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = box->pitch,
-		.dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = to, .dstPitch = box->width_bytes,
-		.WidthInBytes = box->width_bytes, .Height = rows,
+		.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+		.srcDevice = from,
+		.srcPitch = box->pitch,
+		.dstMemoryType = CU_MEMORYTYPE_HOST,
+		.dstHost = to,
+		.dstPitch = box->width_bytes,
+		.WidthInBytes = box->width_bytes,
+		.Height = rows,
 	};
 	CUresult result;
 
@@ -154,8 +160,8 @@ static int send_piece(const struct box *box, CUdeviceptr from, uint64_t rows, ui
 	if (error)
 		return error;
 	if (!*result)
-		*result = rows ? rows_to_host(at, from, box, rows) :
-				 device_to_host(at, from, bytes, box->stream);
+		*result = rows ? rows_to_host(at, from, box, rows)
+			       : device_to_host(at, from, bytes, box->stream);
 	if (*result)
 		memset(at, 0, bytes);
 	return link_commit(worker_link, bytes);
@@ -231,8 +237,12 @@ static CUresult copy_from_device(struct worker_call *call, struct box *box, uint
 CUresult worker_copy_from_device(struct worker_call *call,
 				 const struct wire_copy_from_device_request *request)
 {
-	struct box box = { .at = request->from, .pitch = request->bytes, .height = 1,
-			   .width_bytes = request->bytes, .rows = 1, .slices = 1 };
+	struct box box = { .at = request->from,
+			   .pitch = request->bytes,
+			   .height = 1,
+			   .width_bytes = request->bytes,
+			   .rows = 1,
+			   .slices = 1 };
 
 	return copy_from_device(call, &box, request->stream);
 }
@@ -240,8 +250,11 @@ CUresult worker_copy_from_device(struct worker_call *call,
 CUresult worker_copy_box_from_device(struct worker_call *call,
 				     const struct wire_copy_box_from_device_request *request)
 {
-	struct box box = { .at = request->from, .pitch = request->pitch, .height = request->height,
-			   .width_bytes = request->width_bytes, .rows = request->rows,
+	struct box box = { .at = request->from,
+			   .pitch = request->pitch,
+			   .height = request->height,
+			   .width_bytes = request->width_bytes,
+			   .rows = request->rows,
 			   .slices = request->slices };
 
 	return copy_from_device(call, &box, request->stream);
@@ -252,9 +265,13 @@ static CUresult receive_piece(struct worker_call *call, const struct box *box, C
 			      uint64_t rows, uint64_t bytes)
 {
 	CUDA_MEMCPY2D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_HOST, .srcPitch = box->width_bytes,
-		.dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = box->pitch,
-		.WidthInBytes = box->width_bytes, .Height = rows,
+		.srcMemoryType = CU_MEMORYTYPE_HOST,
+		.srcPitch = box->width_bytes,
+		.dstMemoryType = CU_MEMORYTYPE_DEVICE,
+		.dstDevice = to,
+		.dstPitch = box->pitch,
+		.WidthInBytes = box->width_bytes,
+		.Height = rows,
 	};
 	const void *at;
 	CUresult result;
@@ -306,8 +323,11 @@ static CUresult receive_rows(struct worker_call *call, const struct box *box, CU
 CUresult worker_copy_box_to_device(struct worker_call *call,
 				   const struct wire_copy_box_to_device_request *request)
 {
-	struct box box = { .at = request->to, .pitch = request->pitch, .height = request->height,
-			   .width_bytes = request->width_bytes, .rows = request->rows,
+	struct box box = { .at = request->to,
+			   .pitch = request->pitch,
+			   .height = request->height,
+			   .width_bytes = request->width_bytes,
+			   .rows = request->rows,
 			   .slices = request->slices };
 	uint64_t bytes;
 	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &box.stream);
@@ -331,7 +351,8 @@ CUresult worker_copy_on_device(struct worker_call *call,
 	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
 
 	if (!result)
-		result = worker_handle_find(call, KIND_context, request->to_context, true, &to_context);
+		result = worker_handle_find(call, KIND_context, request->to_context, true,
+					    &to_context);
 	if (!result)
 		result = worker_handle_find(call, KIND_context, request->from_context, true,
 					    &from_context);
@@ -343,29 +364,38 @@ CUresult worker_copy_on_device(struct worker_call *call,
 		return result;
 	worker_step_back(call);
 	if (to_context && from_context && to_context != from_context)
-		return worker_driver.cuMemcpyPeerAsync ?
-			       worker_driver.cuMemcpyPeerAsync(request->to, to_context, request->from,
-							       from_context, request->bytes, stream) :
-			       CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuMemcpyDtoDAsync_v2 ?
-		       worker_driver.cuMemcpyDtoDAsync_v2(request->to, request->from, request->bytes,
-							  stream) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+		return worker_driver.cuMemcpyPeerAsync
+			       ? worker_driver.cuMemcpyPeerAsync(request->to, to_context,
+								 request->from, from_context,
+								 request->bytes, stream)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemcpyDtoDAsync_v2
+		       ? worker_driver.cuMemcpyDtoDAsync_v2(request->to, request->from,
+							    request->bytes, stream)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_copy_box_on_device(struct worker_call *call,
 				   const struct wire_copy_box_on_device_request *request)
 {
-	struct box to = { .at = request->to, .pitch = request->to_pitch,
-			  .height = request->to_height, .width_bytes = request->width_bytes,
-			  .rows = request->rows, .slices = request->slices };
+	struct box to = { .at = request->to,
+			  .pitch = request->to_pitch,
+			  .height = request->to_height,
+			  .width_bytes = request->width_bytes,
+			  .rows = request->rows,
+			  .slices = request->slices };
 	struct box from = to;
 	CUDA_MEMCPY3D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = request->from,
-		.srcPitch = request->from_pitch, .srcHeight = request->from_height,
-		.dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = request->to,
-		.dstPitch = request->to_pitch, .dstHeight = request->to_height,
-		.WidthInBytes = request->width_bytes, .Height = request->rows,
+		.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+		.srcDevice = request->from,
+		.srcPitch = request->from_pitch,
+		.srcHeight = request->from_height,
+		.dstMemoryType = CU_MEMORYTYPE_DEVICE,
+		.dstDevice = request->to,
+		.dstPitch = request->to_pitch,
+		.dstHeight = request->to_height,
+		.WidthInBytes = request->width_bytes,
+		.Height = request->rows,
 		.Depth = request->slices,
 	};
 	uint64_t bytes;
@@ -381,7 +411,6 @@ CUresult worker_copy_box_on_device(struct worker_call *call,
 	if (result)
 		return result;
 	worker_step_back(call);
-	return worker_driver.cuMemcpy3DAsync_v2 ?
-		       worker_driver.cuMemcpy3DAsync_v2(&copy, to.stream) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemcpy3DAsync_v2 ? worker_driver.cuMemcpy3DAsync_v2(&copy, to.stream)
+						: CUDA_ERROR_NOT_SUPPORTED;
 }

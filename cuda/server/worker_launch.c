@@ -29,26 +29,26 @@ static bool function_is_kernel(struct worker_call *call, uint32_t number)
 static CUresult attribute_get(void *function, bool kernel, int attribute, int device, int *value)
 {
 	if (kernel)
-		return worker_driver.cuKernelGetAttribute ?
-			       worker_driver.cuKernelGetAttribute(
-				       value, (CUfunction_attribute)attribute, function, device) :
-			       CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuFuncGetAttribute ?
-		       worker_driver.cuFuncGetAttribute(value, (CUfunction_attribute)attribute,
-							function) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+		return worker_driver.cuKernelGetAttribute
+			       ? worker_driver.cuKernelGetAttribute(
+					 value, (CUfunction_attribute)attribute, function, device)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuFuncGetAttribute
+		       ? worker_driver.cuFuncGetAttribute(value, (CUfunction_attribute)attribute,
+							  function)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 static CUresult parameter_get(void *function, bool kernel, size_t index, size_t *offset,
 			      size_t *bytes)
 {
 	if (kernel)
-		return worker_driver.cuKernelGetParamInfo ?
-			       worker_driver.cuKernelGetParamInfo(function, index, offset, bytes) :
-			       CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuFuncGetParamInfo ?
-		       worker_driver.cuFuncGetParamInfo(function, index, offset, bytes) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+		return worker_driver.cuKernelGetParamInfo
+			       ? worker_driver.cuKernelGetParamInfo(function, index, offset, bytes)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuFuncGetParamInfo
+		       ? worker_driver.cuFuncGetParamInfo(function, index, offset, bytes)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 /* parameters_get - the layout into the wire's form; CUDA_ERROR_NOT_SUPPORTED from old drivers */
@@ -79,8 +79,8 @@ static CUresult parameters_get(void *function, bool kernel, struct cuda_wire_fun
 static CUresult layout_keep(uint32_t number, const struct cuda_wire_function *facts,
 			    const struct cuda_wire_parameter *parameters)
 {
-	struct layout *layout = malloc(sizeof(*layout) +
-				       facts->parameter_count * sizeof(layout->offsets[0]));
+	struct layout *layout =
+		malloc(sizeof(*layout) + facts->parameter_count * sizeof(layout->offsets[0]));
 
 	if (!layout)
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -110,7 +110,8 @@ CUresult worker_function_describe(struct worker_call *call, uint32_t number, int
 	CUresult result = worker_handle_find(call, KIND_function, number, false, &function);
 
 	static_assert(sizeof(*facts) + CUDA_WIRE_PARAMETERS_MAX * sizeof(*parameters) <=
-			      WORKER_PAYLOAD_BYTES, "facts fit into a reply");
+			      WORKER_PAYLOAD_BYTES,
+		      "facts fit into a reply");
 	if (result)
 		return result;
 	memset(facts, 0, sizeof(*facts));
@@ -177,7 +178,8 @@ CUresult worker_function_attribute_get(struct worker_call *call,
 {
 	void *function;
 	int value = 0;
-	CUresult result = worker_handle_find(call, KIND_function, request->function, false, &function);
+	CUresult result =
+		worker_handle_find(call, KIND_function, request->function, false, &function);
 
 	if (!result)
 		result = attribute_get(function, function_is_kernel(call, request->function),
@@ -191,18 +193,19 @@ CUresult worker_function_attribute_set(struct worker_call *call,
 {
 	CUfunction_attribute attribute = (CUfunction_attribute)request->attribute;
 	void *function;
-	CUresult result = worker_handle_find(call, KIND_function, request->function, false, &function);
+	CUresult result =
+		worker_handle_find(call, KIND_function, request->function, false, &function);
 
 	if (result)
 		return result;
 	if (function_is_kernel(call, request->function))
-		return worker_driver.cuKernelSetAttribute ?
-			       worker_driver.cuKernelSetAttribute(attribute, request->value,
-								  function, request->device) :
-			       CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuFuncSetAttribute ?
-		       worker_driver.cuFuncSetAttribute(function, attribute, request->value) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+		return worker_driver.cuKernelSetAttribute
+			       ? worker_driver.cuKernelSetAttribute(attribute, request->value,
+								    function, request->device)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuFuncSetAttribute
+		       ? worker_driver.cuFuncSetAttribute(function, attribute, request->value)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 /* attributes_decode - from the tail; events by number */
@@ -245,28 +248,34 @@ static CUresult launch_plain(const struct wire_launch_request *request, CUfuncti
 			     CUstream stream, void **parameters)
 {
 	if (request->cooperative)
-		return worker_driver.cuLaunchCooperativeKernel ?
-			       worker_driver.cuLaunchCooperativeKernel(
-				       function, request->grid_x, request->grid_y, request->grid_z,
-				       request->block_x, request->block_y, request->block_z,
-				       request->shared_bytes, stream, parameters) :
-			       CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuLaunchKernel ?
-		       worker_driver.cuLaunchKernel(function, request->grid_x, request->grid_y,
-						    request->grid_z, request->block_x,
-						    request->block_y, request->block_z,
-						    request->shared_bytes, stream, parameters, NULL) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+		return worker_driver.cuLaunchCooperativeKernel
+			       ? worker_driver.cuLaunchCooperativeKernel(
+					 function, request->grid_x, request->grid_y,
+					 request->grid_z, request->block_x, request->block_y,
+					 request->block_z, request->shared_bytes, stream,
+					 parameters)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuLaunchKernel
+		       ? worker_driver.cuLaunchKernel(
+				 function, request->grid_x, request->grid_y, request->grid_z,
+				 request->block_x, request->block_y, request->block_z,
+				 request->shared_bytes, stream, parameters, NULL)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 static CUlaunchConfig launch_config(const struct wire_launch_request *request, CUstream stream,
 				    CUlaunchAttribute *attributes)
 {
 	return (CUlaunchConfig){
-		.gridDimX = request->grid_x, .gridDimY = request->grid_y,
-		.gridDimZ = request->grid_z, .blockDimX = request->block_x,
-		.blockDimY = request->block_y, .blockDimZ = request->block_z,
-		.sharedMemBytes = request->shared_bytes, .hStream = stream, .attrs = attributes,
+		.gridDimX = request->grid_x,
+		.gridDimY = request->grid_y,
+		.gridDimZ = request->grid_z,
+		.blockDimX = request->block_x,
+		.blockDimY = request->block_y,
+		.blockDimZ = request->block_z,
+		.sharedMemBytes = request->shared_bytes,
+		.hStream = stream,
+		.attrs = attributes,
 		.numAttrs = request->attribute_count,
 	};
 }
@@ -280,7 +289,8 @@ CUresult worker_launch(struct worker_call *call, const struct wire_launch_reques
 	CUlaunchConfig config;
 	CUfunction function;
 	CUstream stream;
-	CUresult result = worker_handle_find(call, KIND_function, request->function, false, &function);
+	CUresult result =
+		worker_handle_find(call, KIND_function, request->function, false, &function);
 
 	if (!result)
 		result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
@@ -300,12 +310,13 @@ CUresult worker_launch(struct worker_call *call, const struct wire_launch_reques
 	if (!request->attribute_count)
 		return launch_plain(request, function, stream, parameters);
 	config = launch_config(request, stream, attributes);
-	return worker_driver.cuLaunchKernelEx ?
-		       worker_driver.cuLaunchKernelEx(&config, function, parameters, NULL) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuLaunchKernelEx
+		       ? worker_driver.cuLaunchKernelEx(&config, function, parameters, NULL)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-CUresult worker_launch_wait(struct worker_call *call, const struct wire_launch_wait_request *request)
+CUresult worker_launch_wait(struct worker_call *call,
+			    const struct wire_launch_wait_request *request)
 {
 	struct wire_launch_request same;
 
@@ -319,15 +330,20 @@ CUresult worker_occupancy_clusters(struct worker_call *call,
 {
 	CUlaunchAttribute attributes[ATTRIBUTES_MAX];
 	struct wire_launch_request launch = {
-		.grid_x = request->grid_x, .grid_y = request->grid_y, .grid_z = request->grid_z,
-		.block_x = request->block_x, .block_y = request->block_y,
-		.block_z = request->block_z, .shared_bytes = request->shared_bytes,
+		.grid_x = request->grid_x,
+		.grid_y = request->grid_y,
+		.grid_z = request->grid_z,
+		.block_x = request->block_x,
+		.block_y = request->block_y,
+		.block_z = request->block_z,
+		.shared_bytes = request->shared_bytes,
 		.attribute_count = request->attribute_count,
 	};
 	CUlaunchConfig config;
 	CUfunction function;
 	int answer = 0;
-	CUresult result = worker_handle_find(call, KIND_function, request->function, false, &function);
+	CUresult result =
+		worker_handle_find(call, KIND_function, request->function, false, &function);
 
 	if (!result)
 		result = attributes_decode(call, request->attribute_count, attributes);
@@ -335,15 +351,15 @@ CUresult worker_occupancy_clusters(struct worker_call *call,
 		return result;
 	config = launch_config(&launch, NULL, attributes);
 	if (request->potential)
-		result = worker_driver.cuOccupancyMaxPotentialClusterSize ?
-				 worker_driver.cuOccupancyMaxPotentialClusterSize(&answer, function,
-										  &config) :
-				 CUDA_ERROR_NOT_SUPPORTED;
+		result = worker_driver.cuOccupancyMaxPotentialClusterSize
+				 ? worker_driver.cuOccupancyMaxPotentialClusterSize(
+					   &answer, function, &config)
+				 : CUDA_ERROR_NOT_SUPPORTED;
 	else
-		result = worker_driver.cuOccupancyMaxActiveClusters ?
-				 worker_driver.cuOccupancyMaxActiveClusters(&answer, function,
-									    &config) :
-				 CUDA_ERROR_NOT_SUPPORTED;
+		result = worker_driver.cuOccupancyMaxActiveClusters
+				 ? worker_driver.cuOccupancyMaxActiveClusters(&answer, function,
+									      &config)
+				 : CUDA_ERROR_NOT_SUPPORTED;
 	if (!result) {
 		int64_t wide = answer;
 

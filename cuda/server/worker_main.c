@@ -145,9 +145,9 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 /* device_facts - everything that the client will answer by itself */
 static void device_facts(CUdevice device, struct cuda_wire_device *facts)
 {
-	CUresult (*uuid)(CUuuid *, CUdevice) = worker_driver.cuDeviceGetUuid_v2 ?
-						       worker_driver.cuDeviceGetUuid_v2 :
-						       worker_driver.cuDeviceGetUuid;
+	CUresult (*uuid)(CUuuid *, CUdevice) = worker_driver.cuDeviceGetUuid_v2
+						       ? worker_driver.cuDeviceGetUuid_v2
+						       : worker_driver.cuDeviceGetUuid;
 	size_t bytes = 0;
 
 	if (worker_driver.cuDeviceGetName)
@@ -186,7 +186,8 @@ static int worker_hello(struct cuda_wire_welcome *welcome)
 	if (hello.version == CUDA_WIRE_VERSION && !memcmp(hello.digest, digest, sizeof(digest)))
 		return 0;
 	log_warning("%s: the client's library describes another CUDA interface than this worker; "
-		    "install the same version of Causeway on both sides", worker_options.peer);
+		    "install the same version of Causeway on both sides",
+		    worker_options.peer);
 	welcome->result = CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
 	return 0;
 }
@@ -214,8 +215,9 @@ static int worker_welcome(const char *driver)
 	if (welcome.result && *welcome.reason)
 		log_error("%s", welcome.reason);
 	if (!welcome.result) {
-		welcome.device_count = (uint32_t)count < CUDA_WIRE_DEVICES_MAX ?
-					       (uint32_t)count : CUDA_WIRE_DEVICES_MAX;
+		welcome.device_count = (uint32_t)count < CUDA_WIRE_DEVICES_MAX
+					       ? (uint32_t)count
+					       : CUDA_WIRE_DEVICES_MAX;
 		devices = calloc(welcome.device_count, sizeof(*devices));
 		if (!devices)
 			return -ENOMEM;
@@ -256,14 +258,18 @@ static int worker_adopt(const struct arguments *arguments)
 int main(int argc, char **argv)
 {
 	static struct arguments arguments = { .fd = -1, .token_fd = -1 };
-	static const struct argp parser = { option_list, option_parse, NULL,
-					    "Serves one CUDA client over an accepted connection.",
-					    NULL, NULL, NULL };
+	static const struct argp parser = {
+		option_list, option_parse,
+		NULL,	     "Serves one CUDA client over an accepted connection.",
+		NULL,	     NULL,
+		NULL
+	};
 	pthread_t watcher;
 	int error;
 
 	worker_options = (struct worker_options){ .image_limit = IMAGE_LIMIT_BYTES,
-						  .peer = "client", .ended = worker_ended };
+						  .peer = "client",
+						  .ended = worker_ended };
 	argp_parse(&parser, argc, argv, 0, NULL, &arguments);
 	log_open("causeway-cuda-worker");
 	signal(SIGPIPE, SIG_IGN);

@@ -59,7 +59,8 @@ CUresult worker_memory_allocate_pitch(struct worker_call *call,
 	return result;
 }
 
-CUresult worker_memory_free(struct worker_call *call, const struct wire_memory_free_request *request)
+CUresult worker_memory_free(struct worker_call *call,
+			    const struct wire_memory_free_request *request)
 {
 	enum worker_range_kind kind;
 	CUresult result = worker_range_take(request->address, &kind);
@@ -67,8 +68,8 @@ CUresult worker_memory_free(struct worker_call *call, const struct wire_memory_f
 	if (result)
 		return result;
 	worker_step_back(call);
-	return worker_driver.cuMemFree_v2 ? worker_driver.cuMemFree_v2(request->address) :
-					    CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemFree_v2 ? worker_driver.cuMemFree_v2(request->address)
+					  : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_memory_allocate_async(struct worker_call *call,
@@ -87,14 +88,14 @@ CUresult worker_memory_allocate_async(struct worker_call *call,
 	if (result)
 		return result;
 	if (pool)
-		result = worker_driver.cuMemAllocFromPoolAsync ?
-				 worker_driver.cuMemAllocFromPoolAsync(&address, request->bytes,
-								       pool, stream) :
-				 CUDA_ERROR_NOT_SUPPORTED;
+		result = worker_driver.cuMemAllocFromPoolAsync
+				 ? worker_driver.cuMemAllocFromPoolAsync(&address, request->bytes,
+									 pool, stream)
+				 : CUDA_ERROR_NOT_SUPPORTED;
 	else
-		result = worker_driver.cuMemAllocAsync ?
-				 worker_driver.cuMemAllocAsync(&address, request->bytes, stream) :
-				 CUDA_ERROR_NOT_SUPPORTED;
+		result = worker_driver.cuMemAllocAsync
+				 ? worker_driver.cuMemAllocAsync(&address, request->bytes, stream)
+				 : CUDA_ERROR_NOT_SUPPORTED;
 	if (!result)
 		result = memory_keep(call, address, request->bytes, WORKER_RANGE_ASYNC);
 	reply->address = address;
@@ -112,9 +113,8 @@ CUresult worker_memory_free_async(struct worker_call *call,
 		result = worker_range_take(request->address, &kind);
 	if (result)
 		return result;
-	return worker_driver.cuMemFreeAsync ?
-		       worker_driver.cuMemFreeAsync(request->address, stream) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemFreeAsync ? worker_driver.cuMemFreeAsync(request->address, stream)
+					    : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_pool_default(struct worker_call *call,
@@ -140,8 +140,8 @@ CUresult worker_pool_destroy(struct worker_call *call,
 	if (result)
 		return result;
 	worker_handle_end(call, request->pool);
-	return worker_driver.cuMemPoolDestroy ? worker_driver.cuMemPoolDestroy(pool) :
-						CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemPoolDestroy ? worker_driver.cuMemPoolDestroy(pool)
+					      : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_pool_current_set(struct worker_call *call,
@@ -152,9 +152,9 @@ CUresult worker_pool_current_set(struct worker_call *call,
 
 	if (result)
 		return result;
-	return worker_driver.cuDeviceSetMemPool ?
-		       worker_driver.cuDeviceSetMemPool(request->device, pool) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuDeviceSetMemPool
+		       ? worker_driver.cuDeviceSetMemPool(request->device, pool)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_pool_attribute_get(struct worker_call *call,
@@ -169,8 +169,8 @@ CUresult worker_pool_attribute_get(struct worker_call *call,
 		return result;
 	if (!worker_driver.cuMemPoolGetAttribute)
 		return CUDA_ERROR_NOT_SUPPORTED;
-	result = worker_driver.cuMemPoolGetAttribute(
-		pool, (CUmemPool_attribute)request->attribute, &value);
+	result = worker_driver.cuMemPoolGetAttribute(pool, (CUmemPool_attribute)request->attribute,
+						     &value);
 	reply->value = value;
 	return result;
 }
@@ -184,8 +184,8 @@ CUresult worker_pool_attribute_set(struct worker_call *call,
 
 	if (result)
 		return result;
-	return worker_driver.cuMemPoolSetAttribute ?
-		       worker_driver.cuMemPoolSetAttribute(
-			       pool, (CUmemPool_attribute)request->attribute, &value) :
-		       CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuMemPoolSetAttribute
+		       ? worker_driver.cuMemPoolSetAttribute(
+				 pool, (CUmemPool_attribute)request->attribute, &value)
+		       : CUDA_ERROR_NOT_SUPPORTED;
 }

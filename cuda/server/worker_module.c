@@ -212,8 +212,8 @@ CUresult worker_module_unload(struct worker_call *call,
 	worker_handle_end(call, request->module);
 	worker_range_forget(request->module);
 	worker_step_back(call);
-	return worker_driver.cuModuleUnload ? worker_driver.cuModuleUnload(module) :
-					      CUDA_ERROR_NOT_SUPPORTED;
+	return worker_driver.cuModuleUnload ? worker_driver.cuModuleUnload(module)
+					    : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_library_unload(struct worker_call *call,
@@ -224,17 +224,19 @@ CUresult worker_library_unload(struct worker_call *call,
 
 	if (result)
 		return result;
-	/* The driver may look at the image, which ends with the handle, until the library is gone. */
+	/* The driver may look at the image, which ends with the handle, until the library is gone.
+	 */
 	worker_step_back(call);
-	result = worker_driver.cuLibraryUnload ? worker_driver.cuLibraryUnload(library) :
-						 CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuLibraryUnload ? worker_driver.cuLibraryUnload(library)
+					       : CUDA_ERROR_NOT_SUPPORTED;
 	worker_handle_end(call, request->library);
 	worker_range_forget(request->library);
 	return result;
 }
 
 CUresult worker_module_function(struct worker_call *call,
-				const struct wire_module_function_request *request, const char *name)
+				const struct wire_module_function_request *request,
+				const char *name)
 {
 	CUfunction function;
 	CUmodule module;

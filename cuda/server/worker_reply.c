@@ -18,8 +18,8 @@
 static pthread_mutex_t reply_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
-	int fd;	      /* -1: standard output is not caught */
-	off_t sent;   /* under reply_lock */
+	int fd;	    /* -1: standard output is not caught */
+	off_t sent; /* under reply_lock */
 } print = { .fd = -1 };
 
 void worker_reply_lock(void)
@@ -107,8 +107,8 @@ int worker_print_open(void)
 /* print_piece - one message of text; under reply_lock */
 static int print_piece(uint32_t sequence, uint64_t bytes)
 {
-	uint32_t whole = sizeof(struct cuda_wire_reply) + sizeof(bytes) +
-			 cuda_wire_pad((uint32_t)bytes);
+	uint32_t whole =
+		sizeof(struct cuda_wire_reply) + sizeof(bytes) + cuda_wire_pad((uint32_t)bytes);
 	struct cuda_wire_reply *reply;
 	unsigned char *text;
 	void *at;
@@ -118,7 +118,8 @@ static int print_piece(uint32_t sequence, uint64_t bytes)
 		return error;
 	memset(at, 0, whole);
 	reply = at;
-	*reply = (struct cuda_wire_reply){ .bytes = whole, .kind = CUDA_WIRE_PRINT,
+	*reply = (struct cuda_wire_reply){ .bytes = whole,
+					   .kind = CUDA_WIRE_PRINT,
 					   .sequence = sequence };
 	memcpy(reply + 1, &bytes, sizeof(bytes));
 	text = (unsigned char *)(reply + 1) + sizeof(bytes);
@@ -137,15 +138,17 @@ void worker_print_send(uint32_t sequence)
 	if (print.fd < 0)
 		return;
 	fflush(stdout);
-	if (fstat(print.fd, &facts) || facts.st_size == __atomic_load_n(&print.sent, __ATOMIC_RELAXED))
+	if (fstat(print.fd, &facts) ||
+	    facts.st_size == __atomic_load_n(&print.sent, __ATOMIC_RELAXED))
 		return;
 	worker_reply_lock();
 	before = print.sent;
 	while (!error && print.sent < facts.st_size) {
 		off_t left = facts.st_size - print.sent;
 
-		error = print_piece(sequence, left < (off_t)CUDA_WIRE_PRINT_BYTES_MAX ?
-						      (uint64_t)left : CUDA_WIRE_PRINT_BYTES_MAX);
+		error = print_piece(sequence, left < (off_t)CUDA_WIRE_PRINT_BYTES_MAX
+						      ? (uint64_t)left
+						      : CUDA_WIRE_PRINT_BYTES_MAX);
 	}
 	if (print.sent > before)
 		fallocate(print.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, before,

@@ -64,8 +64,8 @@ CUresult worker_handle_set(struct worker_call *call, enum cuda_wire_kind kind, u
 	if (!worker_handle_free(call, number))
 		return worker_broken(call);
 	pthread_mutex_lock(&table.lock);
-	table.entries[number] = (struct entry){ .real = real, .parent = parent,
-						.kind = (uint8_t)kind };
+	table.entries[number] =
+		(struct entry){ .real = real, .parent = parent, .kind = (uint8_t)kind };
 	if (number >= table.used)
 		table.used = number + 1;
 	pthread_mutex_unlock(&table.lock);
@@ -75,8 +75,8 @@ CUresult worker_handle_set(struct worker_call *call, enum cuda_wire_kind kind, u
 CUresult worker_handle_find(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
 			    bool null, void *real_pointer)
 {
-	CUresult result = kind == KIND_context ? CUDA_ERROR_INVALID_CONTEXT :
-						 CUDA_ERROR_INVALID_HANDLE;
+	CUresult result =
+		kind == KIND_context ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
 	void **real = real_pointer;
 
 	(void)call;
@@ -162,8 +162,9 @@ CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner)
 {
-	struct range range = { .start = address, .bytes = bytes, .kind = (uint16_t)kind,
-			       .owner = owner };
+	struct range range = {
+		.start = address, .bytes = bytes, .kind = (uint16_t)kind, .owner = owner
+	};
 	int error;
 
 	pthread_mutex_lock(&table.lock);
@@ -213,8 +214,9 @@ CUresult worker_memory_admit(uint64_t bytes)
 	CUresult result = CUDA_SUCCESS;
 
 	pthread_mutex_lock(&table.lock);
-	if (worker_options.memory_limit && (bytes > worker_options.memory_limit ||
-					    table.allocated_bytes > worker_options.memory_limit - bytes))
+	if (worker_options.memory_limit &&
+	    (bytes > worker_options.memory_limit ||
+	     table.allocated_bytes > worker_options.memory_limit - bytes))
 		result = CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_unlock(&table.lock);
 	return result;
