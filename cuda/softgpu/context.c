@@ -29,7 +29,7 @@ struct stacked {
 
 /* Recursive: the destructors of context-local storage may call the driver. */
 static pthread_mutex_t context_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-static struct context *primaries[DEVICES_MAX];
+static _Atomic(struct context *) primaries[DEVICES_MAX]; /* read without the lock too */
 static unsigned int primary_flags[DEVICES_MAX];
 static uint64_t next_context_id = 1;
 static __thread struct stacked stack[STACK_DEPTH];
@@ -104,6 +104,13 @@ CUresult context_primary(CUdevice device, struct context **context)
 	}
 	pthread_mutex_unlock(&context_lock);
 	return result;
+}
+
+struct context *context_primary_active(CUdevice device)
+{
+	struct context *context = primaries[device];
+
+	return context && context->active ? context : NULL;
 }
 
 /* ---- the calling thread's stack ---- */

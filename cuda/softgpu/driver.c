@@ -51,7 +51,7 @@ CUresult driver_result(int error)
 
 static void note_fork(void)
 {
-	forked = true;
+	forked = initialised; /* one that never used the device may start afresh */
 }
 
 /* ---- what cuda/front asks of a driver ---- */

@@ -7,6 +7,7 @@
  *	module_lock (module.c)     libraries, modules, functions, kernels
  *	stream_lock (stream.c)     queues, streams, events
  *	memory_lock (memory.c)     allocations
+ *	pool_lock (pool.c)         what pools count
  *	object locks (object.c)    leaves: the free lists of handles
  * No lock is held while a task runs or a program's callback is called.
  */
@@ -60,6 +61,8 @@ void *object_create(enum object_kind kind);
 void object_destroy(enum object_kind kind, void *object);
 /* object_valid - whether this is a live handle of that kind; safe for any value */
 bool object_valid(enum object_kind kind, const void *handle);
+/* object_inside - whether it is the address of an object of that kind, live or not */
+bool object_inside(enum object_kind kind, const void *handle);
 /* object_next - the live object behind @after (NULL: the first); NULL at the end */
 void *object_next(enum object_kind kind, const void *after);
 
@@ -82,6 +85,15 @@ bool device_valid(CUdevice device);
 /* driver_ready - NOT_INITIALIZED before cuInit and in a forked child */
 CUresult driver_ready(void);
 CUresult driver_result(int error); /* -errno of the parts below as CUresult */
+
+/*
+ * Runtimes of CUDA 13 pass the driver's results on as they are (every value was tried), so results
+ * that only the runtime's interface names have to come from here where a runtime is calling.
+ */
+#define RESULT_INVALID_CONFIGURATION ((CUresult)9) /* grid or block, of a launch by CUkernel */
+#define RESULT_INVALID_DEVICE_FUNCTION                            \
+	((CUresult)98) /* a host function where a kernel is meant \
+			*/
 
 /* ---- context.c ---- */
 
@@ -113,6 +125,8 @@ CUresult context_of(CUcontext handle, struct context **context);
 /* context_current - the current one whatever its health; NULL where there is none */
 struct context *context_current(void);
 CUresult context_primary(CUdevice device, struct context **context);
+/* context_primary_active - the device's primary context, NULL where it is not in use */
+struct context *context_primary_active(CUdevice device);
 /* context_fail - make @result sticky unless one is */
 void context_fail(struct context *context, CUresult result);
 /* context_print - device printf: keep text; print_context of a launch is the context */
@@ -246,7 +260,7 @@ struct image; /* image.c: what a program gave to load, kept for parsing */
 
 struct module {
 	struct object object;
-	struct context *context;
+	struct context *context; /* NULL: only for what a library says without a context */
 	struct library *library; /* NULL: loaded by cuModuleLoad* */
 	struct ptx_module *machine;
 	struct module *next; /* of the same library */
@@ -282,6 +296,8 @@ struct kernel {
 void context_modules_unload(struct context *context);
 /* function_of - the function behind a CUfunction or CUkernel, of the current context */
 CUresult function_of(CUfunction handle, struct context *context, struct function **function);
+/* kernel_check - whether this is a CUkernel; else the result that says so */
+CUresult kernel_check(const void *handle);
 /* function_dynamic_shared_max - bytes a launch may ask for beside the static ones */
 size_t function_dynamic_shared_max(const struct function *function);
 /* function_attribute - what cuFuncGetAttribute answers */

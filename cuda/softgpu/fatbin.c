@@ -134,7 +134,7 @@ int fatbin_text(const void *fatbin, size_t bytes, unsigned int target, char **te
 		size_t *text_bytes, struct error *error)
 {
 	autofree char *unfolded = NULL;
-	struct entry entry = {0};
+	struct entry entry = { 0 };
 	int compressed;
 	size_t plain;
 	int result = pick_entry(fatbin, bytes, target, &entry, error);

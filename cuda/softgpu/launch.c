@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/front/front.h"
 #include "cuda/softgpu/driver.h"
 #include "lib/base/log.h"
 
@@ -62,45 +63,53 @@ static CUresult run_launch(struct task *task)
 		return CUDA_ERROR_LAUNCH_FAILED;
 	}
 	if (launch->run.fault != PTX_FAULT_NONE && launch->run.fault != PTX_FAULT_STOPPED)
-		log_info("%s", launch->run.fault_text);
+		log_info("%s at address 0x%llx: %s",
+			 front_result_text((int)fault_result(launch->run.fault)),
+			 (unsigned long long)launch->run.fault_address, launch->run.fault_text);
 	return fault_result(launch->run.fault);
 }
 
 /* ---- the gate ---- */
 
-static CUresult check_shape(const struct function *function, const struct launch *launch)
+/* Grid and block against what any kernel may have. */
+static bool shape_valid(const struct launch *launch)
 {
 	static const unsigned int grid_max[3] = { 2147483647, 65535, 65535 };
 	static const unsigned int block_max[3] = { 1024, 1024, 64 };
-	const struct ptx_kernel_facts *facts = function->facts;
 	uint64_t threads = 1;
 
 	for (int i = 0; i < 3; i++) {
 		if (launch->grid[i] == 0 || launch->grid[i] > grid_max[i] ||
 		    launch->block[i] == 0 || launch->block[i] > block_max[i])
-			return CUDA_ERROR_INVALID_VALUE;
+			return false;
 		threads *= launch->block[i];
-		if (facts->required_threads[0] &&
-		    launch->block[i] !=
-			    (facts->required_threads[i] ? facts->required_threads[i] : 1))
+	}
+	return threads <= BLOCK_THREADS_MAX;
+}
+
+/* The same against what this kernel may have. */
+static CUresult check_kernel(const struct function *function, const struct launch *launch)
+{
+	const struct ptx_kernel_facts *facts = function->facts;
+	unsigned int threads = launch->block[0] * launch->block[1] * launch->block[2];
+
+	for (int i = 0; i < 3 && facts->required_threads[0]; i++) {
+		unsigned int required = facts->required_threads[i] ? facts->required_threads[i] : 1;
+
+		if (launch->block[i] != required)
 			return CUDA_ERROR_INVALID_VALUE;
 	}
-	if (threads > BLOCK_THREADS_MAX)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (threads > facts->max_threads ||
-	    occupancy_blocks(function, (unsigned int)threads, 0) == 0)
+	if (occupancy_blocks(function, threads, 0) == 0)
 		return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
 	if (launch->dynamic_shared_bytes > function_dynamic_shared_max(function) ||
 	    launch->dynamic_shared_bytes + facts->static_shared_bytes > BLOCK_SHARED_BYTES_MAX)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (launch->cooperative) {
-		uint64_t resident = (uint64_t)settings.processors *
-				    (uint64_t)occupancy_blocks(function, (unsigned int)threads,
-							       launch->dynamic_shared_bytes);
-
-		if ((uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2] > resident)
-			return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
-	}
+	if (launch->cooperative &&
+	    (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2] >
+		    (uint64_t)settings.processors *
+			    (uint64_t)occupancy_blocks(function, threads,
+						       launch->dynamic_shared_bytes))
+		return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
 	return CUDA_SUCCESS;
 }
 
@@ -162,7 +171,10 @@ static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 		return result;
 	if (function->module->context != stream->context)
 		return CUDA_ERROR_INVALID_HANDLE;
-	result = check_shape(function, launch);
+	if (!shape_valid(launch))
+		return object_valid(OBJECT_KERNEL, handle) ? RESULT_INVALID_CONFIGURATION
+							   : CUDA_ERROR_INVALID_VALUE;
+	result = check_kernel(function, launch);
 	if (result != CUDA_SUCCESS)
 		return result;
 	task = calloc(1, sizeof(*task) + function->facts->parameter_bytes);

@@ -196,6 +196,17 @@ static CUresult library_here(struct library *library, struct module **module)
 	return result == CUDA_SUCCESS ? library_module(library, context, module) : result;
 }
 
+/*
+ * Any module of the library, for what is the same in all of them: names and facts. Runtimes ask
+ * before they make a context current, so where there is none yet the library is parsed for the
+ * primary context that is about to be used, or else for none at all. Caller holds module_lock.
+ */
+static CUresult library_anywhere(struct library *library, struct module **module)
+{
+	*module = library->modules;
+	return *module ? CUDA_SUCCESS : library_module(library, context_primary_active(0), module);
+}
+
 static struct kernel *find_kernel(const struct library *library, const char *name)
 {
 	struct kernel *kernel = NULL;
@@ -212,7 +223,7 @@ static CUresult kernel_make(struct library *library, const char *name, struct ke
 {
 	struct function *function;
 	struct module *module;
-	CUresult result = library_here(library, &module);
+	CUresult result = library_anywhere(library, &module);
 
 	if (result == CUDA_SUCCESS)
 		result = module_function(module, name, &function);
@@ -272,10 +283,20 @@ CUresult cuLibraryGetModule(CUmodule *pMod, CUlibrary library)
 
 CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib)
 {
-	CUmodule module;
-	CUresult result = cuLibraryGetModule(&module, lib);
+	struct library *from;
+	struct module *module;
+	CUresult result = library_of(lib, &from);
 
-	return result == CUDA_SUCCESS ? cuModuleGetFunctionCount(count, module) : result;
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!count)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&module_lock);
+	result = library_anywhere(from, &module);
+	if (result == CUDA_SUCCESS)
+		*count = (unsigned int)ptx_module_kernel_count(module->machine);
+	pthread_mutex_unlock(&module_lock);
+	return result;
 }
 
 CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name)
@@ -311,6 +332,17 @@ CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char 
 
 /* ---- kernels ---- */
 
+CUresult kernel_check(const void *handle)
+{
+	if (object_valid(OBJECT_KERNEL, handle))
+		return CUDA_SUCCESS;
+	/* Runtimes pass on what they do not know: the address of a host function. */
+	if (!handle || object_inside(OBJECT_KERNEL, handle) ||
+	    object_inside(OBJECT_FUNCTION, handle))
+		return CUDA_ERROR_INVALID_HANDLE;
+	return RESULT_INVALID_DEVICE_FUNCTION;
+}
+
 static CUresult kernel_of(CUkernel handle, struct kernel **kernel)
 {
 	CUresult result = driver_ready();
@@ -318,26 +350,27 @@ static CUresult kernel_of(CUkernel handle, struct kernel **kernel)
 	if (result != CUDA_SUCCESS)
 		return result;
 	*kernel = (struct kernel *)handle;
-	return object_valid(OBJECT_KERNEL, handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+	return kernel_check(handle);
 }
 
-/*
- * The kernel's function in the current context, or where there is none in any context that has it:
- * its facts are the same in all.
- */
+/* The kernel's function in any context: for its facts, which are the same in all. */
 static CUresult kernel_any_function(CUkernel handle, struct function **function)
 {
 	struct kernel *kernel;
-	struct context *context;
+	struct module *module;
 	CUresult result = kernel_of(handle, &kernel);
 
 	if (result != CUDA_SUCCESS)
 		return result;
-	result = context_enter(&context);
-	if (result == CUDA_SUCCESS)
-		return function_of((CUfunction)handle, context, function);
 	*function = kernel->last;
-	return object_valid(OBJECT_FUNCTION, *function) ? CUDA_SUCCESS : result;
+	if (*function && object_valid(OBJECT_FUNCTION, *function) && (*function)->kernel == kernel)
+		return CUDA_SUCCESS;
+	pthread_mutex_lock(&module_lock);
+	result = library_anywhere(kernel->library, &module);
+	if (result == CUDA_SUCCESS)
+		result = kernel_function(kernel, module->context, function);
+	pthread_mutex_unlock(&module_lock);
+	return result;
 }
 
 CUresult cuKernelGetFunction(CUfunction *pFunc, CUkernel kernel)
@@ -415,7 +448,8 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel ker
 		changed->carveout = val;
 	function = NULL;
 	while ((function = object_next(OBJECT_FUNCTION, function))) {
-		if (function->kernel == changed && function->module->context->device == dev) {
+		if (function->kernel == changed &&
+		    (!function->module->context || function->module->context->device == dev)) {
 			function->dynamic_shared_max = changed->dynamic_shared_max;
 			function->carveout = changed->carveout;
 		}

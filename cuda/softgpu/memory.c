@@ -225,11 +225,13 @@ static void region_free(struct region *region, size_t index)
 	table_remove(&region->table, index);
 	if (region->packed > index)
 		region->packed = index;
+	if (block.pool)
+		pool_credit(block.pool, block.pages << PAGE_SHIFT);
 }
 
 CUresult memory_free(uint64_t address)
 {
-	struct memory_block freed = { 0 };
+	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	struct memory_block *block;
 	struct region *region;
 
@@ -237,15 +239,11 @@ CUresult memory_free(uint64_t address)
 	region = region_at(address);
 	block = region ? table_find(&region->table, address) : NULL;
 	if (block && block->address == address) {
-		freed = *block;
 		region_free(region, (size_t)(block - region->table.blocks));
+		result = CUDA_SUCCESS;
 	}
 	pthread_mutex_unlock(&memory_lock);
-	if (!freed.pages)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (freed.pool)
-		pool_credit(freed.pool, freed.pages << PAGE_SHIFT);
-	return CUDA_SUCCESS;
+	return result;
 }
 
 void memory_free_context(struct context *context)

@@ -81,7 +81,8 @@ CUresult module_create(struct context *context, const struct image *image, struc
 	}
 	result = image_text(image, &text, &bytes, error);
 	if (result == 0)
-		result = ptx_module_load(text, bytes, memory_for_machine(context->device),
+		result = ptx_module_load(text, bytes,
+					 memory_for_machine(context ? context->device : 0),
 					 &made->machine, error);
 	if (result < 0) {
 		object_destroy(OBJECT_MODULE, made);
@@ -329,8 +330,9 @@ CUresult function_of(CUfunction handle, struct context *context, struct function
 		return CUDA_SUCCESS;
 	}
 	/* Runtimes pass a CUkernel where a CUfunction is meant. */
-	if (!object_valid(OBJECT_KERNEL, handle))
-		return CUDA_ERROR_INVALID_HANDLE;
+	result = kernel_check(handle);
+	if (result != CUDA_SUCCESS)
+		return result;
 	*function = ((struct kernel *)handle)->last;
 	if (*function && object_valid(OBJECT_FUNCTION, *function) &&
 	    (*function)->kernel == (struct kernel *)handle &&

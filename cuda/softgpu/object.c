@@ -109,16 +109,19 @@ void object_destroy(enum object_kind kind, void *handle)
 	pthread_mutex_unlock(&array->lock);
 }
 
-bool object_valid(enum object_kind kind, const void *handle)
+bool object_inside(enum object_kind kind, const void *handle)
 {
 	struct array *array = &arrays[kind];
 	uintptr_t base = (uintptr_t)array->base;
 	uintptr_t offset = (uintptr_t)handle - base;
 
-	if (!base || (uintptr_t)handle < base || offset >= array->used * array->bytes ||
-	    offset % array->bytes != 0)
-		return false;
-	return ((const struct object *)handle)->live == 1;
+	return base && (uintptr_t)handle >= base && offset < array->used * array->bytes &&
+	       offset % array->bytes == 0;
+}
+
+bool object_valid(enum object_kind kind, const void *handle)
+{
+	return object_inside(kind, handle) && ((const struct object *)handle)->live == 1;
 }
 
 void *object_next(enum object_kind kind, const void *after)

@@ -126,6 +126,42 @@ static void test_legacy_order(void **state)
 	release(words);
 }
 
+static void *per_thread_main(void *argument)
+{
+	uint64_t *words = argument;
+	void *parameters[] = { &words, &(uint64_t){ 5 } };
+
+	assert_int_equal(cuCtxSetCurrent(context), CUDA_SUCCESS);
+	assert_int_equal(
+		cuLaunchKernel_ptsz(function("store"), 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL),
+		CUDA_SUCCESS);
+	assert_int_equal(cuStreamSynchronize_ptsz(NULL), CUDA_SUCCESS);
+	assert_int_equal(words[0], 5);
+	return NULL;
+}
+
+static void test_per_thread_stream(void **state)
+{
+	uint64_t *words = device_words(2);
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
+	/* This thread's own default stream is busy; another thread's is not. */
+	assert_int_equal(launch2("wait", CU_STREAM_PER_THREAD, (uint64_t)&words[1], 0),
+			 CUDA_SUCCESS);
+	assert_int_equal(cuStreamQuery_ptsz(NULL), CUDA_ERROR_NOT_READY);
+	assert_int_equal(pthread_create(&thread, NULL, per_thread_main, words), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(cuStreamQuery(CU_STREAM_PER_THREAD), CUDA_ERROR_NOT_READY);
+	/* The legacy stream comes after it, as it is a blocking one. */
+	assert_int_equal(launch2("store", NULL, (uint64_t)&words[0], 6), CUDA_SUCCESS);
+	words[1] = 1;
+	assert_int_equal(cuStreamSynchronize(NULL), CUDA_SUCCESS);
+	assert_int_equal(words[0], 6);
+	release(words);
+}
+
 static void test_events(void **state)
 {
 	uint64_t *words = device_words(2);
@@ -491,6 +527,11 @@ static void test_pinned(void **state)
 	assert_int_equal(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
 					       (CUdeviceptr)&pageable),
 			 CUDA_ERROR_INVALID_VALUE);
+	address = ~0ul;
+	assert_int_equal(cuPointerGetAttribute(&address, CU_POINTER_ATTRIBUTE_IS_MANAGED,
+					       (CUdeviceptr)pinned),
+			 CUDA_SUCCESS);
+	assert_int_equal(address, 0xffffffff00000000); /* four bytes */
 	assert_int_equal(cuMemHostRegister_v2(&pageable, 8, 0), CUDA_SUCCESS);
 	assert_int_equal(cuMemHostRegister_v2(&pageable, 8, 0),
 			 CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
@@ -571,6 +612,13 @@ static void test_modules(void **state)
 	assert_int_equal(cuMemcpyDtoH_v2(&word, address, 8), CUDA_SUCCESS);
 	assert_int_equal(word, 4);
 	assert_int_equal(cuMemFree_v2(address), CUDA_ERROR_INVALID_VALUE); /* the module's */
+	/* A runtime that launches a shape no kernel can have, or a host function, is told so. */
+	assert_int_equal(
+		cuLaunchKernel((CUfunction)kernel, 1, 1, 1, 2048, 1, 1, 0, NULL, parameters, NULL),
+		9 /* cudaErrorInvalidConfiguration */);
+	assert_int_equal(cuLaunchKernel((CUfunction)&test_modules, 1, 1, 1, 1, 1, 1, 0, NULL,
+					parameters, NULL),
+			 98 /* cudaErrorInvalidDeviceFunction */);
 	assert_int_equal(cuKernelGetFunction(&found, kernel), CUDA_SUCCESS);
 	assert_int_equal(cuFuncGetModule(&here, found), CUDA_SUCCESS);
 	assert_int_equal(cuModuleUnload(here), CUDA_ERROR_INVALID_HANDLE);
@@ -583,6 +631,38 @@ static void test_modules(void **state)
 	assert_int_equal(cuLibraryUnload(library), CUDA_SUCCESS);
 	assert_int_equal(cuKernelGetFunction(&found, kernel), CUDA_ERROR_INVALID_HANDLE);
 	assert_int_equal(cuLibraryUnload(library), CUDA_ERROR_INVALID_HANDLE);
+}
+
+/* Runtimes look kernels up before they make a context current. */
+static void test_library_without_context(void **state)
+{
+	unsigned int count = 0;
+	CUlibrary library;
+	CUkernel kernel;
+	uint64_t *words;
+	int threads = 0;
+
+	(void)state;
+	words = device_words(1);
+	assert_int_equal(cuCtxSetCurrent(NULL), CUDA_SUCCESS);
+	assert_int_equal(cuLibraryLoadData(&library, "machine", NULL, NULL, 0, NULL, NULL, 0),
+			 CUDA_SUCCESS);
+	assert_int_equal(cuLibraryGetKernel(&kernel, library, "none"), CUDA_ERROR_NOT_FOUND);
+	assert_int_equal(cuLibraryGetKernel(&kernel, library, "store"), CUDA_SUCCESS);
+	assert_int_equal(cuLibraryGetKernelCount(&count, library), CUDA_SUCCESS);
+	assert_true(count > 0);
+	assert_int_equal(
+		cuKernelGetAttribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, kernel, 0),
+		CUDA_SUCCESS);
+	assert_int_equal(threads, 1024);
+	assert_int_equal(cuCtxSetCurrent(context), CUDA_SUCCESS);
+	assert_int_equal(cuLaunchKernel((CUfunction)kernel, 1, 1, 1, 1, 1, 1, 0, NULL,
+					(void *[]){ &words, &(uint64_t){ 3 } }, NULL),
+			 CUDA_SUCCESS);
+	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
+	assert_int_equal(words[0], 3);
+	assert_int_equal(cuLibraryUnload(library), CUDA_SUCCESS);
+	release(words);
 }
 
 static void test_contexts(void **state)
@@ -621,7 +701,44 @@ static void test_contexts(void **state)
 	assert_int_equal(cuDevicePrimaryCtxGetState(0, &flags, &active), CUDA_SUCCESS);
 	assert_int_equal(active, 0);
 	assert_int_equal(cuCtxGetDevice(NULL), CUDA_ERROR_INVALID_VALUE);
-	assert_int_equal(cuDevicePrimaryCtxRetain(&primary, 1), CUDA_ERROR_INVALID_DEVICE);
+	assert_int_equal(cuDevicePrimaryCtxRetain(&primary, 2), CUDA_ERROR_INVALID_DEVICE);
+}
+
+static void test_two_devices(void **state)
+{
+	CUdeviceptr here, there;
+	size_t free_bytes, total;
+	CUuuid uuid[2];
+	CUcontext other;
+	CUstream stream;
+	int place[2];
+	int access;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(cuDeviceGetUuid_v2(&uuid[i], i), CUDA_SUCCESS);
+		assert_int_equal(cuDeviceGetAttribute(&place[i], CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, i),
+				 CUDA_SUCCESS);
+	}
+	assert_memory_not_equal(&uuid[0], &uuid[1], sizeof(uuid[0]));
+	assert_int_not_equal(place[0], place[1]);
+	assert_int_equal(cuDeviceCanAccessPeer(&access, 0, 1), CUDA_SUCCESS);
+	assert_int_equal(access, 1);
+	assert_int_equal(cuMemAlloc_v2(&here, 4096), CUDA_SUCCESS);
+	assert_int_equal(cuMemsetD8_v2(here, 3, 4096), CUDA_SUCCESS);
+	assert_int_equal(cuStreamCreate(&stream, 0), CUDA_SUCCESS);
+	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
+
+	assert_int_equal(cuCtxCreate_v2(&other, 0, 1), CUDA_SUCCESS);
+	assert_int_equal(cuMemGetInfo_v2(&free_bytes, &total), CUDA_SUCCESS);
+	assert_int_equal(free_bytes, total); /* what the first device holds does not count */
+	assert_int_equal(cuMemAlloc_v2(&there, 4096), CUDA_SUCCESS);
+	assert_int_equal(cuMemcpyPeer(there, other, here, context, 4096), CUDA_SUCCESS);
+	assert_int_equal(*(char *)(there + 4095), 3);
+	/* A stream of the one cannot run a function of the other, nor record its events. */
+	assert_int_equal(launch2("store", NULL, there, 1), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(cuCtxDestroy_v2(other), CUDA_SUCCESS);
+	assert_int_equal(launch2("store", stream, here, 1), CUDA_SUCCESS);
 }
 
 static void test_fork(void **state)
@@ -674,6 +791,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_order_in_stream),
 		TEST(test_legacy_order),
+		TEST(test_per_thread_stream),
 		TEST(test_events),
 		TEST(test_host_functions),
 		TEST(test_faults),
@@ -686,11 +804,14 @@ int main(void)
 		TEST(test_pinned),
 		TEST(test_pool),
 		TEST(test_modules),
+		TEST(test_library_without_context),
 		TEST(test_contexts),
+		TEST(test_two_devices),
 		TEST(test_fork),
 		TEST(test_bad_handles),
 	};
 
+	setenv("SOFTGPU_DEVICES", "2", 1);
 	setenv("SOFTGPU_MEMORY_MIB", "64", 1);
 	setenv("CAUSEWAY_LOG", "error", 1);
 	test_before_init();
