@@ -49,6 +49,10 @@ struct ptx_memory {
  */
 int ptx_module_load(const char *text, size_t bytes, const struct ptx_memory *memory,
 		    struct ptx_module **module, struct error *error);
+/* ptx_module_load_counting - the same; with @counting, launches fill in ->lane_operations (slower)
+ */
+int ptx_module_load_counting(const char *text, size_t bytes, const struct ptx_memory *memory,
+			     bool counting, struct ptx_module **module, struct error *error);
 void ptx_module_free(struct ptx_module *module);
 
 /* Enumerate and look up; NULL or -ENOENT where there is none. */
@@ -103,6 +107,8 @@ struct ptx_launch {
 	enum ptx_fault fault;
 	uint64_t fault_address;
 	char fault_text[160]; /* kernel, line of PTX, block, thread: for the log */
+	/* Out: executed PTX instructions times active lanes; 0 unless the module counts. */
+	uint64_t lane_operations;
 };
 
 /**
