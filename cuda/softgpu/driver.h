@@ -61,8 +61,6 @@ void *object_create(enum object_kind kind);
 void object_destroy(enum object_kind kind, void *object);
 /* object_valid - whether this is a live handle of that kind; safe for any value */
 bool object_valid(enum object_kind kind, const void *handle);
-/* object_inside - whether it is the address of an object of that kind, live or not */
-bool object_inside(enum object_kind kind, const void *handle);
 /* object_next - the live object behind @after (NULL: the first); NULL at the end */
 void *object_next(enum object_kind kind, const void *after);
 
@@ -85,15 +83,6 @@ bool device_valid(CUdevice device);
 /* driver_ready - NOT_INITIALIZED before cuInit and in a forked child */
 CUresult driver_ready(void);
 CUresult driver_result(int error); /* -errno of the parts below as CUresult */
-
-/*
- * Runtimes of CUDA 13 pass the driver's results on as they are (every value was tried), so results
- * that only the runtime's interface names have to come from here where a runtime is calling.
- */
-#define RESULT_INVALID_CONFIGURATION ((CUresult)9) /* grid or block, of a launch by CUkernel */
-#define RESULT_INVALID_DEVICE_FUNCTION                            \
-	((CUresult)98) /* a host function where a kernel is meant \
-			*/
 
 /* ---- context.c ---- */
 

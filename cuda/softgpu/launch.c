@@ -172,8 +172,7 @@ static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 	if (function->module->context != stream->context)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (!shape_valid(launch))
-		return object_valid(OBJECT_KERNEL, handle) ? RESULT_INVALID_CONFIGURATION
-							   : CUDA_ERROR_INVALID_VALUE;
+		return CUDA_ERROR_INVALID_VALUE;
 	result = check_kernel(function, launch);
 	if (result != CUDA_SUCCESS)
 		return result;

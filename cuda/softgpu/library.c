@@ -334,13 +334,7 @@ CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char 
 
 CUresult kernel_check(const void *handle)
 {
-	if (object_valid(OBJECT_KERNEL, handle))
-		return CUDA_SUCCESS;
-	/* Runtimes pass on what they do not know: the address of a host function. */
-	if (!handle || object_inside(OBJECT_KERNEL, handle) ||
-	    object_inside(OBJECT_FUNCTION, handle))
-		return CUDA_ERROR_INVALID_HANDLE;
-	return RESULT_INVALID_DEVICE_FUNCTION;
+	return object_valid(OBJECT_KERNEL, handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
 static CUresult kernel_of(CUkernel handle, struct kernel **kernel)

