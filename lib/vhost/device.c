@@ -57,6 +57,7 @@ static void vhost_queue_update(struct vhost_device *device, unsigned int index)
 	queue->notified_valid = false;
 	queue->available_seen = queue->next_available;
 	queue->next_used = __atomic_load_n(&queue->used->idx, __ATOMIC_RELAXED);
+	queue->notified_used = queue->next_used;
 	device->ops->queue_started(device->context, index);
 }
 

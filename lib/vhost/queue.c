@@ -41,14 +41,20 @@ int vhost_queue_resolve(struct vhost_queue *queue)
 	return 0;
 }
 
-void vhost_queue_break(struct vhost_queue *queue)
+/* Signals a descriptor, if there is one. A full counter or pipe means that it is pending already.
+ */
+static void vhost_signal(int fd)
 {
 	static const uint64_t one = 1;
+	ssize_t written = fd >= 0 ? write(fd, &one, sizeof(one)) : 0;
 
+	(void)written;
+}
+
+void vhost_queue_break(struct vhost_queue *queue)
+{
 	queue->broken = true;
-	/* A VMM that does not listen for errors loses nothing but the hint. */
-	if (queue->error_fd >= 0 && write(queue->error_fd, &one, sizeof(one)) < 0)
-		errno = 0;
+	vhost_signal(queue->error_fd);
 }
 
 /* Where the descriptors of a chain lie: the queue's own table, or an indirect one in memory. */
@@ -208,27 +214,23 @@ static bool vhost_queue_wants_interrupt(struct vhost_queue *queue)
 	uint16_t before = queue->notified_used;
 	bool valid = queue->notified_valid;
 
-	if (valid && before == queue->next_used)
+	if (before == queue->next_used)
 		return false;
+	queue->notified_used = queue->next_used;
+	queue->notified_valid = true;
 	/* The used index must be visible before the driver's wish is read. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!queue->event_index)
 		return !(READ_ONCE(queue->available->flags) & VIRTIO_RING_AVAIL_F_NO_INTERRUPT);
-	queue->notified_used = queue->next_used;
-	queue->notified_valid = true;
 	return !valid || vhost_event_passed(READ_ONCE(queue->available->ring[queue->size]),
 					    queue->next_used, before);
 }
 
 bool vhost_queue_notify(struct vhost_queue *queue)
 {
-	static const uint64_t one = 1;
-
 	if (!queue->ready || queue->broken || !vhost_queue_wants_interrupt(queue))
 		return false;
-	/* A full counter or pipe means that an interrupt is pending already. */
-	if (queue->call_fd >= 0 && write(queue->call_fd, &one, sizeof(one)) < 0)
-		errno = 0;
+	vhost_signal(queue->call_fd);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -796,6 +797,60 @@ static void a_full_backlog_is_waited_for(void **state)
 	bench_close(&bench);
 }
 
+/* More than one wake-up accepts, and then without descriptors. */
+static void many_host_programs_and_no_descriptors(void **state)
+{
+	struct rlimit limit, low;
+	struct bench bench;
+	int fds[100], next;
+
+	(void)state;
+	bench_open(&bench, 200);
+	for (int i = 0; i < 100; i++) {
+		fds[i] = io_unix_connect(bench.settings.vms[0].host_socket, NULL);
+		assert_true(fds[i] >= 0);
+	}
+	bench_serve(&bench);
+	vm_turn(bench.vm, 0);
+	assert_int_equal(bench.vm->connection_count, 100);
+
+	bench.host = io_unix_connect(bench.settings.vms[0].host_socket, NULL);
+	next = dup(0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = (rlim_t)next; /* nothing can be opened */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.vm->connection_count, 100);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	vm_turn(bench.vm, 5000); /* ends with the listener's rest */
+	bench_serve(&bench);
+	assert_int_equal(bench.vm->connection_count, 101);
+	for (int i = 0; i < 100; i++)
+		close(fds[i]);
+	bench_close(&bench);
+}
+
+static void a_port_may_be_used_again_while_closing(void **state)
+{
+	struct virtio_vsock_header header;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, 8);
+	bench_connect(&bench, &header);
+	close(bench.host);
+	bench_serve(&bench);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_SHUTDOWN, &header);
+	guest_send(&bench, VIRTIO_VSOCK_OP_REQUEST, HOST_PORT, 0, NULL, 0);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RESPONSE, &header);
+	bench.host = accept4(bench.listener, NULL, NULL, SOCK_NONBLOCK);
+	guest_send(&bench, VIRTIO_VSOCK_OP_RW, HOST_PORT, 0, "anew", 4);
+	host_expect(&bench, "anew");
+	bench_close(&bench);
+}
+
 static void too_many_connections_are_reset(void **state)
 {
 	struct virtio_vsock_header header;
@@ -951,6 +1006,8 @@ int main(void)
 		cmocka_unit_test(a_vmm_that_dies_ends_its_streams_and_the_next_is_served),
 		cmocka_unit_test(a_guest_that_reboots_ends_its_streams),
 		cmocka_unit_test(a_full_backlog_is_waited_for),
+		cmocka_unit_test(many_host_programs_and_no_descriptors),
+		cmocka_unit_test(a_port_may_be_used_again_while_closing),
 		cmocka_unit_test(too_many_connections_are_reset),
 		cmocka_unit_test(owed_resets_are_bounded),
 		cmocka_unit_test(stopping_tells_the_guest),

@@ -13,7 +13,7 @@
 
 /* Asked for; the kernel doubles it and gives what it allows. Then the window is the largest. */
 #define CONNECTION_SOCKET_BYTES (VM_WINDOW_BYTES_MAX * 8 / 5)
-#define CONNECTION_RETRY_MS	10	   /* a host listener with a full backlog is asked again */
+#define CONNECTION_RETRY_MS	10 /* a host listener with a full backlog is asked again */
 
 /* How long a state may last, in ms; 0 without bound. */
 static uint32_t connection_patience_ms(enum connection_state state)

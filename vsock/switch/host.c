@@ -22,21 +22,40 @@
 #include "vsock/switch/vm.h"
 
 #define HOST_ACCEPTS_PER_WAKE 32
-#define HOST_LINE_MAX	      32 /* "CONNECT 4294967295\n" and room for a carriage return */
+#define HOST_REST_MS	      100 /* without descriptors, until the next attempt */
+#define HOST_LINE_MAX	      32  /* "CONNECT 4294967295\n" and room for a carriage return */
 
 void host_accept(struct vm *vm)
 {
 	for (int i = 0; i < HOST_ACCEPTS_PER_WAKE; i++) {
 		int fd = accept4(vm->host_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+		if (fd < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
+			return;
+		if (fd < 0) {
 			log_warning("VM '%s': cannot accept a host program: %s", vm->own->name,
 				    strerror(errno));
-		if (fd < 0)
+			vm->host_rests_until_ns = vm_clock_ns() + HOST_REST_MS * 1000000ull;
+			vhost_wait_change(&vm->wait, vm->host_listener, 0, VM_TAG(VM_TAG_HOST, 0));
 			return;
+		}
 		if (!vm_can_send(vm) || !connection_create(vm, fd, CONNECTION_GREETING))
 			close(fd);
 	}
+}
+
+int host_rest(struct vm *vm)
+{
+	uint64_t now_ns;
+
+	if (!vm->host_rests_until_ns)
+		return -1;
+	now_ns = vm_clock_ns();
+	if (now_ns < vm->host_rests_until_ns)
+		return (int)((vm->host_rests_until_ns - now_ns) / 1000000) + 1;
+	vm->host_rests_until_ns = 0;
+	vhost_wait_change(&vm->wait, vm->host_listener, EPOLLIN, VM_TAG(VM_TAG_HOST, 0));
+	return -1;
 }
 
 /* The port in "CONNECT <port>" with or without a carriage return; whether it is one. */

@@ -243,6 +243,12 @@ static void transmit_packet(struct vm *vm, const struct virtio_vsock_header *hea
 
 	if (ours)
 		connection = connection_find(vm, header->src_port, header->dst_port);
+	if (connection && connection->state == CONNECTION_CLOSING &&
+	    header->op == VIRTIO_VSOCK_OP_REQUEST) {
+		/* The guest is done with the old one and uses its port again. */
+		connection_free(vm, connection);
+		connection = NULL;
+	}
 	if (header->op == VIRTIO_VSOCK_OP_RST) {
 		if (connection)
 			connection_end(vm, connection);

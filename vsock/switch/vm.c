@@ -171,15 +171,23 @@ static void vm_dispatch(struct vm *vm, const struct epoll_event *event)
 	}
 }
 
+/* The shorter of two times, -1 being for ever. */
+static int vm_nearer(int one_ms, int other_ms)
+{
+	if (one_ms < 0 || (other_ms >= 0 && other_ms < one_ms))
+		return other_ms;
+	return one_ms;
+}
+
 void vm_turn(struct vm *vm, int timeout_ms)
 {
 	const struct vhost_wait_work work = { vm_is_pending, vm_arm, vm };
 	struct epoll_event events[VM_EVENTS_PER_TURN];
-	int nearest_ms = connection_expire(vm), count;
 	struct error error = { 0 };
+	int count;
 
-	if (nearest_ms >= 0 && (timeout_ms < 0 || nearest_ms < timeout_ms))
-		timeout_ms = nearest_ms;
+	timeout_ms = vm_nearer(timeout_ms, connection_expire(vm));
+	timeout_ms = vm_nearer(timeout_ms, host_rest(vm));
 	count = vhost_wait_events(&vm->wait, &work, events, VM_EVENTS_PER_TURN, timeout_ms);
 	for (int i = 0; i < count; i++)
 		vm_dispatch(vm, &events[i]);
@@ -236,7 +244,7 @@ static int vm_open(struct vm *vm, struct error *error)
 		return error_set(error, -errno, "no event descriptor: %s", strerror(errno));
 	status = vhost_wait_add(&vm->wait, vm->vmm_listener, EPOLLIN, VM_TAG(VM_TAG_VMM, 0));
 	if (status == 0)
-		status = vhost_wait_add(&vm->wait, vm->host_listener, EPOLLIN | EPOLLET,
+		status = vhost_wait_add(&vm->wait, vm->host_listener, EPOLLIN,
 					VM_TAG(VM_TAG_HOST, 0));
 	if (status == 0)
 		status = vhost_wait_add(&vm->wait, vm->stop_fd, EPOLLIN, VM_TAG(VM_TAG_STOP, 0));

@@ -124,6 +124,7 @@ struct vm {
 	struct vhost_device device;
 	int stop_fd;
 	int vmm_listener, host_listener;
+	uint64_t host_rests_until_ns; /* when the host listener is looked at again; 0: now */
 	bool stopping;
 
 	struct connection **slots; /* settings->connections of them */
@@ -202,6 +203,8 @@ int connection_expire(struct vm *vm);
 
 /* host_accept - host programs that connected to the VM */
 void host_accept(struct vm *vm);
+/* host_rest - end the listener's rest when it is over; ms until then, -1 without */
+int host_rest(struct vm *vm);
 /* host_greet - read the line "CONNECT port" of a connection in GREETING */
 void host_greet(struct vm *vm, struct connection *connection);
 /* host_welcome - the guest accepted: "OK port" */
