@@ -111,7 +111,7 @@ static int vhost_table_enter(const struct vhost_queue *queue, struct vhost_table
 {
 	if (!queue->indirect || !table->direct ||
 	    (descriptor->flags & (VIRTIO_RING_DESC_F_NEXT | VIRTIO_RING_DESC_F_WRITE)) ||
-	    descriptor->len == 0 || descriptor->len % sizeof(struct virtio_ring_desc) ||
+	    descriptor->len % sizeof(struct virtio_ring_desc) ||
 	    descriptor->len / sizeof(struct virtio_ring_desc) > VIRTIO_RING_SIZE_MAX)
 		return -EPROTO;
 	table->direct = NULL;

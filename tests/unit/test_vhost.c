@@ -356,6 +356,36 @@ static void memory_regions_come_and_go(void **state)
 	bench_close(&bench);
 }
 
+static void a_ring_lies_inside_one_region(void **state)
+{
+	struct vhost_user_vring_address address = {
+		.descriptors = FRONTEND_USER_BASE + 0x1000,
+		.available = FRONTEND_USER_BASE + 0x2000,
+		.used = FRONTEND_USER_BASE + FRONTEND_REGION_BYTES - 1024,
+	};
+	struct vhost_user_vring_state size = { 0, FRONTEND_QUEUE_SIZE };
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(&bench.frontend, 0);
+	frontend_share_memory(&bench.frontend);
+	frontend_send(&bench.frontend, VHOST_USER_SET_VRING_NUM, 0, &size, sizeof(size), NULL, 0);
+	/* It takes 4 + 128 * 8 + 2 bytes, and its alignment is 4. */
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_ADDR, &address,
+					       sizeof(address), NULL, 0),
+			 1);
+	address.used -= 8;
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_ADDR, &address,
+					       sizeof(address), NULL, 0),
+			 0);
+	address.used++;
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_ADDR, &address,
+					       sizeof(address), NULL, 0),
+			 1);
+	bench_close(&bench);
+}
+
 static void a_buffer_may_span_regions(void **state)
 {
 	struct virtio_ring_desc parts[] = {
@@ -446,9 +476,8 @@ static void a_loop_breaks_the_queue(void **state)
 	(void)state;
 	bench_ready(&bench, 0);
 	descriptors = bench.frontend.queues[0].descriptors;
-	descriptors[5] = (struct virtio_ring_desc){
-		.addr = FRONTEND_BUFFERS, .len = 1, .flags = VIRTIO_RING_DESC_F_NEXT, .next = 6
-	};
+	/* Of no length, so that no other bound is met. */
+	descriptors[5] = (struct virtio_ring_desc){ .flags = VIRTIO_RING_DESC_F_NEXT, .next = 6 };
 	descriptors[6] = descriptors[5];
 	descriptors[6].next = 5;
 	frontend_offer_head(&bench.frontend, 0, 5);
@@ -782,6 +811,7 @@ int main(void)
 		cmocka_unit_test(bad_framing_ends_the_session),
 		cmocka_unit_test(configuration_space_has_bounds),
 		cmocka_unit_test(memory_regions_come_and_go),
+		cmocka_unit_test(a_ring_lies_inside_one_region),
 		cmocka_unit_test(a_buffer_may_span_regions),
 		cmocka_unit_test(an_indirect_table_may_span_regions),
 		cmocka_unit_test(an_indirect_table_unasked_for_breaks_the_queue),
