@@ -728,16 +728,16 @@ static void case_fork(void)
 /* After a kernel's fault every call in the context answers with it. */
 static void case_illegal_address(void)
 {
-	CUdeviceptr address = 16;
+	CUdeviceptr memory = words(1), address;
 	CUstream stream;
 	uint32_t value;
 
-	launch("fill", 1, 32, NULL, address, 0);
+	launch("fill", 1, 32, NULL, 16, 0);
 	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
 	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
 	EXPECT(cuMemAlloc_v2(&address, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
 	EXPECT(cuStreamCreate(&stream, 0), CUDA_ERROR_ILLEGAL_ADDRESS);
-	EXPECT(cuMemcpyDtoH_v2(&value, 16, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
+	EXPECT(cuMemcpyDtoH_v2(&value, memory, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
 }
 
 static void case_misaligned_address(void)
