@@ -1,6 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""generate.py API WRITER OUTPUT: one output from proto/cuda.api; `generate.py API check` only reads."""
+"""generate.py API WRITER OUTPUT: one output from proto/cuda.api.
+
+`generate.py API check` only reads; `generate.py API same WRITER FILE` fails unless FILE, which is
+committed, is what the writer would write.
+"""
 
 import os
 import sys
@@ -8,7 +12,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import api as api_module  # noqa: E402
+import write_checks  # noqa: E402
 import write_client  # noqa: E402
+import write_docs  # noqa: E402
 import write_types  # noqa: E402
 import write_wire  # noqa: E402
 import write_worker  # noqa: E402
@@ -28,27 +34,42 @@ WRITERS = {
     'trace': write_client.trace_source,
     'dispatch-header': write_worker.dispatch_header,
     'dispatch': write_worker.dispatch_source,
+    'round-trip': write_checks.round_trip_source,
+    'coverage': write_docs.coverage_page,
     'version-script': write_types.version_script,
 }
 
 
+def same(text, path):
+    """0 where the file has that text; else say how to mend it."""
+    with open(path, encoding='utf-8') as file:
+        if file.read() == text:
+            return 0
+    print(f'{path} is not what proto/cuda.api says; write it anew with '
+          f'gen/generate.py proto/cuda.api coverage {path}', file=sys.stderr)
+    return 1
+
+
 def main(arguments):
-    if len(arguments) == 2 and arguments[1] == 'check':
-        arguments = arguments + ['-']
-    elif len(arguments) != 3 or arguments[1] not in WRITERS:
+    """Exit status: 1 for a bad row or a page out of date, 2 for a wrong command line."""
+    path, words = (arguments or [''])[0], arguments[1:]
+    compare = len(words) == 3 and words[0] == 'same'
+    if compare:
+        words = words[1:]
+    if words != ['check'] and (len(words) != 2 or words[0] not in WRITERS):
         print(f'usage: generate.py API {"|".join(sorted(WRITERS))} OUTPUT', file=sys.stderr)
         return 2
-    path, writer, output = arguments
     try:
         model = api_module.Api(path)
+        text = WRITERS[words[0]](model) if words != ['check'] else ''
     except (api_module.BadRow, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    if writer == 'check':
-        return 0
-    text = WRITERS[writer](model)
-    with open(output, 'w', encoding='utf-8') as file:
-        file.write(text)
+    if compare:
+        return same(text, words[1])
+    if text:
+        with open(words[1], 'w', encoding='utf-8') as file:
+            file.write(text)
     return 0
 
 

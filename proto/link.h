@@ -90,6 +90,7 @@ _Static_assert(offsetof(struct link_answer, text) == 16, "link_answer.text");
  */
 struct link_ring_words {
 	alignas(128) _Atomic uint64_t produced;	     /* written by the ring's writer */
+	_Atomic uint32_t writer_processor;	     /* likewise: where it runs, plus 1; a hint */
 	alignas(128) _Atomic uint64_t consumed;	     /* written by the ring's reader */
 	alignas(128) _Atomic uint32_t reader_sleeps; /* set by the reader, cleared by either */
 	alignas(128) _Atomic uint32_t writer_sleeps; /* set by the writer, cleared by either */

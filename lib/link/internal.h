@@ -31,6 +31,7 @@ struct link_ring_half {
 	unsigned char *base; /* ring_bytes mapped twice, back to back */
 	uint64_t own_index;
 	uint64_t peer_index; /* the last one that passed the check */
+	uint32_t processor;  /* what `out` last stored as writer_processor */
 };
 
 struct link_ring {
@@ -39,6 +40,8 @@ struct link_ring {
 	struct link_ring_half out; /* the writing thread's */
 	struct link_ring_half in;  /* the reading thread's */
 	int room_fd;		   /* wakes of writers travel here */
+	bool moves_away;	   /* this side leaves a processor that both are on */
+	uint64_t moved_ns;	   /* when it last did; the reading thread's */
 	bool reader_hung_up;	   /* the reading thread saw the end of fd */
 	bool writer_hung_up;	   /* the writing thread saw the end of room_fd */
 };

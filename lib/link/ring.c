@@ -15,12 +15,18 @@
  * is full of wakes. A descriptor from the peer can therefore never block this side, and the same
  * recv() that waits for a wake returns 0 when the peer dies, and after shutdown().
  *
+ * Place: two that spin on one processor only wait for each other. A writer leaves a note where it
+ * runs; the server's reading thread, when a wait has lasted long enough to yield and the note names
+ * its own processor, moves itself to another. The client's threads belong to somebody else and
+ * stay where they are.
+ *
  * The writing thread alone touches `out` and writer_hung_up, the reading one `in` and
  * reader_hung_up. What the peer wrote before it died is still delivered.
  */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -35,7 +41,8 @@
 #define RING_SEALS_NEEDED  (F_SEAL_SHRINK | F_SEAL_GROW)
 #define RING_SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 /* Large transfers move in chunks, so that the reader copies out what is still in the cache. */
-#define RING_CHUNK_BYTES (64u << 10)
+#define RING_CHUNK_BYTES   (64u << 10)
+#define RING_MOVE_EVERY_NS 1000000
 
 /* Maps @ring_bytes at @offset twice, back to back; MAP_FAILED with errno. */
 static void *ring_map_twice(int memory_fd, off_t offset, size_t ring_bytes)
@@ -152,6 +159,7 @@ int ring_attach(struct link *link, const struct link_greeting *greeting,
 				 "cannot map the ring: %s", strerror(-status));
 	close(fds[0]);
 	ring->room_fd = fds[1];
+	ring->moves_away = true;
 	return 0;
 }
 
@@ -238,6 +246,30 @@ static inline size_t ring_out_known(const struct link_ring *ring)
 	return ring->ring_bytes - (ring->out.own_index - ring->out.peer_index);
 }
 
+/* Leaves the processor that the peer is on too, unless it is the only one or that was just done. */
+static void ring_move_away(struct link_ring *ring)
+{
+	uint32_t peer =
+		atomic_load_explicit(&ring->in.words->writer_processor, memory_order_relaxed);
+	int own = sched_getcpu();
+	uint64_t now_ns;
+	cpu_set_t all, others;
+
+	if (own < 0 || peer != (uint32_t)own + 1)
+		return;
+	now_ns = spin_clock_ns();
+	if (now_ns - ring->moved_ns < RING_MOVE_EVERY_NS)
+		return;
+	ring->moved_ns = now_ns;
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	others = all;
+	CPU_CLR(own, &others);
+	/* Narrowing moves the thread, widening again leaves it where it is. */
+	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof(others), &others) == 0)
+		sched_setaffinity(0, sizeof(all), &all);
+}
+
 /* One waiting side: what to look at, where to sleep. */
 struct ring_waiter {
 	ssize_t (*look)(struct link_ring *ring);
@@ -245,6 +277,7 @@ struct ring_waiter {
 	struct spin *spin;
 	int fd;
 	bool *hung_up;
+	bool moves_away;
 };
 
 /* Waits until @look finds @bytes; 0, -EPROTO, -EPIPE or -ESHUTDOWN. */
@@ -260,8 +293,11 @@ static int ring_wait(struct link *link, const struct ring_waiter *waiter, size_t
 			break;
 		if (atomic_load_explicit(&link->stopped, memory_order_relaxed))
 			return -ESHUTDOWN;
-		if (spin_again(waiter->spin, SPIN_CLOCK_EVERY))
+		if (spin_again(waiter->spin, false)) {
+			if (waiter->spin->yielded && waiter->moves_away)
+				ring_move_away(&link->ring);
 			continue;
+		}
 		slept = true;
 		atomic_store(waiter->sleeps, 1);
 		atomic_thread_fence(memory_order_seq_cst);
@@ -291,6 +327,7 @@ static int ring_reader_wait(struct link *link, size_t bytes)
 		.spin = &link->read_spin,
 		.fd = link->fd,
 		.hung_up = &link->ring.reader_hung_up,
+		.moves_away = link->ring.moves_away,
 	};
 
 	return ring_wait(link, &waiter, bytes);
@@ -330,7 +367,13 @@ int ring_reserve(struct link *link, size_t bytes, void **at)
 int ring_commit(struct link *link, size_t bytes)
 {
 	struct link_ring_half *out = &link->ring.out;
+	uint32_t processor = (uint32_t)sched_getcpu() + 1;
 
+	if (processor != out->processor) {
+		out->processor = processor;
+		atomic_store_explicit(&out->words->writer_processor, processor,
+				      memory_order_relaxed);
+	}
 	out->own_index += bytes;
 	atomic_store_explicit(&out->words->produced, out->own_index, memory_order_release);
 	return 0;

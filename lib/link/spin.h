@@ -8,8 +8,11 @@
  * sleep take that long for a round trip, and must be able to get back to spinning.
  *
  * The peer may be waiting for this very processor: after a moment the spin yields between looks.
- * Where a yield comes back late, others want the processor, and a sleeper is served sooner than one
- * who yields: spinning then stops for a while.
+ * Two that yield to each other look busy, so the kernel moves one to an idle processor. Where it
+ * has none to spare, sleeping is cheaper, so spinning then rests: for a while when yields keep
+ * giving the processor away (on sockets; a ring gains too much from a processor of its own to give
+ * up), and at once when one comes back very late, because others want it and a sleeper is served
+ * sooner than one who yields.
  *
  * One thread at a time uses a struct spin.
  */
@@ -26,7 +29,10 @@
 #define SPIN_CLOCK_EVERY   32	  /* rounds between two looks at the clock */
 #define SPIN_YIELD_FROM_NS 1000	  /* spin without yielding up to here */
 #define SPIN_CROWDED_NS	   100000 /* a yield that takes longer tells of others */
-#define SPIN_CALM_NS	   20000000
+#define SPIN_CALM_NS	   5000000
+#define SPIN_SWITCH_NS	   1000	    /* a yield that takes longer gave the processor away */
+#define SPIN_SHARED_NS	   50000000 /* for so long: there is no other processor */
+#define SPIN_REST_NS	   200000000
 
 struct spin {
 	uint32_t limit_ns;
@@ -34,6 +40,9 @@ struct spin {
 	uint32_t rounds;
 	uint64_t start_ns;	   /* of the wait under way; 0 before the first look at the clock */
 	uint64_t crowded_until_ns; /* no growth before */
+	uint64_t shared_since_ns;  /* every wait since then gave the processor away; 0: not so */
+	bool switched;		   /* the wait under way did */
+	bool yielded;		   /* it yielded at all */
 };
 
 static inline uint64_t spin_clock_ns(void)
@@ -57,28 +66,50 @@ static inline void spin_begin(struct spin *spin)
 {
 	spin->rounds = 0;
 	spin->start_ns = 0;
+	if (!spin->switched)
+		spin->shared_since_ns = 0;
+	spin->switched = false;
+	spin->yielded = false;
 }
 
-/* Lets others run; what comes back late ends the spinning of this wait and of those to come. */
-static inline void spin_yield(struct spin *spin, uint64_t now_ns)
+/* Ends the spinning of this wait and of those to come. */
+static inline void spin_rest(struct spin *spin, uint64_t until_ns)
 {
+	spin->now_ns = 0;
+	spin->crowded_until_ns = until_ns;
+	spin->shared_since_ns = 0;
+}
+
+/* Lets others run, and learns from the time that they took. */
+static inline void spin_yield(struct spin *spin, uint64_t before_ns, bool is_socket)
+{
+	uint64_t now_ns, away_ns;
+
+	spin->yielded = true;
 	sched_yield();
-	if (spin_clock_ns() - now_ns > SPIN_CROWDED_NS) {
-		spin->now_ns = 0;
-		spin->crowded_until_ns = now_ns + SPIN_CALM_NS;
-	}
+	now_ns = spin_clock_ns();
+	away_ns = now_ns - before_ns;
+	if (away_ns > SPIN_CROWDED_NS)
+		return spin_rest(spin, now_ns + SPIN_CALM_NS);
+	if (!is_socket || away_ns < SPIN_SWITCH_NS)
+		return;
+	spin->switched = true;
+	if (!spin->shared_since_ns)
+		spin->shared_since_ns = now_ns;
+	else if (now_ns - spin->shared_since_ns > SPIN_SHARED_NS)
+		spin_rest(spin, now_ns + SPIN_REST_NS);
 }
 
 /**
  * spin_again - whether to look once more before sleeping
- * @clock_every: rounds between two looks at the clock; 1 where a look is a system call, and
- *	yielding at once costs little more
+ * @is_socket: a look is a system call, beside which clock and yield cost little. A ring looks often
+ *	and at the clock now and then.
  */
-static inline bool spin_again(struct spin *spin, uint32_t clock_every)
+static inline bool spin_again(struct spin *spin, bool is_socket)
 {
 	uint64_t now_ns;
 
-	if (spin->rounds++ % clock_every) {
+	if (spin->rounds++ % SPIN_CLOCK_EVERY && !is_socket) {
 		spin_relax();
 		return true;
 	}
@@ -89,8 +120,8 @@ static inline bool spin_again(struct spin *spin, uint32_t clock_every)
 		spin->start_ns = now_ns;
 	if (now_ns - spin->start_ns >= spin->now_ns)
 		return false;
-	if (now_ns - spin->start_ns >= (clock_every > 1 ? SPIN_YIELD_FROM_NS : 0))
-		spin_yield(spin, now_ns);
+	if (is_socket || now_ns - spin->start_ns >= SPIN_YIELD_FROM_NS)
+		spin_yield(spin, now_ns, is_socket);
 	return true;
 }
 

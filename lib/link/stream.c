@@ -114,7 +114,7 @@ static ssize_t stream_receive(struct link *link, struct iovec *parts, size_t par
 
 	spin_begin(&link->read_spin);
 	for (;;) {
-		bool sleeps = !spin_again(&link->read_spin, 1);
+		bool sleeps = !spin_again(&link->read_spin, true);
 
 		slept |= sleeps;
 		got = recvmsg(link->fd, &message, sleeps ? 0 : MSG_DONTWAIT);

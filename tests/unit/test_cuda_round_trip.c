@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each generated call of proto/cuda.api through the client's encoder, a real link, and the worker's
+ * decoder: the arguments arrive as they were given, the results come back as they were answered,
+ * handles are translated. gen/cuda_round_trip.h holds one test a call.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cuda/client/client.h"
+#include "cuda/client/thread.h"
+#include "cuda/server/worker.h"
+#include "lib/base/io.h"
+
+#define ROUND_TRIP_ADDRESS 0x300000000000ull
+#define ROUND_TRIP_BYTES   (16u << 20)
+
+static unsigned int round_trip_calls;
+static const char *round_trip_wrong; /* the first parameter that arrived otherwise */
+static uintptr_t round_trip_next = 0x900000;
+static struct client_object *round_trip_objects[KIND_count];
+
+static void *round_trip_handle(enum cuda_wire_kind kind)
+{
+	struct worker_call call = { 0 };
+
+	/* A call may have ended the last one. */
+	if (!round_trip_objects[kind] || round_trip_objects[kind]->kind != kind) {
+		assert_int_equal(client_handle_new(kind, 0, &round_trip_objects[kind]), 0);
+		assert_int_equal(worker_handle_set(&call, kind, round_trip_objects[kind]->number,
+						   (void *)(0x1000 * (uintptr_t)kind), 0),
+				 0);
+	}
+	return client_handle_pointer(round_trip_objects[kind]);
+}
+
+static void *round_trip_real(enum cuda_wire_kind kind)
+{
+	return (void *)(0x1000 * (uintptr_t)kind);
+}
+
+static void *round_trip_made(void)
+{
+	return (void *)++round_trip_next;
+}
+
+static void round_trip_made_check(enum cuda_wire_kind kind, void *handle)
+{
+	struct client_object *object = client_handle_object(handle);
+	void *real;
+
+	assert_non_null(object);
+	assert_int_equal(object->kind, kind);
+	assert_int_equal(worker_handle_find(NULL, kind, object->number, false, &real), 0);
+	assert_ptr_equal(real, (void *)round_trip_next);
+}
+
+static void round_trip_check(const char *call, const char *parameter, bool right)
+{
+	if (right || round_trip_wrong)
+		return;
+	fprintf(stderr, "%s: %s arrived otherwise\n", call, parameter);
+	round_trip_wrong = parameter;
+}
+
+static void round_trip_settle(void)
+{
+	assert_int_equal(client_send_ping(), CUDA_SUCCESS);
+}
+
+#include "gen/cuda_round_trip.h"
+
+static CUresult fake_set_current(CUcontext context)
+{
+	(void)context;
+	return CUDA_SUCCESS;
+}
+
+static void *round_trip_serve(void *listening)
+{
+	struct error error = { 0 };
+	int fd = accept(*(int *)listening, NULL, NULL);
+
+	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
+		return NULL;
+	worker_serve();
+	return NULL;
+}
+
+static pthread_t round_trip_thread;
+
+static int round_trip_open(void **state)
+{
+	static int listening;
+	char folder[] = "/tmp/causeway-round-trip-XXXXXX", path[64], address[80];
+	struct error error = { 0 };
+
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/socket", folder);
+	snprintf(address, sizeof(address), "unix:%s", path);
+	listening = io_unix_listen(path, 0600, &error);
+	if (listening < 0 || io_set_nonblock(listening, 0))
+		return -1;
+	round_trip_fakes(&worker_driver);
+	worker_driver.cuCtxSetCurrent = fake_set_current;
+	pthread_create(&round_trip_thread, NULL, round_trip_serve, &listening);
+	if (link_connect(address, &link_options_default, &client.link, &error))
+		return -1;
+	unlink(path);
+	rmdir(folder);
+	client.devices = calloc(1, sizeof(*client.devices));
+	client.device_count = 1;
+	__atomic_store_n(&client.state, CLIENT_READY, __ATOMIC_RELEASE);
+	round_trip_handle(KIND_context);
+	if (client_thread_push(round_trip_objects[KIND_context]))
+		return -1;
+	client_range_global(ROUND_TRIP_ADDRESS, ROUND_TRIP_BYTES, 0);
+	return worker_range_add(ROUND_TRIP_ADDRESS, ROUND_TRIP_BYTES, WORKER_RANGE_GLOBAL, 0);
+}
+
+static int round_trip_close(void **state)
+{
+	(void)state;
+	link_close(client.link);
+	pthread_join(round_trip_thread, NULL);
+	free(client.devices);
+	worker_table_close();
+	return 0;
+}
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("cuda round trip", round_trips, round_trip_open,
+					   round_trip_close);
+}
