@@ -185,13 +185,6 @@ CUresult client_handle_new(enum cuda_wire_kind kind, uint32_t parent, struct cli
 void client_handle_end(struct client_object *object);
 /* client_handle_object - the live object behind a handle of any kind, or NULL */
 struct client_object *client_handle_object(const void *handle);
-
-/*
- * client_kernel_unknown - what is wrong with a handle that is no kernel: a runtime passes on what
- * it does not know, the address of a host function, and wants to hear its own error for that
- */
-#define CLIENT_INVALID_DEVICE_FUNCTION ((CUresult)98) /* cudaErrorInvalidDeviceFunction */
-CUresult client_kernel_unknown(const void *handle);
 struct client_object *client_handle_at(uint32_t number);
 void *client_handle_pointer(const struct client_object *object);
 /* client_handle_child - a kernel or function under @parent with that name and kind, or NULL */

@@ -223,7 +223,7 @@ CUresult client_cuKernelGetFunction(CUfunction *pFunc, CUkernel kernel)
 	if (result)
 		return result;
 	if (!object)
-		return client_kernel_unknown(kernel);
+		return CUDA_ERROR_INVALID_HANDLE;
 	if (!pFunc)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!client_context_number())

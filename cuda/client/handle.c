@@ -156,15 +156,6 @@ struct client_object *client_handle_object(const void *handle)
 	return client_handle_at((uint32_t)(offset / BLOCK_BYTES));
 }
 
-CUresult client_kernel_unknown(const void *handle)
-{
-	uintptr_t offset = (uintptr_t)handle - (uintptr_t)handles.blocks;
-
-	if (!handle || (handles.blocks && offset / BLOCK_BYTES < CUDA_WIRE_HANDLES))
-		return CUDA_ERROR_INVALID_HANDLE;
-	return CLIENT_INVALID_DEVICE_FUNCTION;
-}
-
 void *client_handle_pointer(const struct client_object *object)
 {
 	return handles.blocks + (size_t)object->number * BLOCK_BYTES;

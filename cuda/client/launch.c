@@ -149,7 +149,7 @@ static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream
 		return CUDA_ERROR_INVALID_CONTEXT;
 	object = client_function_object(f);
 	if (!object || !object->function)
-		return client_kernel_unknown(f);
+		return CUDA_ERROR_INVALID_HANDLE;
 	launch->request.function = object->number;
 	result = client_number_stream(hStream, true, &launch->request.stream);
 	return result ? result : launch_issue(launch, object, context);
