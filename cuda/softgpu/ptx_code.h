@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "cuda/softgpu/ptx.h"
 
@@ -371,6 +372,12 @@ extern const struct ptx_handler_table ptx_control_table;
 extern const struct ptx_handler_table ptx_warp_table;
 extern const struct ptx_handler_table ptx_system_table;
 extern const struct ptx_handler_table ptx_printf_table;
+
+/* ptx_aligned_alloc - memory on a cache line's boundary, as aligned_alloc() wants to be asked */
+static inline void *ptx_aligned_alloc(size_t bytes)
+{
+	return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+}
 
 /* ---- ptx_memory.c ---- */
 

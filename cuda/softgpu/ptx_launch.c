@@ -181,7 +181,7 @@ static struct block_memory *block_open(struct block_memory *memory, struct ptx_r
 			return NULL;
 		memory->bytes = bytes;
 		memory->memory = calloc(1, bytes);
-		memory->block.warps = aligned_alloc(64, run->warp_count * sizeof(struct ptx_warp));
+		memory->block.warps = ptx_aligned_alloc(run->warp_count * sizeof(struct ptx_warp));
 		if (!memory->memory || !memory->block.warps) {
 			block_free(memory);
 			return NULL;

@@ -55,7 +55,7 @@ static int constants_fill(struct ptx_compiler *compiler)
 {
 	struct ptx_module *module = compiler->module;
 
-	module->constants = aligned_alloc(64, compiler->constant_bytes + 2 * PTX_SLOT_BYTES);
+	module->constants = ptx_aligned_alloc(compiler->constant_bytes + 2 * PTX_SLOT_BYTES);
 	if (!module->constants)
 		return -ENOMEM;
 	for (uint32_t bucket = 0; bucket < PTX_CONSTANT_BUCKETS; bucket++) {
@@ -436,7 +436,7 @@ static int code_make(struct loader *loader)
 	module->code_count = code_measure(loader);
 	if (module->code_count > PTX_DRAFTS_MAX)
 		return -ENOMEM;
-	module->code = aligned_alloc(64, (module->code_count + 1) * sizeof(*module->code));
+	module->code = ptx_aligned_alloc((module->code_count + 1) * sizeof(*module->code));
 	if (!module->code)
 		return -ENOMEM;
 	memset(module->code, 0, (module->code_count + 1) * sizeof(*module->code));

@@ -850,6 +850,7 @@ int main(int argc, char **argv)
 		if (cases[i].apart)
 			run_apart("/proc/self/exe", path, cases[i].name);
 	}
+	OK(cuDevicePrimaryCtxRelease_v2(device)); /* the module ends with it */
 	if (!only)
 		printf("driver_api: %s\n", failures ? "FAILED" : "PASSED");
 	return failures ? 1 : 0;
