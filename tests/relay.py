@@ -4,7 +4,7 @@
     with Relay(target, path, damage) as relay: ...
 
 @damage(direction, offset, data) gets "up" (client to daemon) or "down", how many bytes went that
-way before, and the bytes; it returns what to pass on, or None to cut the connection.
+way before, and the bytes; it returns what to pass on. Fewer bytes end the connection behind them.
 """
 import contextlib
 import pathlib
@@ -58,9 +58,9 @@ class Relay:
             while data := source.recv(65536):
                 passed = self.damage(direction, offset, data)
                 offset += len(data)
-                if passed is None:
-                    break
                 sink.sendall(passed)
+                if len(passed) < len(data):
+                    break
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -80,9 +80,7 @@ def flip(direction, position):
 def cut(direction, position):
     """End the connection after @position bytes."""
     def damage(way, offset, data):
-        if way != direction or offset + len(data) <= position:
-            return data
-        return data[:position - offset] or None if offset < position else None
+        return data[:max(0, position - offset)] if way == direction else data
     return damage
 
 

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include "cuda/client/client.h"
@@ -60,6 +61,16 @@ static bool memory_pages(const struct range *range, uint64_t *from, uint64_t *to
 	return *from < *to;
 }
 
+/*
+ * memory_out_of_reach - whether no mapping of this process can ever lie at @address: its stack,
+ * with the program's name at the end, is the last thing in an address space. User-Mode Linux and
+ * other small address spaces end below what a device uses.
+ */
+static bool memory_out_of_reach(uint64_t address)
+{
+	return address > getauxval(AT_EXECFN);
+}
+
 /* memory_reserve - 0, or -EEXIST where something of this process lies there. Under range_lock. */
 static int memory_reserve(const struct range *range)
 {
@@ -74,6 +85,8 @@ static int memory_reserve(const struct range *range)
 		return 0;
 	if (at != MAP_FAILED)
 		munmap(at, to - from); /* a kernel that does not know the flag */
+	else if (errno == ENOMEM && memory_out_of_reach(from))
+		return 0;
 	return -EEXIST;
 }
 

@@ -6,7 +6,6 @@ import time
 import pytest
 
 import daemons
-from testbed.errors import GuestError
 from testbed.guest import Guest
 from testbed.machines import MACHINES
 
@@ -89,20 +88,3 @@ def test_guest_killed(kind):
             other.kill()
             other.communicate()
         assert switch.alive() and cudad.alive()
-
-
-def test_switch_killed(kind):
-    """A program in the guest gets an error code."""
-    with daemons.Cudad() as cudad, daemons.Switch(cudad) as switch:
-        setting = Setting(kind, cudad, switch)
-        with setting.guest as guest:
-            command = guest.start(["driver_client", "hold"], env=setting.environment)
-            command.expect(rb"ready")
-            (worker,) = cudad.workers()
-            switch.process.kill()
-            daemons.wait_until(lambda: worker not in cudad.workers(), 1, "the worker gone")
-            try:
-                status = command.wait(30)
-            except GuestError:
-                pytest.skip("a guest of this kind ends when its device goes away")
-            assert status == 0, command.stderr
