@@ -124,6 +124,9 @@ static CUresult context_health(struct context *context, uint64_t id)
 {
 	if (!object_valid(OBJECT_CONTEXT, context) || context->id != id || !context->active)
 		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+	/* Whichever call tells of a failure first brings what the device printed before it. */
+	if (context->failure)
+		context_print_flush(context);
 	return (CUresult)context->failure;
 }
 

@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -256,6 +258,38 @@ static void test_host_functions(void **state)
 	assert_int_equal(cuStreamAddCallback(NULL, note_status, &status, 0), CUDA_SUCCESS);
 	assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_LAUNCH_FAILED);
 	assert_int_equal(status, CUDA_ERROR_LAUNCH_FAILED);
+}
+
+/* What a kernel printed is there when a synchronisation returns, or the call that tells of a fault.
+ */
+static void test_print(void **state)
+{
+	int file = memfd_create("test_softgpu", 0);
+	size_t bytes, total;
+	char text[32] = "";
+	CUresult result;
+	int saved;
+
+	(void)state;
+	fflush(stdout);
+	saved = dup(1);
+	dup2(file, 1);
+	launch2("print", NULL, 0, 0);
+	cuCtxSynchronize();
+	fflush(stdout);
+	launch2("print", NULL, 0, 0);
+	launch2("fault", NULL, PTX_FAULT_ASSERT, 0);
+	do {
+		sched_yield();
+		result = cuMemGetInfo_v2(&bytes, &total);
+	} while (result == CUDA_SUCCESS);
+	fflush(stdout);
+	dup2(saved, 1);
+	close(saved);
+	assert_int_equal(result, CUDA_ERROR_ASSERT);
+	assert_int_equal(pread(file, text, sizeof(text) - 1, 0), 16);
+	assert_string_equal(text, "printed\nprinted\n");
+	close(file);
 }
 
 static void expect_fault(enum ptx_fault fault, CUresult result)
@@ -823,6 +857,7 @@ int main(void)
 		TEST(test_per_thread_stream),
 		TEST(test_events),
 		TEST(test_host_functions),
+		TEST(test_print),
 		TEST(test_faults),
 		TEST(test_fault_stops_others),
 		TEST(test_launch_gate),
