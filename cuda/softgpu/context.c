@@ -83,7 +83,7 @@ static void context_end(struct context *context)
 	context->print.text = NULL;
 }
 
-CUresult context_primary(CUdevice device, struct context **context)
+static CUresult context_primary(CUdevice device, struct context **context)
 {
 	CUresult result = driver_ready();
 
@@ -115,7 +115,7 @@ struct context *context_primary_active(CUdevice device)
 
 /* ---- the calling thread's stack ---- */
 
-struct context *context_current(void)
+static struct context *context_current(void)
 {
 	return depth > 0 ? stack[depth - 1].context : NULL;
 }
@@ -144,7 +144,8 @@ CUresult context_enter(struct context **context)
 	return context_health(*context, stack[depth - 1].id);
 }
 
-CUresult context_of(CUcontext handle, struct context **context)
+/* The context behind a handle that a program gave, healthy; NULL means the current one. */
+static CUresult context_of(CUcontext handle, struct context **context)
 {
 	CUresult result;
 

@@ -97,7 +97,6 @@ struct context {
 	_Atomic int failure;	 /* the sticky CUresult; 0 while all is well */
 	_Atomic size_t limits[CU_LIMIT_MAX];
 	CUfunc_cache cache_config;
-	CUsharedconfig shared_config;
 	struct stream *streams; /* protected by stream_lock */
 	struct stream *legacy;
 	struct {
@@ -109,11 +108,6 @@ struct context {
 
 /* context_enter - the calling thread's context, healthy; else the CUresult a call must return */
 CUresult context_enter(struct context **context);
-/* context_of - the context behind a handle that a program gave, healthy; NULL means current */
-CUresult context_of(CUcontext handle, struct context **context);
-/* context_current - the current one whatever its health; NULL where there is none */
-struct context *context_current(void);
-CUresult context_primary(CUdevice device, struct context **context);
 /* context_primary_active - the device's primary context, NULL where it is not in use */
 struct context *context_primary_active(CUdevice device);
 /* context_fail - make @result sticky unless one is */
@@ -165,7 +159,6 @@ struct stream {
 	bool running;  /* a thread is in the head task */
 	bool threaded; /* its own thread lives */
 	bool closing;  /* the handle is gone; the rest drains */
-	bool per_thread;
 	pthread_cond_t work;
 };
 
@@ -174,7 +167,6 @@ CUresult stream_resolve(CUstream handle, struct stream **stream);
 
 struct stream *stream_create(struct context *context, enum stream_kind kind, unsigned int flags,
 			     int priority);
-void stream_close(struct stream *stream);
 
 /**
  * stream_submit - queue a task; it and its waits are freed once it ran
@@ -199,6 +191,10 @@ bool thread_in_callback(void);
 /* ---- event.c ---- */
 
 void context_events_destroy(struct context *context);
+/* For object.c: sizes of what is private to event.c and pool.c. */
+size_t event_bytes(void);
+size_t event_persists(void);
+size_t pool_bytes(void);
 
 /* ---- memory.c ---- */
 
@@ -239,7 +235,6 @@ const struct ptx_memory *memory_for_machine(CUdevice device);
 
 /* ---- pool.c ---- */
 
-CUresult pool_default(CUdevice device, CUmemoryPool *pool);
 /* pool_credit - an allocation of the pool was freed */
 void pool_credit(CUmemoryPool pool, size_t bytes);
 

@@ -21,9 +21,6 @@ struct event {
 	uint64_t time_ns;
 };
 
-size_t event_bytes(void);
-size_t event_persists(void);
-
 static pthread_mutex_t event_lock = PTHREAD_MUTEX_INITIALIZER;
 
 size_t event_bytes(void)

@@ -13,11 +13,6 @@
 
 #define OBJECTS_MAX (1ul << 20) /* of one kind */
 
-/* event.c's structure is its own; only the size matters here. */
-size_t event_bytes(void);
-size_t event_persists(void);
-size_t pool_bytes(void);
-
 struct array {
 	pthread_mutex_t lock;
 	_Atomic(unsigned char *) base;

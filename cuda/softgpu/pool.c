@@ -19,8 +19,6 @@ struct pool {
 	uint64_t attributes[ATTRIBUTES];
 };
 
-size_t pool_bytes(void);
-
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pool *defaults[DEVICES_MAX];
 static struct pool *current[DEVICES_MAX];
@@ -63,7 +61,7 @@ void pool_credit(CUmemoryPool pool, size_t bytes)
 	pthread_mutex_unlock(&pool_lock);
 }
 
-CUresult pool_default(CUdevice device, CUmemoryPool *pool)
+static CUresult pool_default(CUdevice device, CUmemoryPool *pool)
 {
 	CUresult result = driver_ready();
 

@@ -318,7 +318,8 @@ struct stream *stream_create(struct context *context, enum stream_kind kind, uns
 	return stream;
 }
 
-void stream_close(struct stream *stream)
+/* The handle is gone; what is queued drains. */
+static void stream_close(struct stream *stream)
 {
 	pthread_mutex_lock(&stream_lock);
 	stream->closing = true;
@@ -395,7 +396,6 @@ static CUresult stream_of_thread(struct context *context, struct stream **stream
 	own_default = stream_create(context, STREAM_BLOCKING, CU_STREAM_DEFAULT, 0);
 	if (!own_default)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	own_default->per_thread = true;
 	own_default_context = context;
 	own_default_id = own_default->id;
 	pthread_setspecific(own_default_key, own_default); /* so that the thread's end closes it */
