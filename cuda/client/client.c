@@ -54,6 +54,18 @@ static void client_child(void)
 	client_state_set(CLIENT_FORKED);
 }
 
+static void client_fork_register(void)
+{
+	pthread_atfork(NULL, NULL, client_child);
+}
+
+void client_fork_prepare(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, client_fork_register);
+}
+
 static int client_greet(struct link *link, struct error *error)
 {
 	struct cuda_wire_hello hello = { .magic = CUDA_WIRE_MAGIC,
@@ -146,7 +158,6 @@ static int client_connect(struct error *error)
 
 CUresult client_cuInit(unsigned int Flags)
 {
-	static bool prepared;
 	struct error error = { 0 };
 	CUresult result = CUDA_SUCCESS;
 	int state = __atomic_load_n(&client.state, __ATOMIC_ACQUIRE);
@@ -158,9 +169,7 @@ CUresult client_cuInit(unsigned int Flags)
 	pthread_mutex_lock(&client.start_lock);
 	state = __atomic_load_n(&client.state, __ATOMIC_ACQUIRE);
 	if (state == CLIENT_NEW || state == CLIENT_FAILED) {
-		if (!prepared)
-			pthread_atfork(NULL, NULL, client_child);
-		prepared = true;
+		client_fork_prepare();
 		if (client_connect(&error)) {
 			client_log("%s", error.text);
 			client_state_set(CLIENT_FAILED);

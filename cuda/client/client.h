@@ -61,6 +61,9 @@ static inline CUresult client_enter(void)
 	return client_enter_slow();
 }
 
+/* client_fork_prepare - from now on a forked child finds the client CLIENT_FORKED */
+void client_fork_prepare(void);
+
 /* client_lost - the link failed; every waiting and later call ends */
 void client_lost(int error);
 

@@ -32,10 +32,12 @@ static pthread_mutex_t read_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static unsigned int idle_threads; /* waiting for read_lock, or about to; atomic */
-static unsigned int threads;	  /* under read_lock */
-static int late;		  /* a CUresult; atomic */
-static uint64_t issued;		  /* atomic */
-static int ended;		  /* atomic: the reason was reported */
+static unsigned int threads;	  /* started and not ended; under threads_lock */
+static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t threads_ended = PTHREAD_COND_INITIALIZER;
+static int late;	/* a CUresult; atomic */
+static uint64_t issued; /* atomic */
+static int ended;	/* atomic: the reason was reported */
 
 /* The calling thread's current context in the driver; valid while .generation is the table's. */
 static unsigned int context_generation; /* atomic: grows when a context ends */
@@ -145,23 +147,27 @@ CUresult worker_enter_context(uint32_t number)
 
 static void *worker_thread(void *unused);
 
-/* worker_thread_start - under read_lock; false: no more threads */
+/* worker_thread_start - one more thread that wants to lead; false: no more of them */
 static bool worker_thread_start(void)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
-	bool started;
+	bool started = false;
 
-	if (threads >= THREADS_MAX || pthread_attr_init(&attributes))
+	if (pthread_attr_init(&attributes))
 		return false;
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	__atomic_add_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
-	started = !pthread_create(&thread, &attributes, worker_thread, NULL);
-	if (started)
-		threads++;
-	else
-		__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
+	pthread_mutex_lock(&threads_lock);
+	if (threads < THREADS_MAX) {
+		__atomic_add_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
+		started = !pthread_create(&thread, &attributes, worker_thread, NULL);
+		if (started)
+			threads++;
+		else
+			__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
+	}
+	pthread_mutex_unlock(&threads_lock);
 	pthread_attr_destroy(&attributes);
 	return started;
 }
@@ -316,6 +322,7 @@ static int worker_lead(void)
 		if (call.leading)
 			pthread_mutex_unlock(&read_lock);
 	}
+	__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
 	worker_call_close(&call);
 	if (!__atomic_exchange_n(&ended, 1, __ATOMIC_ACQ_REL) && worker_options.ended)
 		worker_options.ended(error);
@@ -326,11 +333,22 @@ static void *worker_thread(void *unused)
 {
 	(void)unused;
 	worker_lead();
+	pthread_mutex_lock(&threads_lock);
+	threads--;
+	pthread_cond_signal(&threads_ended);
+	pthread_mutex_unlock(&threads_lock);
 	return NULL;
 }
 
 int worker_serve(void)
 {
+	int error;
+
 	__atomic_add_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
-	return worker_lead();
+	error = worker_lead();
+	pthread_mutex_lock(&threads_lock);
+	while (threads)
+		pthread_cond_wait(&threads_ended, &threads_lock);
+	pthread_mutex_unlock(&threads_lock);
+	return error;
 }

@@ -96,7 +96,7 @@ CUresult worker_settle(CUresult result);
 CUresult worker_enter_context(uint32_t number);
 void worker_context_gone(void *context);
 
-/* worker_serve - read and execute until the link ends; returns the reason */
+/* worker_serve - read and execute until the link ends and all threads have; returns the reason */
 int worker_serve(void);
 /* worker_serve_one - one request with buffers of the caller's; for the fuzzer as well */
 int worker_serve_one(struct worker_call *call);

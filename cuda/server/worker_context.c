@@ -91,7 +91,7 @@ CUresult worker_context_release(struct worker_call *call,
 	if (result)
 		return result;
 	clean = worker_handle_owned(request->context);
-	if (!clean->primary)
+	if (!clean || !clean->primary)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	device = clean->device;
 	context_forget(call, request->context, context);
@@ -132,7 +132,7 @@ CUresult worker_context_destroy(struct worker_call *call,
 	if (result)
 		return result;
 	clean = worker_handle_owned(request->context);
-	if (clean->primary)
+	if (!clean || clean->primary)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	context_forget(call, request->context, context);
 	if (!worker_driver.cuCtxDestroy_v2)
@@ -186,6 +186,8 @@ CUresult worker_context_synchronize(struct worker_call *call,
 	if (result)
 		return result;
 	clean = worker_handle_owned(request->context);
+	if (!clean)
+		return CUDA_ERROR_INVALID_CONTEXT;
 	if (clean->issued == before)
 		return CUDA_SUCCESS; /* nothing was issued since it was last waited for */
 	if (!worker_driver.cuCtxSynchronize)
