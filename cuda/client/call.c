@@ -93,20 +93,20 @@ static size_t call_bytes(const struct client_call *call)
 	return bytes <= CUDA_WIRE_REQUEST_BYTES_MAX ? bytes : 0;
 }
 
-/* call_compose - header, block and tail into the link's own memory */
+/* call_compose - header, block and tail into the link's own memory, which need not be aligned */
 static void call_compose(unsigned char *at, const struct client_call *call, size_t bytes,
 			 uint32_t context, uint32_t sequence)
 {
-	struct cuda_wire_request *request = (struct cuda_wire_request *)at;
-
-	*request = (struct cuda_wire_request){
+	const struct cuda_wire_request request = {
 		.bytes = (uint32_t)bytes,
 		.call = call->number,
 		.sequence = sequence,
 		.context = context,
 		.bulk_bytes = call->send ? bulk_bytes(call->send) : 0,
 	};
-	at += sizeof(*request);
+
+	memcpy(at, &request, sizeof(request));
+	at += sizeof(request);
 	memcpy(at, call->block, call->block_bytes);
 	at += call->block_bytes;
 	for (unsigned int i = 0; i < call->piece_count; i++) {

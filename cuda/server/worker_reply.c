@@ -35,22 +35,22 @@ void worker_reply_unlock(void)
 int worker_reply_begin(struct worker_call *call, CUresult result, size_t payload_bytes,
 		       uint64_t bulk_bytes)
 {
-	struct cuda_wire_reply *reply;
-	size_t bytes = sizeof(*reply) + payload_bytes;
+	const struct cuda_wire_reply reply = {
+		.bytes = (uint32_t)(sizeof(reply) + payload_bytes),
+		.kind = CUDA_WIRE_REPLY,
+		.sequence = call->request.sequence,
+		.result = result,
+		.bulk_bytes = bulk_bytes,
+	};
 	void *at;
-	int error = link_reserve(worker_link, bytes, &at);
+	int error = link_reserve(worker_link, reply.bytes, &at);
 
 	if (error)
 		return error;
-	reply = at;
-	*reply = (struct cuda_wire_reply){ .bytes = (uint32_t)bytes,
-					   .kind = CUDA_WIRE_REPLY,
-					   .sequence = call->request.sequence,
-					   .result = result,
-					   .bulk_bytes = bulk_bytes };
-	memcpy(reply + 1, call->reply, payload_bytes);
+	memcpy(at, &reply, sizeof(reply));
+	memcpy((unsigned char *)at + sizeof(reply), call->reply, payload_bytes);
 	call->replied = true;
-	return link_commit(worker_link, bytes);
+	return link_commit(worker_link, reply.bytes);
 }
 
 int worker_reply_send(struct worker_call *call, CUresult result, uint64_t bulk_bytes)
@@ -69,19 +69,14 @@ int worker_reply_send(struct worker_call *call, CUresult result, uint64_t bulk_b
 
 int worker_host_function_send(uint64_t id)
 {
-	struct cuda_wire_reply *reply;
-	void *at;
+	const struct {
+		struct cuda_wire_reply reply;
+		uint64_t id;
+	} message = { { .bytes = sizeof(message), .kind = CUDA_WIRE_HOST_FUNCTION }, id };
 	int error;
 
 	worker_reply_lock();
-	error = link_reserve(worker_link, sizeof(*reply) + sizeof(id), &at);
-	if (!error) {
-		reply = at;
-		*reply = (struct cuda_wire_reply){ .bytes = sizeof(*reply) + sizeof(id),
-						   .kind = CUDA_WIRE_HOST_FUNCTION };
-		memcpy(reply + 1, &id, sizeof(id));
-		error = link_commit(worker_link, sizeof(*reply) + sizeof(id));
-	}
+	error = link_write(worker_link, &message, sizeof(message));
 	if (!error)
 		error = link_flush(worker_link);
 	worker_reply_unlock();
@@ -107,26 +102,26 @@ int worker_print_open(void)
 /* print_piece - one message of text; under reply_lock */
 static int print_piece(uint32_t sequence, uint64_t bytes)
 {
-	uint32_t whole =
-		sizeof(struct cuda_wire_reply) + sizeof(bytes) + cuda_wire_pad((uint32_t)bytes);
-	struct cuda_wire_reply *reply;
+	struct {
+		struct cuda_wire_reply reply;
+		uint64_t bytes;
+	} head = { { .bytes = (uint32_t)sizeof(head) + cuda_wire_pad((uint32_t)bytes),
+		     .kind = CUDA_WIRE_PRINT,
+		     .sequence = sequence },
+		   bytes };
 	unsigned char *text;
 	void *at;
-	int error = link_reserve(worker_link, whole, &at);
+	int error = link_reserve(worker_link, head.reply.bytes, &at);
 
 	if (error)
 		return error;
-	memset(at, 0, whole);
-	reply = at;
-	*reply = (struct cuda_wire_reply){ .bytes = whole,
-					   .kind = CUDA_WIRE_PRINT,
-					   .sequence = sequence };
-	memcpy(reply + 1, &bytes, sizeof(bytes));
-	text = (unsigned char *)(reply + 1) + sizeof(bytes);
+	memset(at, 0, head.reply.bytes);
+	memcpy(at, &head, sizeof(head));
+	text = (unsigned char *)at + sizeof(head);
 	if (pread(print.fd, text, bytes, print.sent) != (ssize_t)bytes)
 		memset(text, '?', bytes);
 	print.sent += (off_t)bytes;
-	return link_commit(worker_link, whole);
+	return link_commit(worker_link, head.reply.bytes);
 }
 
 void worker_print_send(uint32_t sequence)

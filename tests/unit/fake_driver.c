@@ -249,8 +249,9 @@ static CUresult fake_cuLaunchKernel(CUfunction function, unsigned int grid_x, un
 		*(uint64_t *)(device.memory + address) += *(uint64_t *)parameters[1];
 		return CUDA_SUCCESS;
 	}
-	fake.order[fake.launches++ % (sizeof(fake.order) / sizeof(fake.order[0]))] =
-		*(uint64_t *)parameters[0];
+	__atomic_store_n(&fake.order[fake.launches % (sizeof(fake.order) / sizeof(fake.order[0]))],
+			 *(uint64_t *)parameters[0], __ATOMIC_RELAXED);
+	__atomic_add_fetch(&fake.launches, 1, __ATOMIC_RELEASE);
 	return CUDA_SUCCESS;
 }
 

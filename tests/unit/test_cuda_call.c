@@ -31,6 +31,16 @@ static int server_result; /* why the worker stopped serving */
 static int listening;
 static char address[96];
 
+static unsigned int fake_launched(void)
+{
+	return __atomic_load_n(&fake.launches, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t fake_noted(unsigned int launch)
+{
+	return __atomic_load_n(&fake.order[launch], __ATOMIC_RELAXED);
+}
+
 static void *serve(void *unused)
 {
 	struct error error = { 0 };
@@ -39,7 +49,7 @@ static void *serve(void *unused)
 	(void)unused;
 	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
 		abort();
-	server_result = worker_serve();
+	__atomic_store_n(&server_result, worker_serve(), __ATOMIC_RELEASE);
 	link_shutdown(worker_link);
 	return NULL;
 }
@@ -74,10 +84,12 @@ static int pair_open(void **state, const char *scheme)
 	return 0;
 }
 
-/* The worker sees the end of the link and stops, whatever the test left. */
+/* The context goes with all that is in it; then the worker sees the end of the link and stops. */
 static int pair_close(void **state)
 {
 	(void)state;
+	while (!client_cuDevicePrimaryCtxRelease_v2(0))
+		;
 	link_shutdown(client.link);
 	pthread_join(server, NULL);
 	worker_table_close();
@@ -131,9 +143,9 @@ static void test_launch_needs_no_answer(void **state)
 	for (uint64_t i = 0; i < 100; i++)
 		assert_int_equal(note(function, i, 32), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
-	assert_int_equal(fake.launches, 100);
+	assert_int_equal(fake_launched(), 100);
 	for (uint64_t i = 0; i < 100; i++)
-		assert_int_equal(fake.order[i], i);
+		assert_int_equal(fake_noted(i), i);
 }
 
 /* A launch starts without any later call. */
@@ -145,9 +157,9 @@ static void test_launch_starts_by_itself(void **state)
 	context_begin();
 	function = function_get("note");
 	assert_int_equal(note(function, 7, 32), CUDA_SUCCESS);
-	while (!__atomic_load_n(&fake.launches, __ATOMIC_ACQUIRE))
+	while (!fake_launched())
 		sched_yield(); /* the test's time limit is the bound */
-	assert_int_equal(fake.order[0], 7);
+	assert_int_equal(fake_noted(0), 7);
 }
 
 static void test_late_error_once(void **state)
@@ -301,8 +313,8 @@ static void test_kernel_for_function(void **state)
 	assert_int_equal(note((CUfunction)kernel, 11, 1), CUDA_SUCCESS);
 	assert_int_equal(note(function, 12, 1), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
-	assert_int_equal(fake.order[0], 11);
-	assert_int_equal(fake.order[1], 12);
+	assert_int_equal(fake_noted(0), 11);
+	assert_int_equal(fake_noted(1), 12);
 	assert_int_equal(client_cuLibraryUnload(library), CUDA_SUCCESS);
 	assert_int_equal(note(function, 13, 1), CUDA_ERROR_INVALID_HANDLE);
 }
@@ -322,19 +334,29 @@ static void test_jit_log(void **state)
 	assert_string_equal(log, "line 1: no");
 }
 
+static void host_note(void *data)
+{
+	__atomic_add_fetch((unsigned int *)data, 1, __ATOMIC_ACQ_REL);
+}
+
 /* A driver without that function: an answer, or a late one, but no crash. */
 static void test_missing_symbols(void **state)
 {
 	CUevent event;
 	size_t free_bytes, total;
+	unsigned int called = 0;
 
 	(void)state;
 	context_begin();
 	worker_driver.cuMemGetInfo_v2 = NULL;
 	worker_driver.cuEventCreate = NULL;
+	worker_driver.cuLaunchHostFunc = NULL;
 	assert_int_equal(client_cuMemGetInfo_v2(&free_bytes, &total), CUDA_ERROR_NOT_SUPPORTED);
 	assert_int_equal(client_cuEventCreate(&event, 0), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(client_cuLaunchHostFunc(NULL, host_note, &called),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(called, 0);
 }
 
 static void fill_bytes(unsigned char *bytes, size_t count)
@@ -561,12 +583,12 @@ static void test_threads_keep_order(void **state)
 		assert_int_equal(runners[i].result, CUDA_SUCCESS);
 	}
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
-	assert_int_equal(fake.launches, THREADS * LAUNCHES);
-	for (unsigned int i = 0; i < fake.launches; i++) {
-		uint64_t thread = fake.order[i] >> 32;
+	assert_int_equal(fake_launched(), THREADS * LAUNCHES);
+	for (unsigned int i = 0; i < fake_launched(); i++) {
+		uint64_t thread = fake_noted(i) >> 32;
 
 		assert_true(thread < THREADS);
-		assert_int_equal((uint32_t)fake.order[i], next[thread]);
+		assert_int_equal((uint32_t)fake_noted(i), next[thread]);
 		next[thread]++;
 	}
 }
@@ -604,17 +626,12 @@ static void test_waiting_stalls_nobody(void **state)
 	assert_int_equal(note(function, 3, 1), CUDA_SUCCESS);
 	assert_int_equal(client_send_ping(), CUDA_SUCCESS);
 	assert_int_equal(client_cuStreamQuery(NULL), CUDA_ERROR_NOT_READY);
-	assert_int_equal(fake.launches, 1);
+	assert_int_equal(fake_launched(), 1);
 	__atomic_store_n(&fake.hold, false, __ATOMIC_RELEASE);
 	for (int i = 0; i < THREADS; i++) {
 		pthread_join(threads[i], NULL);
 		assert_int_equal(runners[i].result, CUDA_SUCCESS);
 	}
-}
-
-static void host_note(void *data)
-{
-	__atomic_add_fetch((unsigned int *)data, 1, __ATOMIC_ACQ_REL);
 }
 
 static void test_host_functions(void **state)
@@ -687,7 +704,7 @@ static void send_raw(const void *bytes, size_t count)
 	assert_int_equal(link_flush(client.link), 0);
 	assert_int_equal(client_send_ping(), CUDA_ERROR_DEVICE_UNAVAILABLE);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_DEVICE_UNAVAILABLE);
-	assert_int_equal(server_result, -EPROTO);
+	assert_int_equal(__atomic_load_n(&server_result, __ATOMIC_ACQUIRE), -EPROTO);
 }
 
 static void test_broken_length(void **state)
