@@ -225,7 +225,7 @@ int demo_run_in_guest(struct demo *demo, struct error *error)
 		used += snprintf(script + used, sizeof(script) - used, " %s",
 				 demo->programs[i].name);
 	snprintf(script + used, sizeof(script) - used,
-		 "; do echo \"" MARK "begin $p\"; $p; echo \"" MARK "end $p $?\"; done");
+		 "; do echo \"" MARK "begin $p\"; ./$p; echo \"" MARK "end $p $?\"; done");
 	arguments[count++] = "--";
 	arguments[count++] = "sh";
 	arguments[count++] = "-c";

@@ -27,11 +27,16 @@ static const char *verdict(const struct demo_program *program)
 	return outputs_equal(program) ? "passed in both, same output" : "DIFFERENT output";
 }
 
+static const char *demo_kind_text(const struct demo *demo)
+{
+	return strcmp(demo->kind, "uml") == 0 ? "User-Mode Linux" : "QEMU";
+}
+
 static void row_fill(const struct demo *demo, const struct demo_program *program,
 		     char cells[COLUMNS][CELL_BYTES])
 {
 	snprintf(cells[0], CELL_BYTES, "%s", program->name);
-	snprintf(cells[1], CELL_BYTES, "host, and %s VM", demo->kind);
+	snprintf(cells[1], CELL_BYTES, "this host; %s VM", demo_kind_text(demo));
 	snprintf(cells[2], CELL_BYTES, "%s",
 		 program->from_guest.device[0] ? program->from_guest.device : "-");
 	snprintf(cells[3], CELL_BYTES, "%s", verdict(program));

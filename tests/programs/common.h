@@ -84,15 +84,20 @@ inline void program_options(const char *name, int argc, char **argv,
 	}
 }
 
+inline void program_show_device()
+{
+	cudaDeviceProp properties;
+
+	CHECK(cudaGetDeviceProperties(&properties, 0));
+	printf("%s: device %s\n", program_name, properties.name);
+}
+
 // The usual start: options, then the device's name.
 inline void program_begin(const char *name, int argc, char **argv,
 			  std::initializer_list<program_option> options)
 {
-	cudaDeviceProp properties;
-
 	program_options(name, argc, argv, options);
-	CHECK(cudaGetDeviceProperties(&properties, 0));
-	printf("%s: device %s\n", program_name, properties.name);
+	program_show_device();
 }
 
 // The usual end; its value is main's.

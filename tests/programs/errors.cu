@@ -325,6 +325,7 @@ int main(int argc, char **argv)
 		passed = passed && right;
 	}
 	bool unharmed = neighbour_unharmed();
+	program_show_device();
 	printf("errors: a process beside one that fails is %s\n", unharmed ? "unharmed" : "HARMED");
 	return program_end(passed && unharmed);
 }
