@@ -31,7 +31,8 @@ def figures(line, link):
     result["copy_ratio"] = min((measure.ratios(way, plain) for way in (to_device, from_device)),
                                key=lambda ratio: ratio.median)
     return {**result, "call_us": call, "bare_us": bare, "to_gbps": to_device,
-            "from_gbps": from_device, "memcpy_gbps": plain}
+            "from_gbps": from_device, "memcpy_gbps": plain,
+            "start_ms": measure.Samples([line["start_ms"]], "ms")}
 
 
 def resident_mib(pid, without=None):
@@ -84,11 +85,11 @@ def on_host(program, server, cudad, link, driver):
     worker_mib, worker_ring_mib = resident_mib(worker, "causeway-ring")
     result = figures(line, link)
     result["rss_mib"] = {
-        "client": line["rss_mib"] - line["ring_mib"],
-        "supervisor": resident_mib(cudad.pid)[0],
-        "worker": worker_mib - driver,
+        "client": round(line["rss_mib"] - line["ring_mib"], 1),
+        "supervisor": round(resident_mib(cudad.pid)[0], 1),
+        "worker": round(worker_mib - driver, 1),
         "driver": driver,
-        "ring": worker_ring_mib,
+        "ring": round(worker_ring_mib, 1),
     }
     finish(process)
     return result
@@ -117,8 +118,8 @@ def in_guest(bench, program, server, cudad, kind):
                              f"{done.stderr.decode(errors='replace')}")
     line = json.loads(lines[0])
     return {**figures(line, "vsock"),
-            "rss_mib": {"client": line["rss_mib"] - line["ring_mib"],
-                        "supervisor": resident_mib(cudad.pid)[0]}}
+            "rss_mib": {"client": round(line["rss_mib"] - line["ring_mib"], 1),
+                        "supervisor": round(resident_mib(cudad.pid)[0], 1)}}
 
 
 def run(bench):

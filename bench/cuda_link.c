@@ -10,6 +10,7 @@
  *	bare_us, call_us	round trip of 32 bytes; of a call that does nothing (cuStreamQuery)
  *	launch_us		time that one cuLaunchKernel of an empty grid takes the caller
  *	memcpy_gbps, to_gbps, from_gbps		64 MiB in memory, to the device, from the device
+ *	start_ms	from loading the library to a loaded module: holds the worker's whole start
  *	rss_mib, ring_mib	what the library added to this process, and how much of it is ring
  */
 #include <dlfcn.h>
@@ -139,6 +140,7 @@ int main(int argc, char **argv)
 {
 	int with_bare = argc == 2 && strcmp(argv[1], "-") != 0;
 	long before_kib, after_kib, ring_kib;
+	double start_us, start_ms;
 	struct bare bare;
 	char byte;
 
@@ -149,7 +151,9 @@ int main(int argc, char **argv)
 	if (with_bare)
 		bare_open(&bare, argv[1]);
 	before_kib = resident_kib(&ring_kib);
+	start_us = bare_now_us();
 	driver_begin("cuda_link", 1, argv);
+	start_ms = (bare_now_us() - start_us) / 1e3;
 	*(void **)&stream_query = dlsym(dlopen("libcuda.so.1", RTLD_NOW), "cuStreamQuery");
 	empty_kernel = driver_kernel("vectoradd");
 	printf("{");
@@ -161,8 +165,8 @@ int main(int argc, char **argv)
 	measure_copies();
 	CHECK(driver.context_synchronize());
 	after_kib = resident_kib(&ring_kib);
-	printf("\"rss_mib\": %.2f, \"ring_mib\": %.2f}\n", (after_kib - before_kib) / 1024.0,
-	       ring_kib / 1024.0);
+	printf("\"start_ms\": %.2f, \"rss_mib\": %.2f, \"ring_mib\": %.2f}\n", start_ms,
+	       (after_kib - before_kib) / 1024.0, ring_kib / 1024.0);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;

@@ -105,7 +105,6 @@ int link_connect(const char *text, const struct link_options *options, struct li
 		status = stream_open(link);
 	if (status < 0) {
 		link_release(link);
-		error_prefix(error, "%s", text);
 		return status;
 	}
 	steal_fd(&fd);
