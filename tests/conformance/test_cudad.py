@@ -326,6 +326,32 @@ def test_tcp_is_off_by_default_and_wants_the_token(start):
     assert any(f":{cudad.tcp_port:04X} " in line for line in listening)
 
 
+def test_vsock_port_is_listened_on(start):
+    try:
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
+            probe.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+            port = probe.getsockname()[1]
+    except OSError as error:
+        pytest.skip(f"no AF_VSOCK here: {error}")
+    cudad = start("--vsock-port", str(port))
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
+        with pytest.raises(OSError):
+            probe.bind((socket.VMADDR_CID_ANY, port))
+    cudad.client().echo()
+
+
+def test_children_are_reaped_though_the_starter_ignored_them(start):
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        cudad = start()
+        client = cudad.client()
+        client.command(b"x\x07")
+        assert client.is_hung_up()
+        wait_for(lambda: "exited with status 7" in cudad.log(), "log")
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
 def test_tcp_half_a_greeting_is_no_worker(start):
     cudad = start(tcp=True)
     with cudad.tcp_connect() as sock:

@@ -84,6 +84,7 @@ static void set_word(struct link_ring_header *header, struct input *input)
 		return;
 	case 3:
 		atomic_store(&words->writer_sleeps, value);
+		atomic_store(&words->writer_processor, value);
 		return;
 	}
 }
