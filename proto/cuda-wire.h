@@ -6,14 +6,15 @@
  *	hello                            ->
  *	                                 <-   welcome, device_count devices
  *	request, block [, tail] [, bulk] ->
- *	                                 <-   reply, block [, tail] [, bulk]
+ *	                                 <-   [pieces of bulk,] reply, block [, tail]
  *
  * A request's argument block is the generated structure of its call (gen/cuda_wire.h); a tail of
  * arrays and strings, each padded to 8 bytes, follows inside request.bytes. Bulk bytes follow
- * outside of it. Requests are executed in the order sent; replies come in any order and carry the
- * request's sequence number. A request whose call has no reply gets none, also when it fails.
- * Handles are numbers that the client chooses below CUDA_WIRE_HANDLES; 0 is the NULL handle.
- * Device addresses are the worker's own.
+ * outside of it. A copy from the device comes in pieces, so that other threads' replies find their
+ * way between them; the reply after the last piece says whether they are good. Requests are
+ *executed in the order sent; replies come in any order and carry the request's sequence number. A
+ *request whose call has no reply gets none, also when it fails. Handles are numbers that the client
+ *chooses below CUDA_WIRE_HANDLES; 0 is the NULL handle. Device addresses are the worker's own.
  */
 #ifndef CAUSEWAY_PROTO_CUDA_WIRE_H
 #define CAUSEWAY_PROTO_CUDA_WIRE_H
@@ -83,6 +84,7 @@ enum cuda_wire_reply_kind {
 	CUDA_WIRE_REPLY = 1,	     /* answers .sequence */
 	CUDA_WIRE_PRINT = 2,	     /* device printf's text, to be shown before .sequence ends */
 	CUDA_WIRE_HOST_FUNCTION = 3, /* run the host function whose id is the block */
+	CUDA_WIRE_PIECE = 4, /* the next bytes of .sequence's copy from the device, as bulk */
 };
 
 struct cuda_wire_reply {
@@ -132,16 +134,6 @@ enum cuda_wire_image {
 	CUDA_WIRE_IMAGE_PLAIN = 0,   /* PTX, machine code or a fat binary */
 	CUDA_WIRE_IMAGE_WRAPPED = 1, /* a fat binary behind its wrapper */
 };
-
-/*
- * Follows the bulk of every copy from the device: whether the bytes before it are good. It has
- * to come last because the copy runs while the bulk is on its way.
- */
-struct cuda_wire_copy_end {
-	int32_t result;
-	uint32_t reserved;
-};
-static_assert(sizeof(struct cuda_wire_copy_end) == 8, "copy end");
 
 static inline uint32_t cuda_wire_pad(uint32_t bytes)
 {

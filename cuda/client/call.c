@@ -24,12 +24,14 @@
  * gives up.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 
+#define GIVE_WAY_YIELDS 100
 #define PRINT_BYTES_MAX (16u << 20) /* device text kept for one call; more is cut */
 
 enum wait_state { WAIT_OPEN, WAIT_RECEIVING, WAIT_DONE };
@@ -41,7 +43,8 @@ struct call_wait {
 	enum wait_state state;
 	CUresult result;
 	pthread_cond_t done;
-	char *text; /* device printf's, to be written by the waiting thread */
+	size_t received; /* bytes of bulk so far */
+	char *text;	 /* device printf's, to be written by the waiting thread */
 	size_t text_bytes;
 };
 
@@ -56,26 +59,39 @@ static size_t bulk_bytes(const struct client_bulk *bulk)
 	return bulk->width_bytes * bulk->rows * bulk->slices;
 }
 
-/* bulk_move - the box through the link, row by row, or at once where there are no gaps */
-static int bulk_move(const struct client_bulk *bulk, bool send)
+/* bulk_flat - the same box with rows, then slices, joined where there are no gaps between them */
+static struct client_bulk bulk_flat(const struct client_bulk *bulk)
 {
-	size_t width = bulk->width_bytes, rows = bulk->rows, slices = bulk->slices;
-	int error = 0;
+	struct client_bulk flat = *bulk;
 
-	if (bulk->pitch == width || rows == 1) {
-		width *= rows;
-		rows = 1;
-		if (bulk->slice_pitch == width || slices == 1) {
-			width *= slices;
-			slices = 1;
+	if (flat.pitch == flat.width_bytes || flat.rows == 1) {
+		flat.width_bytes *= flat.rows;
+		flat.pitch = flat.slice_pitch;
+		flat.rows = flat.slices;
+		flat.slices = 1;
+		if (flat.pitch == flat.width_bytes || flat.rows == 1) {
+			flat.width_bytes *= flat.rows;
+			flat.rows = 1;
 		}
 	}
-	for (size_t slice = 0; slice < slices && !error; slice++) {
-		unsigned char *at = bulk->at + slice * bulk->slice_pitch;
+	return flat;
+}
 
-		for (size_t row = 0; row < rows && !error; row++, at += bulk->pitch)
-			error = send ? link_write(client.link, at, width)
-				     : link_read(client.link, at, width);
+/* bulk_move - bytes [@from, @from + @bytes) of the box through the link, row by row */
+static int bulk_move(const struct client_bulk *bulk, size_t from, size_t bytes, bool send)
+{
+	struct client_bulk flat = bulk_flat(bulk);
+	int error = 0;
+
+	while (bytes && !error) {
+		size_t row = from / flat.width_bytes, inside = from % flat.width_bytes;
+		size_t run = flat.width_bytes - inside < bytes ? flat.width_bytes - inside : bytes;
+		unsigned char *at = flat.at + row / flat.rows * flat.slice_pitch +
+				    row % flat.rows * flat.pitch + inside;
+
+		error = send ? link_write(client.link, at, run) : link_read(client.link, at, run);
+		from += run;
+		bytes -= run;
 	}
 	return error;
 }
@@ -131,8 +147,26 @@ static int call_send(const struct client_call *call, size_t bytes, uint32_t cont
 	call_compose(at, call, bytes, context, sequence);
 	error = link_commit(client.link, bytes);
 	if (!error && call->send)
-		error = bulk_move(call->send, true);
+		error = bulk_move(call->send, 0, bulk_bytes(call->send), true);
 	return error ? error : link_flush(client.link);
+}
+
+static unsigned int send_waiting; /* threads that want send_lock; atomic */
+
+static void send_lock(void)
+{
+	if (!pthread_mutex_trylock(&client.send_lock))
+		return;
+	__atomic_add_fetch(&send_waiting, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&client.send_lock);
+	__atomic_sub_fetch(&send_waiting, 1, __ATOMIC_RELAXED);
+}
+
+void client_call_give_way(void)
+{
+	for (int i = 0; i < GIVE_WAY_YIELDS && __atomic_load_n(&send_waiting, __ATOMIC_RELAXED);
+	     i++)
+		sched_yield();
 }
 
 /* call_post - a request without reply */
@@ -140,7 +174,7 @@ static CUresult call_post(const struct client_call *call, size_t bytes, uint32_t
 {
 	int error;
 
-	pthread_mutex_lock(&client.send_lock);
+	send_lock();
 	error = call_send(call, bytes, context, ++client.sequence);
 	pthread_mutex_unlock(&client.send_lock);
 	if (!error)
@@ -235,7 +269,7 @@ static CUresult call_exchange(struct client_call *call, size_t bytes, uint32_t c
 	struct call_wait wait = { .call = call, .done = PTHREAD_COND_INITIALIZER };
 	int error;
 
-	pthread_mutex_lock(&client.send_lock);
+	send_lock();
 	wait.sequence = ++client.sequence;
 	pthread_mutex_lock(&reader.lock);
 	wait.next = reader.first;
@@ -384,26 +418,26 @@ static int read_payload(struct client_call *call, const unsigned char *payload, 
 	return 0;
 }
 
-/* read_bulk - a copy's bytes straight to the program, and the trailer that judges them */
-static int read_bulk(const struct client_call *call, uint64_t bytes, CUresult *result)
+/* read_piece - the next bytes of a copy, straight to the program */
+static int read_piece(struct call_wait *wait, const struct cuda_wire_reply *piece)
 {
-	struct cuda_wire_copy_end end;
+	const struct client_bulk *bulk = wait->call->receive;
 	int error;
 
-	if (!call->receive || bytes != bulk_bytes(call->receive))
+	link_consume(client.link, piece->bytes);
+	if (!bulk || piece->bytes != sizeof(*piece) || !piece->bulk_bytes ||
+	    piece->bulk_bytes > bulk_bytes(bulk) - wait->received)
 		return -EPROTO;
-	error = bulk_move(call->receive, false);
-	if (!error)
-		error = link_read(client.link, &end, sizeof(end));
-	if (!error)
-		*result = (CUresult)end.result;
+	error = bulk_move(bulk, wait->received, piece->bulk_bytes, false);
+	wait->received += piece->bulk_bytes;
 	return error;
 }
 
-/* read_reply - the reply of @wait: buffers, bulk, result */
+/* read_reply - the reply of @wait: buffers and result; a copy must be whole */
 static int read_reply(struct call_wait *wait, const struct cuda_wire_reply *reply,
 		      const unsigned char *payload, CUresult *result)
 {
+	const struct client_bulk *bulk = wait->call->receive;
 	size_t bytes = reply->bytes - sizeof(*reply);
 	int error = 0;
 
@@ -411,8 +445,8 @@ static int read_reply(struct call_wait *wait, const struct cuda_wire_reply *repl
 	if (!*result || bytes)
 		error = read_payload(wait->call, payload, bytes);
 	link_consume(client.link, reply->bytes);
-	if (!error && (reply->bulk_bytes || (!*result && wait->call->receive)))
-		error = *result ? -EPROTO : read_bulk(wait->call, reply->bulk_bytes, result);
+	if (reply->bulk_bytes || (!*result && bulk && wait->received != bulk_bytes(bulk)))
+		error = -EPROTO;
 	return error;
 }
 
@@ -445,6 +479,11 @@ static int read_message(const struct cuda_wire_reply *reply, const unsigned char
 		if (!error)
 			read_print(wait, payload + sizeof(id), (size_t)id);
 		link_consume(client.link, reply->bytes);
+		wait_reopen(wait);
+		return error;
+	}
+	if (reply->kind == CUDA_WIRE_PIECE) {
+		error = read_piece(wait, reply);
 		wait_reopen(wait);
 		return error;
 	}

@@ -139,6 +139,9 @@ static inline void client_call_piece(struct client_call *call, const void *data,
  */
 CUresult client_call_run(struct client_call *call);
 
+/* client_call_give_way - between the parts of a large copy: others who want to send go first */
+void client_call_give_way(void);
+
 /* client_call_read - read one message and deliver it; -errno means that the link is of no use */
 int client_call_read(void);
 

@@ -16,6 +16,8 @@
 #include "cuda/client/client.h"
 #include "cuda/common/range.h"
 
+#define PART_BYTES (4u << 20) /* of one request */
+
 struct side {
 	uint64_t at;
 	uint64_t pitch;	 /* bytes from row to row */
@@ -73,10 +75,47 @@ static struct client_bulk side_bulk(const struct copy *copy, const struct side *
 	};
 }
 
+/* copy_flat_part - @bytes that lie together on both sides; the last part may be waited for */
+static CUresult copy_flat_part(uint64_t to, const struct client_bulk *bulk, uint32_t stream,
+			       bool wait)
+{
+	struct wire_copy_to_device_request request = { .to = to, .stream = stream };
+	struct client_call call = { .number = wait ? CALL_copy_to_device_wait : CALL_copy_to_device,
+				    .flags = wait ? 0 : CLIENT_NO_REPLY,
+				    .block = &request,
+				    .block_bytes = sizeof(request),
+				    .send = bulk };
+
+	static_assert(sizeof(struct wire_copy_to_device_wait_request) == sizeof(request),
+		      "the two copies are sent alike");
+	return client_call_run(&call);
+}
+
+/* copy_flat_to_device - in parts, so that other threads' calls find their way between them */
+static CUresult copy_flat_to_device(const struct copy *copy, uint32_t stream)
+{
+	uint64_t bytes = copy->width_bytes * copy->rows * copy->slices, sent = 0;
+	CUresult result = CUDA_SUCCESS;
+
+	while (sent < bytes && !result) {
+		uint64_t part = bytes - sent < PART_BYTES ? bytes - sent : PART_BYTES;
+		struct client_bulk bulk = { .at = (unsigned char *)(uintptr_t)copy->from.at + sent,
+					    .width_bytes = part,
+					    .rows = 1,
+					    .slices = 1 };
+
+		if (sent)
+			client_call_give_way();
+		result = copy_flat_part(copy->to.at + sent, &bulk, stream,
+					copy->wait && sent + part == bytes);
+		sent += part;
+	}
+	return result;
+}
+
 static CUresult copy_to_device(const struct copy *copy, uint32_t stream)
 {
 	struct client_bulk bulk = side_bulk(copy, &copy->from);
-	struct wire_copy_to_device_request flat = { .to = copy->to.at, .stream = stream };
 	struct wire_copy_box_to_device_request box = {
 		.to = copy->to.at,
 		.pitch = copy->to.pitch,
@@ -86,21 +125,16 @@ static CUresult copy_to_device(const struct copy *copy, uint32_t stream)
 		.slices = copy->slices,
 		.stream = stream,
 	};
-	struct client_call call = { .send = &bulk };
+	struct client_call call = { .number = CALL_copy_box_to_device,
+				    .block = &box,
+				    .block_bytes = sizeof(box),
+				    .send = &bulk };
 
-	static_assert(sizeof(struct wire_copy_to_device_wait_request) == sizeof(flat),
-		      "the two copies are sent alike");
-	if (!side_flat(copy, &copy->to)) {
-		call.number = CALL_copy_box_to_device;
-		call.block = &box;
-		call.block_bytes = sizeof(box);
-	} else {
-		call.number = copy->wait ? CALL_copy_to_device_wait : CALL_copy_to_device;
-		call.flags = copy->wait ? 0 : CLIENT_NO_REPLY;
-		call.block = &flat;
-		call.block_bytes = sizeof(flat);
-	}
-	return client_call_run(&call);
+	if (!side_flat(copy, &copy->to))
+		return client_call_run(&call);
+	if (side_flat(copy, &copy->from))
+		return copy_flat_to_device(copy, stream);
+	return copy_flat_part(copy->to.at, &bulk, stream, copy->wait);
 }
 
 static CUresult copy_from_device(const struct copy *copy, uint32_t stream)

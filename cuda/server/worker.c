@@ -94,6 +94,12 @@ CUresult worker_broken(struct worker_call *call)
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
+CUresult worker_link_failed(struct worker_call *call, int error)
+{
+	call->link_error = error;
+	return CUDA_ERROR_UNKNOWN;
+}
+
 void *worker_reply_block(struct worker_call *call)
 {
 	return call->reply;
@@ -232,7 +238,7 @@ static int request_read(struct worker_call *call)
 	call->bulk_left = call->request.bulk_bytes;
 	call->taken = 0;
 	call->broken = false;
-	call->replied = false;
+	call->link_error = 0;
 	call->reply_tail_bytes = 0;
 	return 0;
 }
@@ -251,7 +257,7 @@ static CUresult request_execute(struct worker_call *call, const struct worker_ro
 	memset(call->reply, 0, row->reply_bytes);
 	if (!result)
 		result = row->dispatch(call);
-	if ((row->flags & WORKER_SETTLES) && !call->replied) {
+	if (row->flags & WORKER_SETTLES) {
 		result = worker_settle(result);
 		worker_print_send(call->request.sequence);
 	}
@@ -272,14 +278,13 @@ int worker_serve_one(struct worker_call *call)
 		call->in_turn = true;
 	}
 	result = request_execute(call, row);
-	if (call->broken)
-		error = -EPROTO;
-	else if (call->bulk_left)
+	error = call->broken ? -EPROTO : call->link_error;
+	if (!error && call->bulk_left)
 		error = link_discard(worker_link, call->bulk_left);
 	if (!error && !(row->flags & WORKER_REPLY) && result)
 		worker_late(result);
-	if (!error && (row->flags & WORKER_REPLY) && !call->replied)
-		error = worker_reply_send(call, result, 0);
+	if (!error && (row->flags & WORKER_REPLY))
+		error = worker_reply_send(call, result);
 	if (call->in_turn) {
 		call->in_turn = false;
 		pthread_mutex_unlock(&order_lock);

@@ -61,7 +61,7 @@ struct worker_call {
 	bool leading;	    /* this thread reads the link: it holds read_lock */
 	bool in_turn;	    /* this thread holds order_lock */
 	bool broken;	    /* the request breaks the format: the connection ends */
-	bool replied;	    /* the handler has sent the reply itself */
+	int link_error;	    /* the link failed under the request */
 	unsigned char *reply;
 	size_t reply_tail_bytes; /* behind the block */
 };
@@ -74,6 +74,8 @@ const char *worker_tail_string(struct worker_call *call, uint32_t bytes);
 bool worker_zero(const unsigned char *bytes, size_t count);
 /* worker_broken - mark the request as breaking the format */
 CUresult worker_broken(struct worker_call *call);
+/* worker_link_failed - keep what the link said while the request's bulk was under way */
+CUresult worker_link_failed(struct worker_call *call, int error);
 void *worker_reply_block(struct worker_call *call);
 
 /*
@@ -104,13 +106,9 @@ int worker_call_open(struct worker_call *call);
 void worker_call_close(struct worker_call *call);
 
 /* worker_reply.c */
-int worker_reply_send(struct worker_call *call, CUresult result, uint64_t bulk_bytes);
-int worker_reply_bare(struct worker_call *call, CUresult result);
+int worker_reply_send(struct worker_call *call, CUresult result);
 void worker_reply_lock(void);
 void worker_reply_unlock(void);
-/* worker_reply_begin - header and block of a reply whose bulk the caller sends; under the lock */
-int worker_reply_begin(struct worker_call *call, CUresult result, size_t payload_bytes,
-		       uint64_t bulk_bytes);
 int worker_print_open(void);
 void worker_print_send(uint32_t sequence);
 int worker_host_function_send(uint64_t id);

@@ -7,8 +7,9 @@
  * functions are outstanding the driver call may wait for one, and with it for a request behind
  * this one's bulk; the bulk is therefore read into memory first.
  *
- * From the device: wait for the stream (aside), then the driver writes into the link's memory
- * piece by piece under reply_lock; the trailer says how it ended.
+ * From the device: wait for the stream (aside), then the driver writes into the link's memory, a
+ * message of its own for each piece under reply_lock, so that other replies find their way between
+ * them; the reply after them says how it ended.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "cuda/server/worker.h"
 
 #define PIECE_BYTES ((uint64_t)LINK_CONTIGUOUS_BYTES)
+#define SEND_BYTES  (PIECE_BYTES - 64) /* room for the message's head */
 
 /* One side on the device. */
 struct box {
@@ -64,12 +66,14 @@ static CUresult bulk_buffered(struct worker_call *call, CUdeviceptr to, CUstream
 	uint64_t bytes = call->bulk_left;
 	void *buffer = malloc(bytes);
 	CUresult result;
+	int error;
 
 	if (!buffer)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	if (link_read(worker_link, buffer, bytes)) {
+	error = link_read(worker_link, buffer, bytes);
+	if (error) {
 		free(buffer);
-		return worker_broken(call);
+		return worker_link_failed(call, error);
 	}
 	call->bulk_left = 0;
 	worker_step_back(call);
@@ -92,9 +96,10 @@ static CUresult copy_to_device(struct worker_call *call, CUdeviceptr to, uint32_
 	while (call->bulk_left && !result) {
 		size_t piece = call->bulk_left < PIECE_BYTES ? call->bulk_left : PIECE_BYTES;
 		const void *at;
+		int error = link_peek(worker_link, piece, &at);
 
-		if (link_peek(worker_link, piece, &at))
-			return worker_broken(call);
+		if (error)
+			return worker_link_failed(call, error);
 		result = host_to_device(to, at, piece, stream, wait);
 		link_consume(worker_link, piece);
 		call->bulk_left -= piece;
@@ -150,67 +155,62 @@ static CUresult rows_to_host(void *to, CUdeviceptr from, const struct box *box, 
 	return result ? result : worker_driver.cuStreamSynchronize(box->stream);
 }
 
-/* send_piece - @rows whole rows, or @bytes of one row, into the link; under reply_lock */
-static int send_piece(const struct box *box, CUdeviceptr from, uint64_t rows, uint64_t bytes,
-		      CUresult *result)
+/*
+ * send_piece - @rows whole rows, or @bytes of one row, as one message
+ *
+ * The driver writes into the link's own memory; a copy that fails leaves nothing there.
+ */
+static int send_piece(struct worker_call *call, const struct box *box, CUdeviceptr from,
+		      uint64_t rows, uint64_t bytes, CUresult *result)
 {
-	void *at;
-	int error = link_reserve(worker_link, bytes, &at);
+	const struct cuda_wire_reply piece = { .bytes = sizeof(piece),
+					       .kind = CUDA_WIRE_PIECE,
+					       .sequence = call->request.sequence,
+					       .bulk_bytes = bytes };
+	void *at, *data;
+	int error;
 
-	if (error)
-		return error;
-	if (!*result)
-		*result = rows ? rows_to_host(at, from, box, rows)
-			       : device_to_host(at, from, bytes, box->stream);
-	if (*result)
-		memset(at, 0, bytes);
-	return link_commit(worker_link, bytes);
+	worker_reply_lock();
+	error = link_reserve(worker_link, sizeof(piece) + bytes, &at);
+	if (!error) {
+		memcpy(at, &piece, sizeof(piece));
+		data = (unsigned char *)at + sizeof(piece);
+		*result = rows ? rows_to_host(data, from, box, rows)
+			       : device_to_host(data, from, bytes, box->stream);
+		if (!*result)
+			error = link_commit(worker_link, sizeof(piece) + bytes);
+		if (!*result && !error)
+			error = link_flush(worker_link);
+	}
+	worker_reply_unlock();
+	return error;
 }
 
 /* send_rows - one slice */
-static int send_rows(const struct box *box, CUdeviceptr from, CUresult *result)
+static int send_rows(struct worker_call *call, const struct box *box, CUdeviceptr from,
+		     CUresult *result)
 {
-	uint64_t whole = PIECE_BYTES / box->width_bytes;
+	uint64_t whole = SEND_BYTES / box->width_bytes;
 	int error = 0;
 
-	for (uint64_t row = 0; row < box->rows && !error;) {
+	for (uint64_t row = 0; row < box->rows && !error && !*result;) {
 		uint64_t rows = box->rows - row < whole ? box->rows - row : whole;
 		CUdeviceptr at = from + row * box->pitch;
 
 		if (box->rows > 1 && rows) {
-			error = send_piece(box, at, rows, rows * box->width_bytes, result);
+			error = send_piece(call, box, at, rows, rows * box->width_bytes, result);
 			row += rows;
 			continue;
 		}
-		for (uint64_t sent = 0; sent < box->width_bytes && !error;) {
+		for (uint64_t sent = 0; sent < box->width_bytes && !error && !*result;) {
 			uint64_t left = box->width_bytes - sent;
-			uint64_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
+			uint64_t piece = left < SEND_BYTES ? left : SEND_BYTES;
 
-			error = send_piece(box, at + sent, 0, piece, result);
+			error = send_piece(call, box, at + sent, 0, piece, result);
 			sent += piece;
 		}
 		row++;
 	}
-	return error;
-}
-
-/* send_box - reply, bulk, trailer */
-static int send_box(struct worker_call *call, const struct box *box, uint64_t bytes)
-{
-	struct cuda_wire_copy_end end = { 0 };
-	CUresult result = CUDA_SUCCESS;
-	int error;
-
-	worker_reply_lock();
-	error = worker_reply_begin(call, CUDA_SUCCESS, 0, bytes);
-	for (uint64_t slice = 0; slice < box->slices && !error; slice++)
-		error = send_rows(box, box->at + slice * box->height * box->pitch, &result);
-	end.result = result;
-	if (!error)
-		error = link_write(worker_link, &end, sizeof(end));
-	if (!error)
-		error = link_flush(worker_link);
-	worker_reply_unlock();
 	return error;
 }
 
@@ -228,10 +228,18 @@ static CUresult copy_from_device(struct worker_call *call, struct box *box, uint
 		result = worker_settle(result);
 	if (result)
 		return result;
-	worker_print_send(call->request.sequence);
-	if (send_box(call, box, bytes))
-		return worker_broken(call);
-	return CUDA_SUCCESS;
+	/* A client that is slow to take a large copy holds up its own threads no more than this
+	 * one. */
+	if (bytes > SEND_BYTES)
+		worker_step_aside(call);
+	for (uint64_t slice = 0; slice < box->slices && !result; slice++) {
+		int error =
+			send_rows(call, box, box->at + slice * box->height * box->pitch, &result);
+
+		if (error)
+			return worker_link_failed(call, error);
+	}
+	return result;
 }
 
 CUresult worker_copy_from_device(struct worker_call *call,
@@ -275,9 +283,10 @@ static CUresult receive_piece(struct worker_call *call, const struct box *box, C
 	};
 	const void *at;
 	CUresult result;
+	int error = link_peek(worker_link, bytes, &at);
 
-	if (link_peek(worker_link, bytes, &at))
-		return worker_broken(call);
+	if (error)
+		return worker_link_failed(call, error);
 	if (!rows) {
 		result = host_to_device(to, at, bytes, box->stream, false);
 	} else if (worker_driver.cuMemcpy2DAsync_v2) {

@@ -59,6 +59,7 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 {
 	uint64_t bytes = call->bulk_left;
 	struct image *made;
+	int error;
 
 	if (!bytes || bytes > worker_options.image_limit)
 		return CUDA_ERROR_INVALID_IMAGE;
@@ -67,9 +68,10 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	made->bytes = bytes;
 	made->data[bytes] = 0; /* text ends, whatever was sent */
-	if (link_read(worker_link, made->data, bytes)) {
+	error = link_read(worker_link, made->data, bytes);
+	if (error) {
 		free(made);
-		return worker_broken(call);
+		return worker_link_failed(call, error);
 	}
 	call->bulk_left = 0;
 	if (!image_length_valid(made)) {

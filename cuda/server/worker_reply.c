@@ -32,35 +32,26 @@ void worker_reply_unlock(void)
 	pthread_mutex_unlock(&reply_lock);
 }
 
-int worker_reply_begin(struct worker_call *call, CUresult result, size_t payload_bytes,
-		       uint64_t bulk_bytes)
+int worker_reply_send(struct worker_call *call, CUresult result)
 {
+	size_t block = result ? 0 : worker_rows[call->request.call].reply_bytes;
+	size_t payload_bytes = block + cuda_wire_pad((uint32_t)call->reply_tail_bytes);
 	const struct cuda_wire_reply reply = {
 		.bytes = (uint32_t)(sizeof(reply) + payload_bytes),
 		.kind = CUDA_WIRE_REPLY,
 		.sequence = call->request.sequence,
 		.result = result,
-		.bulk_bytes = bulk_bytes,
 	};
 	void *at;
-	int error = link_reserve(worker_link, reply.bytes, &at);
-
-	if (error)
-		return error;
-	memcpy(at, &reply, sizeof(reply));
-	memcpy((unsigned char *)at + sizeof(reply), call->reply, payload_bytes);
-	call->replied = true;
-	return link_commit(worker_link, reply.bytes);
-}
-
-int worker_reply_send(struct worker_call *call, CUresult result, uint64_t bulk_bytes)
-{
-	size_t block = result ? 0 : worker_rows[call->request.call].reply_bytes;
-	size_t bytes = block + cuda_wire_pad((uint32_t)call->reply_tail_bytes);
 	int error;
 
 	worker_reply_lock();
-	error = worker_reply_begin(call, result, bytes, bulk_bytes);
+	error = link_reserve(worker_link, reply.bytes, &at);
+	if (!error) {
+		memcpy(at, &reply, sizeof(reply));
+		memcpy((unsigned char *)at + sizeof(reply), call->reply, payload_bytes);
+		error = link_commit(worker_link, reply.bytes);
+	}
 	if (!error)
 		error = link_flush(worker_link);
 	worker_reply_unlock();
