@@ -978,6 +978,7 @@ static bool parse_labelled(struct parser *parser, struct ptx_statement *statemen
 	    parse_is_text(parser, PTX_TOKEN_DOT, "callprototype"))
 		return parse_table(parser, name);
 	statement->label = name;
+	statement->text_length = name->length;
 	statement_link(parser, statement);
 	return true;
 }
@@ -1272,13 +1273,14 @@ static bool parse_target(struct parser *parser)
 
 static bool parse_address_size(struct parser *parser)
 {
+	unsigned int line = parser->token.line;
 	uint64_t bits = 0;
 
 	if (!parse_unsigned(parser, &bits))
 		return false;
 	if (bits != 64)
-		return parse_fail(parser, "'.address_size %llu': not implemented",
-				  (unsigned long long)bits);
+		return parse_fail_at(parser, line, "'.address_size %llu': not implemented",
+				     (unsigned long long)bits);
 	return true;
 }
 

@@ -1706,8 +1706,6 @@ static bool store_parameter(S s, const struct ptx_operand *address, enum ptx_typ
 {
 	unsigned int bytes = ptx_type_bytes(type);
 
-	if (address->variable->kernel_parameter)
-		return fail(s, "a kernel's parameter cannot be written");
 	for (unsigned int i = 0; i < length; i++) {
 		const struct ptx_operand *from = vector_element(s, operand(s, 1), length, i);
 		uint64_t offset = address->value + (uint64_t)i * bytes;

@@ -55,6 +55,8 @@ static void run_kernels(struct harness *harness, struct ptx_module *module)
 	}
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static struct harness harness;
