@@ -40,6 +40,13 @@ class Rows(unittest.TestCase):
     def test_real_file_is_good(self):
         self.assertGreater(len(api_module.Api(REAL).calls), 150)
 
+    def test_named_tests_name_the_function(self):
+        root = pathlib.Path(REAL).resolve().parent.parent
+        for call in api_module.Api(REAL).calls:
+            for name in call.tested:
+                self.assertRegex((root / name).read_text(), rf"\b(client_)?{call.symbol}\b",
+                                 f"{name} does not test {call.symbol}")
+
     def test_unknown_row(self):
         self.refused("function f()\n", "unknown row")
 

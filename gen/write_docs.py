@@ -28,11 +28,12 @@ def coverage_page(api):
            'reported late. **remembered**: asked once for the same arguments.',
            '- **settles**: returns a late error. **may wait**: other threads are served meanwhile.', '',
            'Every generated function has a round trip through encoder and decoder in '
-           'tests/unit/test_cuda_round_trip.c; the last column names further tests.', '',
+           'tests/unit/test_cuda_round_trip.c; the last column names further tests. What a CUDA runtime calls '
+           'is also tested by the programs of tests/programs over every link.', '',
            '| symbol | looked up as | way | tested by |', '|---|---|---|---|']
     for call in sorted(api.calls, key=lambda c: c.symbol):
         known = ', '.join(f'{name} {version}' for name, version, _, _ in call.known)
         if call.variant:
             known += f', {call.variant}'
-        out.append(f'| {call.symbol} | {known} | {_way(call)} | {" ".join(call.tested)} |')
+        out.append(f'| {call.symbol} | {known} | {_way(call)} | {" ".join(name.rsplit("/", 1)[1] for name in call.tested)} |')
     return '\n'.join(out + [''])
