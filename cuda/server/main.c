@@ -120,8 +120,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGCHLD,
-	       SIG_DFL); /* whoever started this may ignore it: then no child can be asked */
+	/* Whoever started this may ignore it; then no child could be asked how it ended. */
+	signal(SIGCHLD, SIG_DFL);
 	main_raise_descriptor_limit();
 	status = supervisor_options_read(&supervisor.options, argc, argv, &error);
 	if (status >= 0)
