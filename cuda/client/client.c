@@ -47,6 +47,7 @@ static void client_child(void)
 {
 	int state = __atomic_load_n(&client.state, __ATOMIC_RELAXED);
 
+	pthread_mutex_init(&client.start_lock, NULL); /* another thread may have been in cuInit */
 	if (state != CLIENT_READY && state != CLIENT_LOST)
 		return;
 	link_abandon(client.link);
@@ -153,6 +154,10 @@ static int client_connect(struct error *error)
 		return error_prefix(error, "server %s", config.server);
 	}
 	client.link = link;
+	if (client.driver_version > CUDA_VERSION)
+		client.driver_version = CUDA_VERSION; /* what is newer is not offered */
+	if (client.look_up_version)
+		__atomic_store_n(client.look_up_version, client.driver_version, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -164,8 +169,8 @@ CUresult client_cuInit(unsigned int Flags)
 
 	if (Flags)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (state == CLIENT_READY)
-		return CUDA_SUCCESS;
+	if (state != CLIENT_NEW && state != CLIENT_FAILED)
+		return client_enter_slow();
 	pthread_mutex_lock(&client.start_lock);
 	state = __atomic_load_n(&client.state, __ATOMIC_ACQUIRE);
 	if (state == CLIENT_NEW || state == CLIENT_FAILED) {

@@ -46,6 +46,7 @@ struct client {
 	pthread_mutex_t send_lock;
 	uint32_t sequence; /* under send_lock */
 	int driver_version;
+	int *look_up_version; /* entry.c's, which look-ups and the integrity check go by */
 	unsigned int device_count;
 	struct cuda_wire_device *devices; /* constant once ready */
 };

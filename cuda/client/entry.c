@@ -4,9 +4,6 @@
 #include "cuda/client/entries.h"
 #include "gen/cuda_names.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 static int entry_device_count(void)
 {
 	return client_enter() ? 0 : (int)client.device_count;
@@ -59,21 +56,22 @@ static void entry_unused_slot(const char *table)
 		   table);
 }
 
+static struct front_driver driver = {
+	.entries = client_entries,
+	.driver_version = CUDA_VERSION,
+	.device_count = entry_device_count,
+	.device_identity = entry_device_identity,
+	.context_current = entry_context_current,
+	.context_id = entry_context_id,
+	.primary_context = entry_primary_context,
+	.module_load_fatbin = entry_module_load,
+	.unused_slot = entry_unused_slot,
+};
+
 __attribute__((constructor)) static void entry_open(void)
 {
-	static struct front_driver driver = {
-		.entries = client_entries,
-		.driver_version = CUDA_VERSION,
-		.device_count = entry_device_count,
-		.device_identity = entry_device_identity,
-		.context_current = entry_context_current,
-		.context_id = entry_context_id,
-		.primary_context = entry_primary_context,
-		.module_load_fatbin = entry_module_load,
-		.unused_slot = entry_unused_slot,
-	};
-
 	driver.entry_count = client_entry_count;
+	client.look_up_version = &driver.driver_version;
 	front_open(&driver);
 }
 
