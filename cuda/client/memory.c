@@ -334,6 +334,23 @@ CUresult client_cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUme
 	return result ? result : memory_allocate_async(dptr, bytesize, number, hStream);
 }
 
+CUresult client_cuMemGetInfo_v2(size_t *free, size_t *total)
+{
+	uint64_t free_bytes, total_bytes;
+	CUresult result = client_enter();
+
+	if (result)
+		return result;
+	if (!free || !total)
+		return CUDA_ERROR_INVALID_VALUE;
+	result = client_send_memory_info(&free_bytes, &total_bytes);
+	if (result)
+		return result;
+	*free = free_bytes;
+	*total = total_bytes;
+	return CUDA_SUCCESS;
+}
+
 CUresult client_cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr)
 {
 	struct range range;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams: made and ended without a reply; what the program may ask about one is kept here. */
+/*
+ * Streams: made and ended without a reply; what the program may ask about one is kept here. Events
+ * are generated calls but for waiting.
+ */
 #include "cuda/client/callback.h"
 #include "cuda/client/client.h"
 
@@ -164,6 +167,16 @@ CUresult client_cuStreamSynchronize(CUstream hStream)
 	if (!result)
 		result = client_number_stream(hStream, true, &number);
 	return result ? result : client_send_stream_synchronize(number);
+}
+
+CUresult client_cuEventSynchronize(CUevent hEvent)
+{
+	uint32_t number;
+	CUresult result = client_enter();
+
+	if (!result)
+		result = client_number_event(hEvent, false, &number);
+	return result ? result : client_send_event_synchronize(number);
 }
 
 /* Capturing is not offered, so no stream is ever being captured. */

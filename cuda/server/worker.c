@@ -22,8 +22,9 @@
 #include <stdlib.h>
 
 #define THREADS_MAX 64u
-#define STACK_BYTES (8u << 20) /* a driver's compiler may run on it; untouched pages cost nothing \
-				*/
+#define STACK_BYTES                                                                   \
+	(8u << 20) /* a driver's compiler may run on it; untouched pages cost nothing \
+		    */
 
 struct cuda_driver worker_driver;
 struct link *worker_link;

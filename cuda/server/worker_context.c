@@ -141,17 +141,27 @@ CUresult worker_context_destroy(struct worker_call *call,
 	return worker_driver.cuCtxDestroy_v2(context);
 }
 
+static CUresult query_stream(void *stream)
+{
+	return worker_driver.cuStreamQuery ? worker_driver.cuStreamQuery(stream)
+					   : CUDA_ERROR_NOT_READY;
+}
+
+static CUresult query_event(void *event)
+{
+	return worker_driver.cuEventQuery ? worker_driver.cuEventQuery(event)
+					  : CUDA_ERROR_NOT_READY;
+}
+
 /* wait_query - ask for a short while; CUDA_ERROR_NOT_READY: it takes longer */
-static CUresult wait_query(CUstream stream)
+static CUresult wait_query(CUresult (*query)(void *), void *subject)
 {
 	struct timespec begin, now;
 	CUresult result;
 
-	if (!worker_driver.cuStreamQuery)
-		return CUDA_ERROR_NOT_READY;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
-		result = worker_driver.cuStreamQuery(stream);
+		result = query(subject);
 		if (result != CUDA_ERROR_NOT_READY)
 			return result;
 		clock_gettime(CLOCK_MONOTONIC, &now);
@@ -162,7 +172,7 @@ static CUresult wait_query(CUstream stream)
 
 CUresult worker_stream_wait(struct worker_call *call, CUstream stream)
 {
-	CUresult result = wait_query(stream);
+	CUresult result = wait_query(query_stream, stream);
 
 	if (result != CUDA_ERROR_NOT_READY)
 		return result;
@@ -193,7 +203,7 @@ CUresult worker_context_synchronize(struct worker_call *call,
 	if (!worker_driver.cuCtxSynchronize)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	/* Work on the default stream alone is the common case, and often short. */
-	if (wait_query(NULL) == CUDA_ERROR_NOT_READY)
+	if (wait_query(query_stream, NULL) == CUDA_ERROR_NOT_READY)
 		worker_step_aside(call);
 	result = worker_driver.cuCtxSynchronize();
 	if (!result && call->in_turn)
@@ -241,6 +251,22 @@ CUresult worker_stream_synchronize(struct worker_call *call,
 	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
 
 	return result ? result : worker_stream_wait(call, stream);
+}
+
+CUresult worker_event_synchronize(struct worker_call *call,
+				  const struct wire_event_synchronize_request *request)
+{
+	CUevent event;
+	CUresult result = worker_handle_find(call, KIND_event, request->event, false, &event);
+
+	if (!result)
+		result = wait_query(query_event, event);
+	if (result != CUDA_ERROR_NOT_READY)
+		return result;
+	if (!worker_driver.cuEventSynchronize)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	worker_step_aside(call);
+	return worker_driver.cuEventSynchronize(event);
 }
 
 /* An empty request, for measuring the way and for knowing that the worker lives. */

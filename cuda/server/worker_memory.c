@@ -117,6 +117,31 @@ CUresult worker_memory_free_async(struct worker_call *call,
 					    : CUDA_ERROR_NOT_SUPPORTED;
 }
 
+/* What the device has, or what is left of the limit where that is less. */
+CUresult worker_memory_info(struct worker_call *call,
+			    const struct wire_memory_info_request *request,
+			    struct wire_memory_info_reply *reply)
+{
+	uint64_t limit = worker_options.memory_limit, used = worker_memory_used();
+	size_t free_bytes, total_bytes;
+	CUresult result;
+
+	(void)call;
+	(void)request;
+	if (!worker_driver.cuMemGetInfo_v2)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuMemGetInfo_v2(&free_bytes, &total_bytes);
+	if (result)
+		return result;
+	reply->free = free_bytes;
+	reply->total = total_bytes;
+	if (limit && reply->total > limit)
+		reply->total = limit;
+	if (limit && reply->free > (limit > used ? limit - used : 0))
+		reply->free = limit > used ? limit - used : 0;
+	return CUDA_SUCCESS;
+}
+
 CUresult worker_pool_default(struct worker_call *call,
 			     const struct wire_pool_default_request *request)
 {

@@ -528,11 +528,15 @@ static void test_address_taken(void **state)
 static void test_memory_limit(void **state)
 {
 	CUdeviceptr first, second;
+	size_t free_bytes, total;
 
 	(void)state;
 	context_begin();
 	worker_options.memory_limit = 1u << 20;
 	assert_int_equal(client_cuMemAlloc_v2(&first, 700000), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemGetInfo_v2(&free_bytes, &total), CUDA_SUCCESS);
+	assert_int_equal(total, 1u << 20);
+	assert_int_equal(free_bytes, (1u << 20) - 700000);
 	assert_int_equal(client_cuMemAlloc_v2(&second, 700000), CUDA_ERROR_OUT_OF_MEMORY);
 	assert_int_equal(client_cuMemAllocAsync(&second, 700000, NULL), CUDA_ERROR_OUT_OF_MEMORY);
 	assert_int_equal(client_cuMemFree_v2(first), CUDA_SUCCESS);
