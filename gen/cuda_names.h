@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names of CUDA's results and of the wire's calls, for programs, logs and the tracer. */
+/* Names and meanings of CUDA's results, for programs, logs and the tracer. */
 #ifndef CAUSEWAY_GEN_CUDA_NAMES_H
 #define CAUSEWAY_GEN_CUDA_NAMES_H
 
@@ -9,8 +9,5 @@ const char *cuda_result_name(int result);
 /* cuda_result_text - "invalid argument", as CUDA words it; NULL for a value that CUDA does not have
  */
 const char *cuda_result_text(int result);
-
-/* cuda_call_name - the name of an enum cuda_wire_call; "?" for any other number */
-const char *cuda_call_name(unsigned int call);
 
 #endif

@@ -58,8 +58,7 @@ def types_header(api):
         out.append(f'CUDA_EXPORT CUresult {call.symbol}({call.declarations});')
         if call.variant:
             out.append(f'CUDA_EXPORT CUresult {per_thread(call)}({call.declarations});')
-    out += ['', '/* X(name, value, sentence-free): one line for each CUresult. */',
-            '#define CUDA_RESULTS(X) \\']
+    out += ['', '/* X(name), once for each CUresult. */', '#define CUDA_RESULTS(X) \\']
     results = next(r for r in api.types if r.name == 'CUresult')
     out += [f'\tX({name}) \\' for name, _ in results.members] + ['']
     out += ['#endif', '']

@@ -86,18 +86,14 @@ def driver_source(api):
 
 
 def names_source(api):
-    """cuda_names.c: names of results and calls, and CUDA's names by value."""
+    """cuda_names.c: names and meanings of CUDA's results."""
     results = next(r for r in api.types if r.name == 'CUresult')
-    out = [NOTICE, '#include "gen/cuda_names.h"', '', '#include "gen/cuda_wire.h"', '',
+    out = [NOTICE, '#include "gen/cuda_names.h"', '', '#include "gen/cuda_types.h"', '',
            'const char *cuda_result_name(int result)', '{', '\tswitch (result) {']
     out += [f'\tcase {name}:\n\t\treturn "{name}";' for name, _ in results.members]
     out += ['\t}', '\treturn NULL;', '}', '',
             'const char *cuda_result_text(int result)', '{', '\tswitch (result) {']
     out += [f'\tcase {name}:\n\t\treturn "{results.texts[name]}";'
             for name, _ in results.members if name in results.texts]
-    out += ['\t}', '\treturn NULL;', '}', '',
-            'const char *cuda_call_name(unsigned int call)', '{',
-            '\tstatic const char *const names[] = {']
-    out += [f'\t\t[CALL_{row.symbol}] = "{row.symbol}",' for row in wire_rows(api)]
-    out += ['\t};', '', '\treturn call < CALL_count && names[call] ? names[call] : "?";', '}', '']
+    out += ['\t}', '\treturn NULL;', '}', '']
     return '\n'.join(out)

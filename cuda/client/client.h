@@ -222,9 +222,6 @@ uint32_t client_context_number(void);		    /* 0: none */
 /* client_per_thread_begin - the NULL stream is the thread's own until _end(what this returned) */
 bool client_per_thread_begin(void);
 void client_per_thread_end(bool outer);
-/* client_thread_stream - number of the calling thread's own stream in the current context */
-CUresult client_thread_stream(uint32_t *number);
-void client_thread_forget_context(uint32_t context);
 
 CUresult client_device_check(CUdevice device);
 int client_device_attribute(CUdevice device, CUdevice_attribute attribute);
@@ -234,8 +231,6 @@ struct client_object *client_function_object(CUfunction function);
 CUresult client_function_adopt(struct client_object *object, const char *name,
 			       const struct cuda_wire_function *facts,
 			       const struct cuda_wire_parameter *parameters);
-/* client_function_facts - a kernel's facts, asked for where they are not there yet */
-CUresult client_function_facts(struct client_object *object, const struct client_function **facts);
 
 /* Addresses: memory.c */
 enum client_range_kind { CLIENT_RANGE_DEVICE, CLIENT_RANGE_GLOBAL, CLIENT_RANGE_HOST };

@@ -146,7 +146,8 @@ static CUresult thread_stream_make(struct client_object *context, struct client_
 	return CUDA_SUCCESS;
 }
 
-CUresult client_thread_stream(uint32_t *number)
+/* thread_stream - number of the calling thread's own stream in the current context */
+static CUresult thread_stream(uint32_t *number)
 {
 	struct client_object *context = client_context_current(), *stream;
 	CUresult result;
@@ -173,9 +174,9 @@ CUresult client_number_stream(const void *handle, bool null, uint32_t *number)
 	struct client_object *object;
 
 	if (!handle && self.per_thread)
-		return client_thread_stream(number);
+		return thread_stream(number);
 	if (handle == (const void *)CU_STREAM_PER_THREAD)
-		return client_thread_stream(number);
+		return thread_stream(number);
 	if (!handle || handle == (const void *)CU_STREAM_LEGACY) {
 		*number = 0;
 		return null ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;

@@ -133,12 +133,6 @@ CUresult worker_function_describe(struct worker_call *call, uint32_t number, int
 	return CUDA_SUCCESS;
 }
 
-CUresult worker_function_facts(struct worker_call *call,
-			       const struct wire_function_facts_request *request)
-{
-	return worker_function_describe(call, request->function, request->device);
-}
-
 CUresult worker_kernel_function(struct worker_call *call,
 				const struct wire_kernel_function_request *request)
 {
