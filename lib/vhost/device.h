@@ -75,10 +75,11 @@ struct vhost_device {
 	struct vhost_queue queues[VHOST_QUEUES_MAX];
 };
 
-/* Tags that the device uses, from tag_base on: its socket, then one for each queue. */
-#define VHOST_DEVICE_TAGS (1u + VHOST_QUEUES_MAX)
-
-/* vhost_device_init - detached; @ops, @context and @wait outlive the device */
+/**
+ * vhost_device_init - detached
+ * @ops, @context, @wait: outlive the device
+ * @tag_base: the first of the 1 + VHOST_QUEUES_MAX tags that are the device's in @wait
+ */
 void vhost_device_init(struct vhost_device *device, const struct vhost_device_ops *ops,
 		       void *context, struct vhost_wait *wait, uint64_t tag_base);
 

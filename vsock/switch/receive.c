@@ -73,7 +73,6 @@ static bool receive_put(struct vm *vm, const struct virtio_vsock_header *header)
 		return false;
 	vhost_iovec_copy_out(chain->vectors, chain->writable_count, header, sizeof(*header));
 	vhost_queue_push(receive_queue(vm), chain->head, sizeof(*header));
-	vm->packets_out++;
 	return true;
 }
 
@@ -223,7 +222,6 @@ static void receive_deliver(struct vm *vm, struct connection *connection, unsign
 		vhost_queue_push(queue, chain->head, (uint32_t)sizeof(header) + header.len);
 	}
 	vhost_queue_unpop(queue, chains - used);
-	vm->packets_out += used;
 }
 
 static void receive_data(struct vm *vm, struct connection *connection)

@@ -313,7 +313,6 @@ void transmit_run(struct vm *vm)
 		/* A chain too short for a packet is returned like any other: nobody to answer. */
 		if (transmit_parse(chain, &header, &payload))
 			transmit_packet(vm, &header, &payload);
-		vm->packets_in++;
 		vhost_queue_push(queue, chain->head, 0);
 	}
 	vhost_queue_notify(queue);

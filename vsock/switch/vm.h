@@ -15,8 +15,8 @@
  *	               the guest may send normally fits. The kernel charges a small packet for much
  *	               more than its bytes, though, so a flood of small ones can fill the buffer
  *	               early. Bytes that the socket refuses then are kept, merged, in ->remainder,
- *	               which can never exceed the window; VM_REMAINDERS_BYTES_MAX bounds all of a
- *VM. host -> guest  A socket is read only as far as the guest's credit and receive buffers go.
+ *	               which never exceeds the window; VM_REMAINDERS_BYTES_MAX bounds them all.
+ *	host -> guest  A socket is read only as far as the guest's credit and buffers go.
  *
  * States of a connection (connection_set_state assigns them):
  *
@@ -71,7 +71,7 @@ enum connection_state {
 	CONNECTION_DRAINING,
 };
 
-/* Packets owed to the guest, sent as soon as it has receive buffers; in this order. */
+/* Packets owed to the guest, sent when it has buffers; in this order, but a reset first of all. */
 enum connection_owed {
 	OWED_REQUEST = 1,
 	OWED_RESPONSE = 2,
@@ -143,8 +143,7 @@ struct vm {
 	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
 	struct iovec payload[VHOST_CHAIN_VECTORS_MAX];
 
-	/* What happened, for tests and the log. */
-	uint64_t packets_in, packets_out, remainder_bytes_ever;
+	uint64_t remainder_bytes_ever; /* for tests: whether a stream came to that */
 };
 
 /* vm.c */
