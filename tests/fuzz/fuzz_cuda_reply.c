@@ -31,7 +31,7 @@ static struct link *reply_link(int fd)
 static void reply_call(unsigned int sort)
 {
 	struct wire_ping_request request = { 0 };
-	struct wire_cuMemGetInfo_v2_reply block;
+	struct wire_memory_info_reply block;
 	unsigned char tail[200], box[300];
 	struct client_bulk bulk = { .at = box,
 				    .width_bytes = 20,

@@ -30,6 +30,7 @@ static pthread_t server;
 static int server_result; /* why the worker stopped serving */
 static int listening;
 static char address[96];
+static bool symbols_missing; /* the next driver lacks some functions */
 
 static unsigned int fake_launched(void)
 {
@@ -69,6 +70,11 @@ static int pair_open(void **state, const char *scheme)
 	if (listening < 0 || io_set_nonblock(listening, 0))
 		return -1;
 	fake_driver_fill(&worker_driver);
+	if (symbols_missing) {
+		worker_driver.cuMemGetInfo_v2 = NULL;
+		worker_driver.cuEventCreate = NULL;
+		worker_driver.cuLaunchHostFunc = NULL;
+	}
 	worker_options = (struct worker_options){ .image_limit = 1u << 20, .peer = "test" };
 	pthread_create(&server, NULL, serve, NULL);
 	if (link_connect(address, &link_options_default, &client.link, &error))
@@ -99,6 +105,12 @@ static int pair_close(void **state)
 
 static int open_unix(void **state)
 {
+	return pair_open(state, "unix");
+}
+
+static int open_missing(void **state)
+{
+	symbols_missing = true;
 	return pair_open(state, "unix");
 }
 
@@ -348,9 +360,6 @@ static void test_missing_symbols(void **state)
 
 	(void)state;
 	context_begin();
-	worker_driver.cuMemGetInfo_v2 = NULL;
-	worker_driver.cuEventCreate = NULL;
-	worker_driver.cuLaunchHostFunc = NULL;
 	assert_int_equal(client_cuMemGetInfo_v2(&free_bytes, &total), CUDA_ERROR_NOT_SUPPORTED);
 	assert_int_equal(client_cuEventCreate(&event, 0), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_NOT_SUPPORTED);
@@ -841,7 +850,7 @@ int main(void)
 		BOTH(test_children_end),
 		BOTH(test_kernel_for_function),
 		BOTH(test_jit_log),
-		BOTH(test_missing_symbols),
+		{ "test_missing_symbols", test_missing_symbols, open_missing, pair_close, NULL },
 		BOTH(test_copy_linear),
 		BOTH(test_copy_fails),
 		BOTH(test_copy_boxes),
