@@ -48,6 +48,10 @@ def run(bench):
         results[what] = {
             "lane_gops_per_core": measure.Samples(
                 [count / us / 1e3 / cores for us in device.values], "G/s"),
+            # The same by processor time: what a core does while it is not taken by others.
+            "lane_gops_per_processor_second": measure.Samples(
+                [count / line["device_processor_us"] / 1e3
+                 for line in lines if line["what"] == what], "G/s"),
             "device_us": device,
             "host_us": host,
             "time_ratio": measure.ratios(device, host),

@@ -5,8 +5,9 @@
  *
  *	softgpu_loops ROUNDS CORES
  *
- * One line of JSON for each round and each of the two: microseconds on the device and on the
- * host. Exit status 1 when the results of the two differ.
+ * One line of JSON for each round and each of the two: microseconds on the device, processor time
+ * that the device's cores took in them, and microseconds on the host. Exit status 1 when the
+ * results of the two differ.
  */
 #include "tests/programs/driver.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EDGE	    512 /* of the three matrices */
 #define TILE_EDGE   32
@@ -25,6 +27,10 @@
 static float a[EDGE][EDGE], b[EDGE][EDGE], c[EDGE][EDGE], device_c[EDGE][EDGE];
 static int numbers[ELEMENTS];
 static long cores;
+
+struct device_time {
+	double wall_us, processor_us;
+};
 
 struct slice {
 	pthread_t thread;
@@ -78,20 +84,32 @@ static long long run_on_host(void *(*work)(void *), long count, double *us)
 	return sum;
 }
 
-static double device_us(CUfunction kernel, unsigned int grid_x, unsigned int grid_y,
-			unsigned int block_x, unsigned int block_y, void **parameters)
+/* Of all threads of this process. */
+static double processor_us(void)
 {
-	double start = driver_now_us();
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return used.tv_sec * 1e6 + used.tv_nsec / 1e3;
+}
+
+static struct device_time device_run(CUfunction kernel, unsigned int grid_x, unsigned int grid_y,
+				     unsigned int block_x, unsigned int block_y, void **parameters)
+{
+	struct device_time start = { driver_now_us(), processor_us() };
 
 	CHECK(driver.launch(kernel, grid_x, grid_y, 1, block_x, block_y, 1, 0, NULL, parameters,
 			    NULL));
 	CHECK(driver.context_synchronize());
-	return driver_now_us() - start;
+	return (struct device_time){ driver_now_us() - start.wall_us,
+				     processor_us() - start.processor_us };
 }
 
-static void report(const char *what, double device, double host)
+static void report(const char *what, struct device_time device, double host_us)
 {
-	printf("{\"what\": \"%s\", \"device_us\": %.1f, \"host_us\": %.1f}\n", what, device, host);
+	printf("{\"what\": \"%s\", \"device_us\": %.1f, \"device_processor_us\": %.1f, "
+	       "\"host_us\": %.1f}\n",
+	       what, device.wall_us, device.processor_us, host_us);
 }
 
 static int measure_matmul(int rounds)
@@ -101,7 +119,8 @@ static int measure_matmul(int rounds)
 	int edge = EDGE;
 	void *parameters[] = { &at_a, &at_b, &at_c, &edge, &edge, &edge };
 	uint32_t state = 5;
-	double device, host;
+	struct device_time device;
+	double host;
 
 	for (int i = 0; i < EDGE * EDGE; i++) {
 		a[i / EDGE][i % EDGE] = driver_between(&state, -8, 8);
@@ -113,8 +132,8 @@ static int measure_matmul(int rounds)
 	CHECK(driver.copy_in(at_a, a, sizeof(a)));
 	CHECK(driver.copy_in(at_b, b, sizeof(b)));
 	for (int round = -1; round < rounds; round++) {
-		device = device_us(kernel, EDGE / TILE_EDGE, EDGE / TILE_EDGE, TILE_EDGE, TILE_EDGE,
-				   parameters);
+		device = device_run(kernel, EDGE / TILE_EDGE, EDGE / TILE_EDGE, TILE_EDGE,
+				    TILE_EDGE, parameters);
 		run_on_host(host_matmul, EDGE, &host);
 		if (round >= 0) /* the first one warms up */
 			report("matmul", device, host);
@@ -131,7 +150,8 @@ static int measure_reduction(int rounds)
 	void *parameters[] = { &at_numbers, &elements, &at_total };
 	uint32_t state = 6;
 	long long sum, total;
-	double device, host;
+	struct device_time device;
+	double host;
 
 	for (int i = 0; i < ELEMENTS; i++)
 		numbers[i] = driver_between(&state, -1000000, 1000000);
@@ -141,7 +161,7 @@ static int measure_reduction(int rounds)
 	for (int round = -1; round < rounds; round++) {
 		CHECK(driver.memory_set(at_total, 0, sizeof(total)));
 		CHECK(driver.context_synchronize());
-		device = device_us(kernel, BLOCKS, 1, THREADS, 1, parameters);
+		device = device_run(kernel, BLOCKS, 1, THREADS, 1, parameters);
 		sum = run_on_host(host_reduction, ELEMENTS, &host);
 		CHECK(driver.copy_out(&total, at_total, sizeof(total)));
 		right = right && total == sum;

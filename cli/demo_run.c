@@ -58,7 +58,9 @@ static void run_report(const struct demo *demo, const struct demo_run *run, cons
 
 static int run_one_natively(struct demo *demo, struct demo_program *program, struct error *error)
 {
-	const char *names[] = { demo->library_path[0] ? "LD_LIBRARY_PATH" : NULL,
+	/* Some programs fail on purpose; softgpu's remarks about that would only confuse. */
+	const char *names[] = { "CAUSEWAY_LOG", demo->verbose ? "info" : "error",
+				demo->library_path[0] ? "LD_LIBRARY_PATH" : NULL,
 				demo->library_path, NULL };
 	char *arguments[] = { program->path, NULL };
 	struct process_setup setup = { .arguments = arguments,

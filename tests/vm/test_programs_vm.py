@@ -54,19 +54,22 @@ def test_workers_end_with_their_clients(setting):
     daemons.wait_until(lambda: not setting.cudad.workers(), 2, "all workers gone")
 
 
-def test_idle_guest_costs_nothing_on_the_host(setting):
-    """An idle client in a guest: no CPU for cudad, its worker and the switch."""
+def test_idle_guest_costs_nothing(setting):
+    """An idle client in a guest: no CPU for cudad, its worker, the switch and the guest itself."""
     command = setting.guest.start(["driver_client", "idle"], env=setting.environment)
     command.expect(rb"ready")
     time.sleep(0.5)
     processes = {"switch": setting.switch.pid, "supervisor": setting.cudad.pid,
                  "worker": setting.cudad.workers()[0]}
+    processes |= {f"guest {pid}": pid for pid in setting.guest.pids()}
     before = {name: daemons.cpu_seconds(pid) for name, pid in processes.items()}
     time.sleep(3)
     used = {name: daemons.cpu_seconds(pid) - before[name] for name, pid in processes.items()}
     command.close_input()
     assert command.wait(30) == 0
-    assert all(seconds <= 0.011 for seconds in used.values()), used
+    # CPU time is counted in steps of 10 ms; a guest's kernel has housekeeping of its own.
+    assert all(seconds <= (0.031 if name.startswith("guest") else 0.011)
+               for name, seconds in used.items()), used
 
 
 def test_guest_killed(kind):
