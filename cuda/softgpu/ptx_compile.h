@@ -55,7 +55,7 @@ struct ptx_draft {
 	bool guarded;	   /* may leave what it defines alone */
 	bool calls;	   /* operand 0 is the frame's size, once it is known */
 	bool joins_next;   /* the join is the next instruction */
-	bool waits;	 /* may be what a loop waits with */
+	bool waits;	   /* may be what a loop waits with */
 	ptx_handler fused; /* of a comparison: with the branch that follows */
 	uint32_t label;
 	uint32_t join_block;		   /* plus one; 0: none */
