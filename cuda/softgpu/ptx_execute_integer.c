@@ -172,6 +172,31 @@ static inline u32 dot2(u32 a, u32 b, u32 c, bool signed_a, bool signed_b, u32 hi
 	return c;
 }
 
+/* Both halves of a word, each with its own order. */
+#define BY_HALVES(type, expression)                                                  \
+	({                                                                           \
+		u32 pair_ = 0;                                                       \
+		for (u32 shift_ = 0; shift_ < 32; shift_ += 16) {                    \
+			const type x = (type)(a >> shift_), y = (type)(b >> shift_); \
+			pair_ |= (u32)(u16)(expression) << shift_;                   \
+		}                                                                    \
+		pair_;                                                               \
+	})
+
+/* absolute_differences - of the four bytes, side by side or (sum) added up */
+static inline u32 absolute_differences(u32 a, u32 b, bool sum)
+{
+	u32 result = 0;
+
+	for (u32 shift = 0; shift < 32; shift += 8) {
+		u32 x = (u8)(a >> shift), y = (u8)(b >> shift);
+		u32 difference = x < y ? y - x : x - y;
+
+		result += sum ? difference : difference << shift;
+	}
+	return result;
+}
+
 static inline u32 add_saturated(s32 a, s64 b)
 {
 	s64 sum = a + b;
@@ -253,82 +278,89 @@ static inline u32 bit_mask(u32 a, u32 b, bool wrap)
 	X(quarter2_b64, u32, u64, (u16)(a >> 32))                      \
 	X(quarter3_b64, u32, u64, a >> 48)
 
-#define BINARY(X)                                                                         \
-	X(add_u16, u16, u16, u16, a + b)                                                  \
-	X(add_u32, u32, u32, u32, a + b)                                                  \
-	X(add_u64, u64, u64, u64, a + b)                                                  \
-	X(add_sat_s32, u32, s32, s32, add_saturated(a, b))                                \
-	X(add_u16x2, u32, u32, u32, ((a + b) & 0xffff) | (((a >> 16) + (b >> 16)) << 16)) \
-	X(sub_u16, u16, u16, u16, a - b)                                                  \
-	X(sub_u32, u32, u32, u32, a - b)                                                  \
-	X(sub_u64, u64, u64, u64, a - b)                                                  \
-	X(sub_sat_s32, u32, s32, s32, add_saturated(a, -(s64)b))                          \
-	X(mul_lo_u16, u16, u16, u16, (u32)a *b)                                           \
-	X(mul_lo_u32, u32, u32, u32, a *b)                                                \
-	X(mul_lo_u64, u64, u64, u64, a *b)                                                \
-	X(mul_hi_u16, u16, u16, u16, ((u32)a * b) >> 16)                                  \
-	X(mul_hi_s16, u16, s16, s16, ((s32)a * b) >> 16)                                  \
-	X(mul_hi_u32, u32, u32, u32, ((u64)a * b) >> 32)                                  \
-	X(mul_hi_s32, u32, s32, s32, ((s64)a * b) >> 32)                                  \
-	X(mul_hi_u64, u64, u64, u64, (u64)(((u128)a * b) >> 64))                          \
-	X(mul_hi_s64, u64, s64, s64, (u64)(((s128)a * b) >> 64))                          \
-	X(mul_wide_u16, u32, u16, u16, (u32)a *b)                                         \
-	X(mul_wide_s16, u32, s16, s16, (s32)a *b)                                         \
-	X(mul_wide_u32, u64, u32, u32, (u64)a *b)                                         \
-	X(mul_wide_s32, u64, s32, s32, (u64)((s64)a * b))                                 \
-	X(mul24_lo_u32, u32, u32, u32, low24(a) * low24(b))                               \
-	X(mul24_lo_s32, u32, u32, u32, (u32)signed24(a) * (u32)signed24(b))               \
-	X(mul24_hi_u32, u32, u32, u32, ((u64)low24(a) * low24(b)) >> 16)                  \
-	X(mul24_hi_s32, u32, u32, u32, ((s64)signed24(a) * signed24(b)) >> 16)            \
-	X(div_u16, u16, u16, u16, DIVIDE(u16, a, b))                                      \
-	X(div_u32, u32, u32, u32, DIVIDE(u32, a, b))                                      \
-	X(div_u64, u64, u64, u64, DIVIDE(u64, a, b))                                      \
-	X(div_s16, u16, s16, s16, DIVIDE_SIGNED(s16, u16, a, b))                          \
-	X(div_s32, u32, s32, s32, DIVIDE_SIGNED(s32, u32, a, b))                          \
-	X(div_s64, u64, s64, s64, DIVIDE_SIGNED(s64, u64, a, b))                          \
-	X(rem_u16, u16, u16, u16, REMAINDER(u16, a, b))                                   \
-	X(rem_u32, u32, u32, u32, REMAINDER(u32, a, b))                                   \
-	X(rem_u64, u64, u64, u64, REMAINDER(u64, a, b))                                   \
-	X(rem_s16, u16, s16, s16, REMAINDER_SIGNED(s16, a, b))                            \
-	X(rem_s32, u32, s32, s32, REMAINDER_SIGNED(s32, a, b))                            \
-	X(rem_s64, u64, s64, s64, REMAINDER_SIGNED(s64, a, b))                            \
-	X(min_u16, u16, u16, u16, a < b ? a : b)                                          \
-	X(min_s16, u16, s16, s16, a < b ? a : b)                                          \
-	X(min_u32, u32, u32, u32, a < b ? a : b)                                          \
-	X(min_s32, u32, s32, s32, a < b ? a : b)                                          \
-	X(min_u64, u64, u64, u64, a < b ? a : b)                                          \
-	X(min_s64, u64, s64, s64, a < b ? a : b)                                          \
-	X(max_u16, u16, u16, u16, a > b ? a : b)                                          \
-	X(max_s16, u16, s16, s16, a > b ? a : b)                                          \
-	X(max_u32, u32, u32, u32, a > b ? a : b)                                          \
-	X(max_s32, u32, s32, s32, a > b ? a : b)                                          \
-	X(max_u64, u64, u64, u64, a > b ? a : b)                                          \
-	X(max_s64, u64, s64, s64, a > b ? a : b)                                          \
-	X(and_b32, u32, u32, u32, a &b)                                                   \
-	X(and_b64, u64, u64, u64, a &b)                                                   \
-	X(or_b32, u32, u32, u32, a | b)                                                   \
-	X(or_b64, u64, u64, u64, a | b)                                                   \
-	X(xor_b32, u32, u32, u32, a ^ b)                                                  \
-	X(xor_b64, u64, u64, u64, a ^ b)                                                  \
-	X(shl_b16, u16, u16, u32, SHIFT_LEFT(16, (u32)a, b))                              \
-	X(shl_b32, u32, u32, u32, SHIFT_LEFT(32, a, b))                                   \
-	X(shl_b64, u64, u64, u32, SHIFT_LEFT(64, a, b))                                   \
-	X(shr_u16, u16, u16, u32, SHIFT_RIGHT(16, a, b))                                  \
-	X(shr_u32, u32, u32, u32, SHIFT_RIGHT(32, a, b))                                  \
-	X(shr_u64, u64, u64, u32, SHIFT_RIGHT(64, a, b))                                  \
-	X(shr_s16, u16, s16, u32, SHIFT_SIGN(16, a, b))                                   \
-	X(shr_s32, u32, s32, u32, SHIFT_SIGN(32, a, b))                                   \
-	X(shr_s64, u64, s64, u32, SHIFT_SIGN(64, a, b))                                   \
-	X(szext_clamp_u32, u32, u32, u32, sign_extend(a, b, false))                       \
-	X(szext_clamp_s32, u32, u32, u32, sign_extend(a, b, true))                        \
-	X(szext_wrap_u32, u32, u32, u32, sign_extend(a, b & 31, false))                   \
-	X(szext_wrap_s32, u32, u32, u32, sign_extend(a, b & 31, true))                    \
-	X(bmsk_clamp_b32, u32, u32, u32, bit_mask(a, b, false))                           \
-	X(bmsk_wrap_b32, u32, u32, u32, bit_mask(a, b, true))                             \
-	X(pack_b32, u32, u16, u16, (u32)b << 16 | a)                                      \
+#define BINARY(X)                                                              \
+	X(add_u16, u16, u16, u16, a + b)                                       \
+	X(add_u32, u32, u32, u32, a + b)                                       \
+	X(add_u64, u64, u64, u64, a + b)                                       \
+	X(add_sat_s32, u32, s32, s32, add_saturated(a, b))                     \
+	X(add_u16x2, u32, u32, u32, BY_HALVES(u16, x + y))                     \
+	X(add_s16x2, u32, u32, u32, BY_HALVES(u16, x + y))                     \
+	X(min_u16x2, u32, u32, u32, BY_HALVES(u16, x < y ? x : y))             \
+	X(max_u16x2, u32, u32, u32, BY_HALVES(u16, x > y ? x : y))             \
+	X(min_s16x2, u32, u32, u32, BY_HALVES(s16, x < y ? x : y))             \
+	X(max_s16x2, u32, u32, u32, BY_HALVES(s16, x > y ? x : y))             \
+	X(vabsdiff4_u32, u32, u32, u32, absolute_differences(a, b, false))     \
+	X(sub_u16, u16, u16, u16, a - b)                                       \
+	X(sub_u32, u32, u32, u32, a - b)                                       \
+	X(sub_u64, u64, u64, u64, a - b)                                       \
+	X(sub_sat_s32, u32, s32, s32, add_saturated(a, -(s64)b))               \
+	X(mul_lo_u16, u16, u16, u16, (u32)a *b)                                \
+	X(mul_lo_u32, u32, u32, u32, a *b)                                     \
+	X(mul_lo_u64, u64, u64, u64, a *b)                                     \
+	X(mul_hi_u16, u16, u16, u16, ((u32)a * b) >> 16)                       \
+	X(mul_hi_s16, u16, s16, s16, ((s32)a * b) >> 16)                       \
+	X(mul_hi_u32, u32, u32, u32, ((u64)a * b) >> 32)                       \
+	X(mul_hi_s32, u32, s32, s32, ((s64)a * b) >> 32)                       \
+	X(mul_hi_u64, u64, u64, u64, (u64)(((u128)a * b) >> 64))               \
+	X(mul_hi_s64, u64, s64, s64, (u64)(((s128)a * b) >> 64))               \
+	X(mul_wide_u16, u32, u16, u16, (u32)a *b)                              \
+	X(mul_wide_s16, u32, s16, s16, (s32)a *b)                              \
+	X(mul_wide_u32, u64, u32, u32, (u64)a *b)                              \
+	X(mul_wide_s32, u64, s32, s32, (u64)((s64)a * b))                      \
+	X(mul24_lo_u32, u32, u32, u32, low24(a) * low24(b))                    \
+	X(mul24_lo_s32, u32, u32, u32, (u32)signed24(a) * (u32)signed24(b))    \
+	X(mul24_hi_u32, u32, u32, u32, ((u64)low24(a) * low24(b)) >> 16)       \
+	X(mul24_hi_s32, u32, u32, u32, ((s64)signed24(a) * signed24(b)) >> 16) \
+	X(div_u16, u16, u16, u16, DIVIDE(u16, a, b))                           \
+	X(div_u32, u32, u32, u32, DIVIDE(u32, a, b))                           \
+	X(div_u64, u64, u64, u64, DIVIDE(u64, a, b))                           \
+	X(div_s16, u16, s16, s16, DIVIDE_SIGNED(s16, u16, a, b))               \
+	X(div_s32, u32, s32, s32, DIVIDE_SIGNED(s32, u32, a, b))               \
+	X(div_s64, u64, s64, s64, DIVIDE_SIGNED(s64, u64, a, b))               \
+	X(rem_u16, u16, u16, u16, REMAINDER(u16, a, b))                        \
+	X(rem_u32, u32, u32, u32, REMAINDER(u32, a, b))                        \
+	X(rem_u64, u64, u64, u64, REMAINDER(u64, a, b))                        \
+	X(rem_s16, u16, s16, s16, REMAINDER_SIGNED(s16, a, b))                 \
+	X(rem_s32, u32, s32, s32, REMAINDER_SIGNED(s32, a, b))                 \
+	X(rem_s64, u64, s64, s64, REMAINDER_SIGNED(s64, a, b))                 \
+	X(min_u16, u16, u16, u16, a < b ? a : b)                               \
+	X(min_s16, u16, s16, s16, a < b ? a : b)                               \
+	X(min_u32, u32, u32, u32, a < b ? a : b)                               \
+	X(min_s32, u32, s32, s32, a < b ? a : b)                               \
+	X(min_u64, u64, u64, u64, a < b ? a : b)                               \
+	X(min_s64, u64, s64, s64, a < b ? a : b)                               \
+	X(max_u16, u16, u16, u16, a > b ? a : b)                               \
+	X(max_s16, u16, s16, s16, a > b ? a : b)                               \
+	X(max_u32, u32, u32, u32, a > b ? a : b)                               \
+	X(max_s32, u32, s32, s32, a > b ? a : b)                               \
+	X(max_u64, u64, u64, u64, a > b ? a : b)                               \
+	X(max_s64, u64, s64, s64, a > b ? a : b)                               \
+	X(and_b32, u32, u32, u32, a &b)                                        \
+	X(and_b64, u64, u64, u64, a &b)                                        \
+	X(or_b32, u32, u32, u32, a | b)                                        \
+	X(or_b64, u64, u64, u64, a | b)                                        \
+	X(xor_b32, u32, u32, u32, a ^ b)                                       \
+	X(xor_b64, u64, u64, u64, a ^ b)                                       \
+	X(shl_b16, u16, u16, u32, SHIFT_LEFT(16, (u32)a, b))                   \
+	X(shl_b32, u32, u32, u32, SHIFT_LEFT(32, a, b))                        \
+	X(shl_b64, u64, u64, u32, SHIFT_LEFT(64, a, b))                        \
+	X(shr_u16, u16, u16, u32, SHIFT_RIGHT(16, a, b))                       \
+	X(shr_u32, u32, u32, u32, SHIFT_RIGHT(32, a, b))                       \
+	X(shr_u64, u64, u64, u32, SHIFT_RIGHT(64, a, b))                       \
+	X(shr_s16, u16, s16, u32, SHIFT_SIGN(16, a, b))                        \
+	X(shr_s32, u32, s32, u32, SHIFT_SIGN(32, a, b))                        \
+	X(shr_s64, u64, s64, u32, SHIFT_SIGN(64, a, b))                        \
+	X(szext_clamp_u32, u32, u32, u32, sign_extend(a, b, false))            \
+	X(szext_clamp_s32, u32, u32, u32, sign_extend(a, b, true))             \
+	X(szext_wrap_u32, u32, u32, u32, sign_extend(a, b & 31, false))        \
+	X(szext_wrap_s32, u32, u32, u32, sign_extend(a, b & 31, true))         \
+	X(bmsk_clamp_b32, u32, u32, u32, bit_mask(a, b, false))                \
+	X(bmsk_wrap_b32, u32, u32, u32, bit_mask(a, b, true))                  \
+	X(pack_b32, u32, u16, u16, (u32)b << 16 | a)                           \
 	X(pack_b64, u64, u32, u32, (u64)b << 32 | a)
 
 #define TERNARY(X)                                                                             \
+	X(vabsdiff4_add_u32, u32, u32, u32, u32, absolute_differences(a, b, true) + c)         \
 	X(mad_lo_u16, u16, u16, u16, u16, (u32)a *b + c)                                       \
 	X(mad_lo_u32, u32, u32, u32, u32, a *b + c)                                            \
 	X(mad_lo_u64, u64, u64, u64, u64, a *b + c)                                            \

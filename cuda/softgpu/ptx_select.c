@@ -655,6 +655,8 @@ static bool select_add(S s)
 
 		return carry_operation(s, NAME("%s_cc", name), type, writes, 3);
 	}
+	if (type == PTX_TYPE_U16X2 || type == PTX_TYPE_S16X2)
+		return simple(s, NAME("%s_%s", name, ptx_type_name(type)), 3, types) != FAILED;
 	if (flag(s, "sat"))
 		return simple(s, NAME("%s_sat_%s", name, ptx_type_name(type)), 3, types) != FAILED;
 	return simple(s, NAME("%s_%s", name, ptx_type_name(as_unsigned(type))), 3, types) != FAILED;
@@ -989,6 +991,30 @@ static bool select_dot(S s)
 		      4, types) != FAILED;
 }
 
+/* vabsdiff4 of unsigned bytes, as the runtime's headers use it */
+static bool select_vabsdiff4(S s)
+{
+	const enum ptx_type types[4] = { PTX_TYPE_U32, PTX_TYPE_U32, PTX_TYPE_U32, PTX_TYPE_U32 };
+	struct values values;
+	bool add = flag(s, "add");
+	D d;
+
+	for (int i = 0; i < 3; i++)
+		if (take_type(s) != PTX_TYPE_U32)
+			return not_implemented(s);
+	if (add)
+		return simple(s, "vabsdiff4_add_u32", 4, types) != FAILED;
+	if (!want(s, 4)) /* c would be what bytes that a mask leaves out are */
+		return false;
+	values.v[1] = value(s, operand(s, 1), PTX_TYPE_U32);
+	values.v[2] = value(s, operand(s, 2), PTX_TYPE_U32);
+	values.v[0] = destination(s, operand(s, 0), PTX_TYPE_U32);
+	d = emit(s, "vabsdiff4_u32");
+	for (unsigned int k = 0; k < 3; k++)
+		set(s, d, k, values.v[k], k == 0);
+	return d != FAILED;
+}
+
 /* szext, bmsk */
 static bool select_clamped(S s)
 {
@@ -1010,15 +1036,14 @@ static const char *const comparisons[] = { "eq",  "ne",	 "lt",	"le",  "gt",  "ge
 					   "gtu", "geu", "num", "nan", NULL };
 static const char *const boolean_operations[] = { "and", "or", "xor", NULL };
 
-/* compare - a predicate of operands a and b into @result */
-static bool compare(S s, const char *how, enum ptx_type type, bool flush,
-		    const struct ptx_operand *a, const struct ptx_operand *b,
-		    struct ptx_draft_operand result)
+/* compare_values - a predicate of two values of @type into @result */
+static bool compare_values(S s, const char *how, enum ptx_type type, bool flush,
+			   struct ptx_draft_operand x, struct ptx_draft_operand y,
+			   struct ptx_draft_operand result)
 {
 	static const char *const plain[][2] = {
 		{ "lo", "lt" }, { "ls", "le" }, { "hi", "gt" }, { "hs", "ge" }
 	};
-	struct ptx_draft_operand x = value(s, a, type), y = value(s, b, type);
 	enum ptx_type kind = type;
 	D d;
 
@@ -1029,6 +1054,8 @@ static bool compare(S s, const char *how, enum ptx_type type, bool flush,
 		}
 	if (!is_float(type) && !is_signed(type))
 		kind = as_unsigned(type);
+	if (type == PTX_TYPE_F16 || type == PTX_TYPE_BF16)
+		flush = false;
 	d = emit(s, flush ? "setp_%s_ftz_%s" : "setp_%s_%s", how, ptx_type_name(kind));
 	set(s, d, 0, result, true);
 	set(s, d, 1, x, false);
@@ -1036,6 +1063,67 @@ static bool compare(S s, const char *how, enum ptx_type type, bool flush,
 	if (d != FAILED)
 		at(s, d)->fused = ptx_handler_find(NAME(flush ? "branch_%s_ftz_%s" : "branch_%s_%s",
 							how, ptx_type_name(kind)));
+	return d != FAILED;
+}
+
+/* compare - a predicate of operands a and b into @result */
+static bool compare(S s, const char *how, enum ptx_type type, bool flush,
+		    const struct ptx_operand *a, const struct ptx_operand *b,
+		    struct ptx_draft_operand result)
+{
+	struct ptx_draft_operand x = value(s, a, type), y = value(s, b, type);
+
+	return compare_values(s, how, type, flush, x, y, result);
+}
+
+/* compare_pair - the same of the lower and the upper halves of f16x2 or bf16x2 operands */
+static bool compare_pair(S s, const char *how, enum ptx_type type,
+			 struct ptx_draft_operand results[2])
+{
+	enum ptx_type half = type == PTX_TYPE_F16X2 ? PTX_TYPE_F16 : PTX_TYPE_BF16;
+	struct ptx_draft_operand a = value(s, operand(s, 1), type);
+	struct ptx_draft_operand b = value(s, operand(s, 2), type);
+
+	results[0] = temporary(s, PTX_VIRTUAL_PRED);
+	results[1] = temporary(s, PTX_VIRTUAL_PRED);
+	return compare_values(s, how, half, false, a, b, results[0]) &&
+	       compare_values(s, how, half, false, unary(s, "high_b32", PTX_VIRTUAL_REG32, a),
+			      unary(s, "high_b32", PTX_VIRTUAL_REG32, b), results[1]);
+}
+
+/* select_constants - d = p ? one : zero */
+static struct ptx_draft_operand select_constants(S s, uint32_t one,
+						 struct ptx_draft_operand predicate)
+{
+	struct ptx_draft_operand d = temporary(s, PTX_VIRTUAL_REG32);
+	struct ptx_draft_operand first = constant(s, one, false), second = constant(s, 0, false);
+	D select = emit(s, "selp_b32");
+
+	set(s, select, 0, d, true);
+	set(s, select, 1, first, false);
+	set(s, select, 2, second, false);
+	set(s, select, 3, predicate, false);
+	return d;
+}
+
+/* set_pair - set with two halves: each all ones (integer) or 1.0 */
+static bool set_pair(S s, const char *how, enum ptx_type to, enum ptx_type from)
+{
+	struct ptx_draft_operand results[2], halves[2];
+	uint32_t one = to == PTX_TYPE_F16X2 ? 0x3c00 : to == PTX_TYPE_BF16X2 ? 0x3f80 : 0xffff;
+	D d;
+
+	if (ptx_type_bytes(to) != 4 || to == PTX_TYPE_F32 || !want(s, 3))
+		return not_implemented(s);
+	if (!compare_pair(s, how, from, results))
+		return false;
+	for (int i = 0; i < 2; i++)
+		halves[i] = select_constants(s, one, results[i]);
+	results[0] = destination(s, operand(s, 0), to);
+	d = emit(s, "pack_b32");
+	set(s, d, 0, results[0], true);
+	set(s, d, 1, halves[0], false);
+	set(s, d, 2, halves[1], false);
 	return d != FAILED;
 }
 
@@ -1052,6 +1140,33 @@ static void combine(S s, const char *name, struct ptx_draft_operand d, struct pt
 		at(s, draft)->code.immediate = negated;
 }
 
+/* setp_pair - setp of halves: the first result is of the lower ones, the second of the upper */
+static bool setp_pair(S s, const char *how, const char *operation, enum ptx_type type)
+{
+	const struct ptx_operand *to = operand(s, 0);
+	struct ptx_draft_operand results[2], with;
+	uint64_t negated = 0;
+
+	if (!to->second || !want(s, operation ? 4 : 3))
+		return not_implemented(s);
+	if (!compare_pair(s, how, type, results))
+		return false;
+	with = results[0];
+	if (operation) {
+		struct ptx_draft_operand given = value(s, operand(s, 3), PTX_TYPE_PRED);
+
+		/* A copy: c may be the first result's register. */
+		with = temporary(s, PTX_VIRTUAL_PRED);
+		combine(s, "mov", with, given, given, 0);
+		negated = operand(s, 3)->negated ? (uint64_t)0xffffffffu << 32 : 0;
+	}
+	combine(s, operation ? operation : "mov", destination(s, to, PTX_TYPE_PRED), results[0],
+		with, negated);
+	combine(s, operation ? operation : "mov", destination(s, to->second, PTX_TYPE_PRED),
+		results[1], with, negated);
+	return !s->code;
+}
+
 static bool select_setp(S s)
 {
 	const char *how = choose(s, comparisons);
@@ -1062,8 +1177,10 @@ static bool select_setp(S s)
 	struct ptx_draft_operand result, first, with;
 	uint64_t negated;
 
-	if (!how || type == PTX_TYPE_PRED || type == PTX_TYPE_F16X2 || type == PTX_TYPE_BF16X2)
+	if (!how || type == PTX_TYPE_PRED)
 		return not_implemented(s);
+	if (type == PTX_TYPE_F16X2 || type == PTX_TYPE_BF16X2)
+		return setp_pair(s, how, operation, type);
 	if (!want(s, operation ? 4 : 3))
 		return false;
 	result = destination(s, d, PTX_TYPE_PRED);
@@ -1098,8 +1215,12 @@ static bool select_set(S s)
 	struct ptx_draft_operand result, one, zero, d;
 	D select;
 
-	if (!how || from == PTX_TYPE_NONE || ptx_type_bytes(to) > 4 || to == PTX_TYPE_F16X2 ||
-	    to == PTX_TYPE_BF16X2 || from == PTX_TYPE_F16X2 || from == PTX_TYPE_BF16X2)
+	if (!how || from == PTX_TYPE_NONE || ptx_type_bytes(to) > 4)
+		return not_implemented(s);
+	if ((from == PTX_TYPE_F16X2 || from == PTX_TYPE_BF16X2) && !operation)
+		return set_pair(s, how, to, from);
+	if (from == PTX_TYPE_F16X2 || from == PTX_TYPE_BF16X2 || to == PTX_TYPE_F16X2 ||
+	    to == PTX_TYPE_BF16X2)
 		return not_implemented(s);
 	if (!want(s, operation ? 4 : 3))
 		return false;
@@ -2577,6 +2698,7 @@ static const struct opcode {
 	{ "fns", select_fns, false },
 	{ "dp4a", select_dot, false },
 	{ "dp2a", select_dot, false },
+	{ "vabsdiff4", select_vabsdiff4, false },
 	{ "szext", select_clamped, false },
 	{ "bmsk", select_clamped, false },
 	{ "setp", select_setp, false },

@@ -74,6 +74,7 @@ static const struct {
 	[PTX_TYPE_B32] = { "b32", 4 },	   [PTX_TYPE_U32] = { "u32", 4 },
 	[PTX_TYPE_S32] = { "s32", 4 },	   [PTX_TYPE_F32] = { "f32", 4 },
 	[PTX_TYPE_F16X2] = { "f16x2", 4 }, [PTX_TYPE_BF16X2] = { "bf16x2", 4 },
+	[PTX_TYPE_U16X2] = { "u16x2", 4 }, [PTX_TYPE_S16X2] = { "s16x2", 4 },
 	[PTX_TYPE_B64] = { "b64", 8 },	   [PTX_TYPE_U64] = { "u64", 8 },
 	[PTX_TYPE_S64] = { "s64", 8 },	   [PTX_TYPE_F64] = { "f64", 8 },
 	[PTX_TYPE_B128] = { "b128", 16 },

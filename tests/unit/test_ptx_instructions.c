@@ -355,6 +355,13 @@ static uint16_t half_nearest(double x)
 	R("dp2a.hi.s32.s32 %d, %a, %b, %c;", wwww, e,                                              \
 	  d->w = c.w + (uint32_t)((int16_t)a.w * (int8_t)b.bytes[2]) +                             \
 		 (uint32_t)((int16_t)(a.w >> 16) * (int8_t)b.bytes[3]))                            \
+	R("add.u16x2 %d, %a, %b;", www_, e,                                                        \
+	  d->w = (uint16_t)(a.w + b.w) | ((a.w >> 16) + (b.w >> 16)) << 16)                        \
+	R("max.s16x2 %d, %a, %b;", www_, e,                                                        \
+	  d->w = (uint32_t)(uint16_t)(a.sh > b.sh ? a.sh : b.sh) |                                 \
+		 ((int16_t)(a.w >> 16) > (int16_t)(b.w >> 16) ? a.w : b.w) >> 16 << 16)            \
+	R("vabsdiff4.u32.u32.u32.add %d, %a, %b, %c;", wwww, e, d->w = c.w;                        \
+	  for (int i = 0; i < 4; i++) d->w += (uint32_t)abs(a.bytes[i] - b.bytes[i]))              \
 	R("szext.clamp.s32 %d, %a, %b;", www_, e,                                                  \
 	  d->w = b.w >= 32 ? a.w                                                                   \
 		 : b.w	   ? (uint32_t)extract(a.w, 0, b.w, 32, 1)                                 \
@@ -566,6 +573,18 @@ static uint16_t half_nearest(double x)
 	  d->h = half_nearest((double)half_widen(a.h) * half_widen(b.h)))                          \
 	R("fma.rn.f16 %d, %a, %b, %c;", hhhh, h,                                                   \
 	  d->h = half_nearest((double)half_widen(a.h) * half_widen(b.h) + half_widen(c.h)))        \
+	R("set.lt.f16x2.f16x2 %d, %a, %b;", www_, e,                                               \
+	  d->w = (half_widen(a.h) < half_widen(b.h) ? 0x3c00u : 0) |                               \
+		 (half_widen((uint16_t)(a.w >> 16)) < half_widen((uint16_t)(b.w >> 16))            \
+			  ? 0x3c000000u                                                            \
+			  : 0))                                                                    \
+	R("{ .reg .pred q, r; setp.ge.and.f16x2 q|r, %a, %b, %p; selp.u32 %d, 1, 0, q;"            \
+	  " @r add.u32 %d, %d, 2; }",                                                              \
+	  www_, e,                                                                                 \
+	  d->w = p ? (half_widen(a.h) >= half_widen(b.h)) +                                        \
+				 2 * (half_widen((uint16_t)(a.w >> 16)) >=                         \
+				      half_widen((uint16_t)(b.w >> 16)))                           \
+		   : 0)                                                                            \
 	R("neg.f16 %d, %a;", hh__, h, d->h = a.h ^ 0x8000)                                         \
 	R("sub.f16x2 %d, %a, %b;", www_, x,                                                        \
 	  d->w = (uint32_t)half_nearest((double)half_widen((uint16_t)(a.w >> 16)) -                \
