@@ -175,7 +175,8 @@ struct ptx_warp {
 	unsigned int spins; /* see joins_part */
 	uint16_t join;	    /* of the running group */
 	uint16_t running;
-	bool forced; /* the running group must not wait for other lanes */
+	uint32_t used; /* groups that are not free */
+	bool forced;   /* the running group must not wait for other lanes */
 	bool ended;
 	bool ready; /* worth running */
 	struct ptx_frame *frame;

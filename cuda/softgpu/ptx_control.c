@@ -80,13 +80,18 @@ static const struct ptx_code *group_load(struct ptx_warp *warp, unsigned int ind
 /* group_next - go on with the next group that can; NULL: there is none */
 static const struct ptx_code *group_next(struct ptx_warp *warp)
 {
-	for (unsigned int step = 1; step <= PTX_GROUPS_MAX; step++) {
-		unsigned int index = (warp->running + step) % PTX_GROUPS_MAX;
-		enum ptx_group_state state = warp->groups[index].state;
+	/* Those behind the running one first, in a circle. */
+	uint32_t behind = warp->used & ~((2u << warp->running) - 1);
+	uint32_t turns[2] = { behind, warp->used & ~behind };
 
-		if (state == PTX_GROUP_READY || state == PTX_GROUP_FORCED)
-			return group_load(warp, index);
-	}
+	for (unsigned int turn = 0; turn < 2; turn++)
+		for (uint32_t left = turns[turn]; left; left &= left - 1) {
+			unsigned int index = ptx_first_lane(left);
+			enum ptx_group_state state = warp->groups[index].state;
+
+			if (state == PTX_GROUP_READY || state == PTX_GROUP_FORCED)
+				return group_load(warp, index);
+		}
 	warp->ready = false;
 	warp->ended = warp->live == 0;
 	return NULL;
@@ -96,15 +101,19 @@ static const struct ptx_code *group_next(struct ptx_warp *warp)
 static const struct ptx_code *group_end(struct ptx_warp *warp)
 {
 	warp->groups[warp->running].state = PTX_GROUP_FREE;
+	warp->used &= ~(1u << warp->running);
 	return group_next(warp);
 }
 
 static struct ptx_group *group_new(struct ptx_warp *warp)
 {
-	for (unsigned int index = 0; index < PTX_GROUPS_MAX; index++)
-		if (warp->groups[index].state == PTX_GROUP_FREE)
-			return &warp->groups[index];
-	return NULL; /* never: groups are disjoint and not empty */
+	unsigned int index;
+
+	if (warp->used == ~0u)
+		return NULL; /* never: groups are disjoint and not empty */
+	index = ptx_first_lane(~warp->used);
+	warp->used |= 1u << index;
+	return &warp->groups[index];
 }
 
 static bool group_others(const struct ptx_warp *warp)
@@ -380,12 +389,14 @@ static void barrier_release(struct ptx_block *block, unsigned int number)
 	for (unsigned int index = 0; index < block->warp_count; index++) {
 		struct ptx_warp *warp = &block->warps[index];
 
-		for (unsigned int group = 0; group < PTX_GROUPS_MAX; group++)
-			if (warp->groups[group].state == PTX_GROUP_BARRIER &&
-			    warp->groups[group].barrier == number) {
-				warp->groups[group].state = PTX_GROUP_READY;
+		for (uint32_t left = warp->used; left; left &= left - 1) {
+			struct ptx_group *group = &warp->groups[ptx_first_lane(left)];
+
+			if (group->state == PTX_GROUP_BARRIER && group->barrier == number) {
+				group->state = PTX_GROUP_READY;
 				warp->ready = true;
 			}
+		}
 	}
 }
 
@@ -723,6 +734,7 @@ void ptx_warp_start(struct ptx_warp *warp, const struct ptx_code *code, uint32_t
 	warp->carry = 0;
 	warp->join = 0;
 	warp->running = 0;
+	warp->used = 1;
 	warp->budget = PTX_BUDGET;
 	warp->spins = 0;
 	warp->frame = &warp->root;

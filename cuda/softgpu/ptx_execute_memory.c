@@ -287,6 +287,129 @@ static inline enum shape shape_generic(struct ptx_warp *warp, const struct ptx_c
 	return shape_mixed(warp, code, first, part, bytes, align, access);
 }
 
+/*
+ * ---- the quick way ----
+ * All 32 lanes are active and each half of them is a run or all the same: two checks, two moves.
+ * Everything else goes through the shapes above, out of line.
+ */
+struct quick {
+	u8 *at[2];
+	bool same[2];
+};
+
+#define ALWAYS	  static inline __attribute__((always_inline))
+#define OUTOFLINE static __attribute__((noinline))
+
+/* is_line_32, is_line_64 - sixteen addresses at base, base + step, ... */
+ALWAYS bool is_line_32(const u32 *addresses, u32 step)
+{
+#ifdef __AVX512F__
+	const __m512i lanes =
+		_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+	const __m512i base = _mm512_set1_epi32((s32)addresses[0]);
+	/* Steps are powers of two or zero: the product is a shift and a mask. */
+	const __m512i steps = _mm512_maskz_sllv_epi32(
+		step ? 0xffff : 0, lanes, _mm512_set1_epi32(step ? __builtin_ctz(step) : 0));
+
+	return !_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(addresses),
+					 _mm512_add_epi32(base, steps));
+#else
+	u32 differ = 0;
+
+	for (u32 i = 0; i < PART; i++)
+		differ |= addresses[i] ^ (addresses[0] + i * step);
+	return !differ;
+#endif
+}
+
+ALWAYS bool is_line_64(const u64 *addresses, u32 step)
+{
+#ifdef __AVX512F__
+	const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+	const __m512i base = _mm512_set1_epi64((s64)addresses[0]);
+	const __m512i steps = _mm512_maskz_sllv_epi64(
+		step ? 0xff : 0, lanes, _mm512_set1_epi64(step ? __builtin_ctz(step) : 0));
+	const __m512i first = _mm512_add_epi64(base, steps);
+	const __m512i second = _mm512_add_epi64(first, _mm512_set1_epi64(8 * (s64)step));
+
+	return !(_mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses), first) |
+		 _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses + 8), second));
+#else
+	u64 differ = 0;
+
+	for (u32 i = 0; i < PART; i++)
+		differ |= addresses[i] ^ (addresses[0] + i * step);
+	return !differ;
+#endif
+}
+
+ALWAYS bool quick_window(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
+			 u8 *origin, u64 limit, struct quick *quick)
+{
+	const u32 *addresses = ptx_source(warp, code->r[4]);
+
+	if (warp->mask != ~0u)
+		return false;
+	for (u32 half = 0; half < 2; half++) {
+		const u32 *line = addresses + half * PART;
+		const u32 base = line[0] + (u32)code->immediate;
+		const bool same = line[0] == line[1];
+		const u32 reach = same ? bytes : PART * bytes;
+
+		if ((base & (bytes - 1)) || (u64)base + reach > limit ||
+		    !is_line_32(line, same ? 0 : bytes))
+			return false;
+		quick->at[half] = origin + base;
+		quick->same[half] = same;
+	}
+	return true;
+}
+
+ALWAYS bool quick_shared(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
+			 struct quick *quick)
+{
+	return quick_window(warp, code, bytes, warp->block->shared, warp->block->shared_bytes,
+			    quick);
+}
+
+ALWAYS bool quick_param(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
+			struct quick *quick)
+{
+	const struct ptx_run *run = warp->block->run;
+
+	return quick_window(warp, code, bytes, run->parameters, run->parameter_bytes, quick);
+}
+
+ALWAYS bool quick_global(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
+			 struct quick *quick)
+{
+	const u64 *addresses = ptx_source(warp, code->r[4]);
+
+	if (warp->mask != ~0u)
+		return false;
+	for (u32 half = 0; half < 2; half++) {
+		const u64 *line = addresses + half * PART;
+		const u64 base = line[0] + code->immediate;
+		const bool same = line[0] == line[1];
+
+		if ((base & (bytes - 1)) || !is_line_64(line, same ? 0 : bytes) ||
+		    !range_valid(warp, base, same ? bytes : PART * bytes))
+			return false;
+		quick->at[half] = (u8 *)(uintptr_t)base;
+		quick->same[half] = same;
+	}
+	return true;
+}
+/* A generic address that is valid as a global one is one. */
+#define quick_generic quick_global
+
+ALWAYS bool quick_local(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
+			struct quick *quick)
+{
+	(void)warp, (void)code, (void)bytes, (void)quick;
+	return false;
+}
+
 /* ---- loads ---- */
 
 /* read_part - d[e][i] from element e of lane i */
@@ -304,7 +427,8 @@ static inline enum shape shape_generic(struct ptx_warp *warp, const struct ptx_c
 	} while (0)
 
 #define DEFINE_LOAD(name, space, M, L, n)                                                        \
-	HANDLER(name)                                                                            \
+	OUTOFLINE const struct ptx_code *slow_##name(struct ptx_warp *warp,                      \
+						     const struct ptx_code *code)                \
 	{                                                                                        \
 		const u32 bytes = n * sizeof(M);                                                 \
 		L *d[n];                                                                         \
@@ -334,12 +458,32 @@ static inline enum shape shape_generic(struct ptx_warp *warp, const struct ptx_c
 			}                                                                        \
 		}                                                                                \
 		return code + 1;                                                                 \
+	}                                                                                        \
+	HANDLER(name)                                                                            \
+	{                                                                                        \
+		struct quick quick;                                                              \
+		if (!quick_##space(warp, code, n * sizeof(M), &quick))                           \
+			return slow_##name(warp, code);                                          \
+		for (u32 half = 0; half < 2; half++) {                                           \
+			const M *p = (const M *)quick.at[half];                                  \
+			for (u32 e = 0; e < n; e++) {                                            \
+				L *d = (L *)ptx_target(warp, code->r[e]) + half * PART;          \
+				if (quick.same[half])                                            \
+					PTX_INDEPENDENT for (u32 i = 0; i < PART; i++) d[i] =    \
+						(L)p[e];                                         \
+				else                                                             \
+					PTX_INDEPENDENT for (u32 i = 0; i < PART; i++) d[i] =    \
+						(L)p[i * n + e];                                 \
+			}                                                                        \
+		}                                                                                \
+		return code + 1;                                                                 \
 	}
 
 /* ---- stores: lanes in order, so that the last of several to one place wins ---- */
 
 #define DEFINE_STORE(name, space, M, L, n)                                                       \
-	HANDLER(name)                                                                            \
+	OUTOFLINE const struct ptx_code *slow_##name(struct ptx_warp *warp,                      \
+						     const struct ptx_code *code)                \
 	{                                                                                        \
 		const u32 bytes = n * sizeof(M);                                                 \
 		const L *s[n];                                                                   \
@@ -373,6 +517,23 @@ static inline enum shape shape_generic(struct ptx_warp *warp, const struct ptx_c
 						p[e] = (M)s[e][first + i];                       \
 				}                                                                \
 				break;                                                           \
+			}                                                                        \
+		}                                                                                \
+		return code + 1;                                                                 \
+	}                                                                                        \
+	HANDLER(name)                                                                            \
+	{                                                                                        \
+		struct quick quick;                                                              \
+		if (!quick_##space(warp, code, n * sizeof(M), &quick) || quick.same[0] ||        \
+		    quick.same[1])                                                               \
+			return slow_##name(warp, code);                                          \
+		for (u32 half = 0; half < 2; half++) {                                           \
+			M *p = (M *)quick.at[half];                                              \
+			for (u32 e = 0; e < n; e++) {                                            \
+				const L *v =                                                     \
+					(const L *)ptx_source(warp, code->r[e]) + half * PART;   \
+				PTX_INDEPENDENT for (u32 i = 0; i < PART; i++) p[i * n + e] =    \
+					(M)v[i];                                                 \
 			}                                                                        \
 		}                                                                                \
 		return code + 1;                                                                 \
