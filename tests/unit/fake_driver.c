@@ -22,10 +22,7 @@ static char kernel_note, kernel_add;
 
 static CUresult fake_take(CUresult *failure)
 {
-	CUresult result = *failure;
-
-	*failure = CUDA_SUCCESS;
-	return result;
+	return __atomic_exchange_n(failure, CUDA_SUCCESS, __ATOMIC_ACQ_REL);
 }
 
 static void *fake_handle(void)

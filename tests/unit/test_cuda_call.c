@@ -42,6 +42,11 @@ static uint64_t fake_noted(unsigned int launch)
 	return __atomic_load_n(&fake.order[launch], __ATOMIC_RELAXED);
 }
 
+static void fake_fail(CUresult *next, CUresult result)
+{
+	__atomic_store_n(next, result, __ATOMIC_RELEASE);
+}
+
 static void *serve(void *unused)
 {
 	struct error error = { 0 };
@@ -182,7 +187,7 @@ static void test_late_error_once(void **state)
 	context_begin();
 	function = function_get("note");
 	assert_int_equal(client_send_ping(), CUDA_SUCCESS);
-	fake.fail_launch = CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+	fake_fail(&fake.fail_launch, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
 	assert_int_equal(note(function, 1, 32), CUDA_SUCCESS);
 	/* A call that does not settle leaves it. */
 	assert_int_equal(client_send_ping(), CUDA_SUCCESS);
@@ -200,7 +205,7 @@ static void test_late_error_reaches_a_copy(void **state)
 	context_begin();
 	function = function_get("note");
 	assert_int_equal(client_cuMemAlloc_v2(&memory, 1), CUDA_SUCCESS);
-	fake.fail_launch = CUDA_ERROR_INVALID_VALUE;
+	fake_fail(&fake.fail_launch, CUDA_ERROR_INVALID_VALUE);
 	assert_int_equal(note(function, 1, 32), CUDA_SUCCESS);
 	assert_int_equal(client_cuMemcpyDtoH_v2(&byte, memory, 1), CUDA_ERROR_INVALID_VALUE);
 	assert_int_equal(byte, 5);
@@ -216,7 +221,7 @@ static void test_lasting_error(void **state)
 	(void)state;
 	context_begin();
 	function = function_get("note");
-	fake.fail_launch = CUDA_ERROR_ILLEGAL_ADDRESS;
+	fake_fail(&fake.fail_launch, CUDA_ERROR_ILLEGAL_ADDRESS);
 	assert_int_equal(note(function, 1, 32), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
 	assert_int_equal(client_cuStreamCreate(&stream, 0), CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -246,7 +251,7 @@ static void test_failed_create(void **state)
 	(void)state;
 	context_begin();
 	assert_int_equal(client_send_ping(), CUDA_SUCCESS);
-	fake.fail_stream_create = CUDA_ERROR_OUT_OF_MEMORY;
+	fake_fail(&fake.fail_stream_create, CUDA_ERROR_OUT_OF_MEMORY);
 	assert_int_equal(client_cuStreamCreate(&stream, 0), CUDA_SUCCESS);
 	assert_int_equal(client_cuStreamSynchronize(stream), CUDA_ERROR_INVALID_HANDLE);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_OUT_OF_MEMORY);
@@ -410,11 +415,11 @@ static void test_copy_fails(void **state)
 	(void)state;
 	context_begin();
 	assert_int_equal(client_cuMemAlloc_v2(&memory, bytes), CUDA_SUCCESS);
-	fake.fail_copy = CUDA_ERROR_UNKNOWN;
+	fake_fail(&fake.fail_copy, CUDA_ERROR_UNKNOWN);
 	assert_int_equal(client_cuMemcpyHtoD_v2(memory, host, bytes), CUDA_ERROR_UNKNOWN);
-	fake.fail_copy = CUDA_ERROR_UNKNOWN;
+	fake_fail(&fake.fail_copy, CUDA_ERROR_UNKNOWN);
 	assert_int_equal(client_cuMemcpyDtoH_v2(host, memory, bytes), CUDA_ERROR_UNKNOWN);
-	fake.fail_copy = CUDA_ERROR_UNKNOWN;
+	fake_fail(&fake.fail_copy, CUDA_ERROR_UNKNOWN);
 	assert_int_equal(client_cuMemcpyHtoDAsync_v2(memory, host, bytes, NULL), CUDA_SUCCESS);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_UNKNOWN);
 	assert_int_equal(client_cuMemcpyDtoH_v2(host, memory, bytes), CUDA_SUCCESS);
