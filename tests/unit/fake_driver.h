@@ -13,7 +13,7 @@
 
 #include "gen/cuda_driver.h"
 
-#define FAKE_MEMORY_BASE  0x310000000000ull
+#define FAKE_MEMORY_BASE  0x7e9000000000ull /* where all sanitizers let programs map */
 #define FAKE_MEMORY_BYTES (32u << 20)
 
 struct fake_state {

@@ -19,7 +19,7 @@
 #include "cuda/server/worker.h"
 #include "lib/base/io.h"
 
-#define ROUND_TRIP_ADDRESS 0x300000000000ull
+#define ROUND_TRIP_ADDRESS 0x7e8100000000ull
 #define ROUND_TRIP_BYTES   (16u << 20)
 
 static unsigned int round_trip_calls;
