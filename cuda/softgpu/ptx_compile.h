@@ -2,7 +2,7 @@
 /*
  * From the tree to code, inside one call of ptx_module_load():
  *
- *	ptx_select.c    statements into drafts: handlers chosen, operands still virtual
+ *	ptx_select*.c   statements into drafts: handlers chosen, operands still virtual
  *	ptx_flow.c      control flow graph, post-dominators, liveness, registers into slots
  *	ptx_module.c    variables, kernels, and the drafts of all functions into one array of code
  */

@@ -53,14 +53,40 @@ static inline bool range_valid(const struct ptx_warp *warp, u64 address, u32 byt
 
 /* ---- shapes of sixteen addresses ---- */
 
-static inline bool is_run_64(const u64 *addresses, u32 step)
+#define ALWAYS	  static inline __attribute__((always_inline))
+#define OUTOFLINE static __attribute__((noinline))
+
+/* is_line_32, is_line_64 - sixteen addresses at base, base + step, ... */
+ALWAYS bool is_line_32(const u32 *addresses, u32 step)
 {
 #ifdef __AVX512F__
-	__m512i base = _mm512_set1_epi64((s64)addresses[0]);
-	__m512i low = _mm512_mullo_epi64(_mm512_set1_epi64(step),
-					 _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
-	__m512i first = _mm512_add_epi64(base, low);
-	__m512i second = _mm512_add_epi64(first, _mm512_set1_epi64(8 * (s64)step));
+	const __m512i lanes =
+		_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+	const __m512i base = _mm512_set1_epi32((s32)addresses[0]);
+	/* Steps are powers of two or zero: the product is a shift and a mask. */
+	const __m512i steps = _mm512_maskz_sllv_epi32(
+		step ? 0xffff : 0, lanes, _mm512_set1_epi32(step ? __builtin_ctz(step) : 0));
+
+	return !_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(addresses),
+					 _mm512_add_epi32(base, steps));
+#else
+	u32 differ = 0;
+
+	for (u32 i = 0; i < PART; i++)
+		differ |= addresses[i] ^ (addresses[0] + i * step);
+	return !differ;
+#endif
+}
+
+ALWAYS bool is_line_64(const u64 *addresses, u32 step)
+{
+#ifdef __AVX512F__
+	const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+	const __m512i base = _mm512_set1_epi64((s64)addresses[0]);
+	const __m512i steps = _mm512_maskz_sllv_epi64(
+		step ? 0xff : 0, lanes, _mm512_set1_epi64(step ? __builtin_ctz(step) : 0));
+	const __m512i first = _mm512_add_epi64(base, steps);
+	const __m512i second = _mm512_add_epi64(first, _mm512_set1_epi64(8 * (s64)step));
 
 	return !(_mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses), first) |
 		 _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses + 8), second));
@@ -69,48 +95,6 @@ static inline bool is_run_64(const u64 *addresses, u32 step)
 
 	for (u32 i = 0; i < PART; i++)
 		differ |= addresses[i] ^ (addresses[0] + i * step);
-	return !differ;
-#endif
-}
-
-static inline bool is_same_64(const u64 *addresses)
-{
-	u64 differ = 0;
-
-	for (u32 i = 0; i < PART; i++)
-		differ |= addresses[i] ^ addresses[0];
-	return !differ;
-}
-
-static inline bool is_run_32(const u32 *addresses, u32 step)
-{
-#ifdef __AVX512F__
-	__m512i steps = _mm512_mullo_epi32(
-		_mm512_set1_epi32((s32)step),
-		_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-
-	return !_mm512_cmpneq_epi32_mask(
-		_mm512_loadu_si512(addresses),
-		_mm512_add_epi32(_mm512_set1_epi32((s32)addresses[0]), steps));
-#else
-	u32 differ = 0;
-
-	for (u32 i = 0; i < PART; i++)
-		differ |= addresses[i] ^ (addresses[0] + i * step);
-	return !differ;
-#endif
-}
-
-static inline bool is_same_32(const u32 *addresses)
-{
-#ifdef __AVX512F__
-	return !_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(addresses),
-					 _mm512_set1_epi32((s32)addresses[0]));
-#else
-	u32 differ = 0;
-
-	for (u32 i = 0; i < PART; i++)
-		differ |= addresses[i] ^ addresses[0];
 	return !differ;
 #endif
 }
@@ -133,9 +117,9 @@ static inline enum shape shape_global(struct ptx_warp *warp, const struct ptx_co
 	access->origin = NULL;
 	if (part == PART_MASK && !(base & (align - 1))) {
 		access->offsets[0] = base;
-		if (is_run_64(addresses, bytes) && range_valid(warp, base, PART * bytes))
+		if (is_line_64(addresses, bytes) && range_valid(warp, base, PART * bytes))
 			return SHAPE_RUN;
-		if (is_same_64(addresses) && range_valid(warp, base, bytes))
+		if (is_line_64(addresses, 0) && range_valid(warp, base, bytes))
 			return SHAPE_SAME;
 	}
 	for (u32 i = 0; i < PART; i++) {
@@ -170,9 +154,9 @@ static inline enum shape shape_window(struct ptx_warp *warp, const struct ptx_co
 	access->origin = origin;
 	if (part == PART_MASK && !(base & (align - 1))) {
 		access->offsets[0] = base;
-		if (is_run_32(addresses, bytes) && (u64)base + PART * bytes <= limit)
+		if (is_line_32(addresses, bytes) && (u64)base + PART * bytes <= limit)
 			return SHAPE_RUN;
-		if (is_same_32(addresses) && (u64)base + bytes <= limit)
+		if (is_line_32(addresses, 0) && (u64)base + bytes <= limit)
 			return SHAPE_SAME;
 	}
 	for (u32 i = 0; i < PART; i++) {
@@ -296,52 +280,6 @@ struct quick {
 	u8 *at[2];
 	bool same[2];
 };
-
-#define ALWAYS	  static inline __attribute__((always_inline))
-#define OUTOFLINE static __attribute__((noinline))
-
-/* is_line_32, is_line_64 - sixteen addresses at base, base + step, ... */
-ALWAYS bool is_line_32(const u32 *addresses, u32 step)
-{
-#ifdef __AVX512F__
-	const __m512i lanes =
-		_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-	const __m512i base = _mm512_set1_epi32((s32)addresses[0]);
-	/* Steps are powers of two or zero: the product is a shift and a mask. */
-	const __m512i steps = _mm512_maskz_sllv_epi32(
-		step ? 0xffff : 0, lanes, _mm512_set1_epi32(step ? __builtin_ctz(step) : 0));
-
-	return !_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(addresses),
-					 _mm512_add_epi32(base, steps));
-#else
-	u32 differ = 0;
-
-	for (u32 i = 0; i < PART; i++)
-		differ |= addresses[i] ^ (addresses[0] + i * step);
-	return !differ;
-#endif
-}
-
-ALWAYS bool is_line_64(const u64 *addresses, u32 step)
-{
-#ifdef __AVX512F__
-	const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
-	const __m512i base = _mm512_set1_epi64((s64)addresses[0]);
-	const __m512i steps = _mm512_maskz_sllv_epi64(
-		step ? 0xff : 0, lanes, _mm512_set1_epi64(step ? __builtin_ctz(step) : 0));
-	const __m512i first = _mm512_add_epi64(base, steps);
-	const __m512i second = _mm512_add_epi64(first, _mm512_set1_epi64(8 * (s64)step));
-
-	return !(_mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses), first) |
-		 _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(addresses + 8), second));
-#else
-	u64 differ = 0;
-
-	for (u32 i = 0; i < PART; i++)
-		differ |= addresses[i] ^ (addresses[0] + i * step);
-	return !differ;
-#endif
-}
 
 ALWAYS bool quick_window(const struct ptx_warp *warp, const struct ptx_code *code, u32 bytes,
 			 u8 *origin, u64 limit, struct quick *quick)
