@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -406,12 +407,16 @@ static void *pool_thread(void *argument)
 	return NULL;
 }
 
-/* pool_start - with the lock held; a pool that cannot have its threads works without them */
+/*
+ * pool_start - with the lock held; a pool that cannot have its threads works without them. They
+ * take no signals: those are for the program's own threads.
+ */
 static void pool_start(void)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	cpu_set_t allowed;
 	pthread_attr_t attributes;
+	sigset_t all, before;
 
 	pool.started = true;
 	if (!sched_getaffinity(0, sizeof(allowed), &allowed))
@@ -421,6 +426,8 @@ static void pool_start(void)
 	if (pthread_attr_init(&attributes))
 		return;
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (long i = 1; i < cores; i++) {
 		pthread_t thread;
 
@@ -428,6 +435,7 @@ static void pool_start(void)
 			break;
 		pool.threads++;
 	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 }
 
