@@ -306,7 +306,9 @@ int demo_run_user(struct demo *demo, int *status, struct error *error)
 	arguments[count++] = demo->user_program[0];
 	arguments[count++] = "--";
 	slash = strrchr(demo->user_program[0], '/');
-	arguments[count++] = slash ? slash + 1 : demo->user_program[0];
+	/* By its path, since a name could be one of the guest's own programs. */
+	snprintf(texts[3], sizeof(texts[3]), "./%s", slash ? slash + 1 : demo->user_program[0]);
+	arguments[count++] = texts[3];
 	memcpy(arguments + count, demo->user_program + 1, own * sizeof(*arguments));
 	code = user_run(arguments, guest_names, &guest_ms, error);
 	if (code < 0)

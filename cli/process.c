@@ -47,13 +47,6 @@ int process_open(void)
 	return signal_fd < 0 ? -errno : 0;
 }
 
-bool process_interrupted(void)
-{
-	struct pollfd poll_fd = { .fd = signal_fd, .events = POLLIN };
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
 /* The child's half of process_start(); reports errno through @report_fd where exec fails. */
 static void __attribute__((noreturn))
 process_become(const struct process_setup *setup, pid_t parent, int output_fd, int report_fd)

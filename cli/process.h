@@ -3,9 +3,9 @@
  * Child processes of a command that a person may end at any time.
  *
  * A child leads a process group of its own (unless in the foreground) and has no input; it dies
- * with this process, however that ends. Signals
- * that ask this process to end (SIGINT, SIGTERM, SIGHUP) are blocked from process_open() on and
- * are seen through process_interrupted() and by every wait here, which then returns -EINTR.
+ * with this process, however that ends. Signals that ask this process to end (SIGINT, SIGTERM,
+ * SIGHUP) are blocked from process_open() on and are seen by every wait here, which then returns
+ * -EINTR.
  *
  * Threads: one thread uses all of it.
  */
@@ -46,9 +46,6 @@ struct process_setup {
 
 /* process_open - block the signals and make a descriptor of them; 0 or -errno */
 int process_open(void);
-
-/* process_interrupted - whether somebody asked this process to end; does not wait */
-bool process_interrupted(void);
 
 /**
  * process_start - start a child
