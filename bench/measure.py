@@ -123,6 +123,8 @@ def table(results):
             member = value.get(field, "")
             if isinstance(member, (int, float)) and not isinstance(member, bool):
                 member = _figure(member)
+            elif isinstance(member, dict):
+                member = ", ".join(f"{name} {figure}" for name, figure in member.items())
             row.append(str(member))
         rows.append(row)
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
