@@ -20,14 +20,14 @@ int cli_status(int argc, char **argv);
 
 /* Where the other parts of Causeway are. */
 struct cli_paths {
-	char build[PATH_MAX - 256];  /* the build folder this program lies in */
-	char source[PATH_MAX - 256]; /* the folder it was built from */
+	char build[PATH_MAX - 256];  /* the build folder this program lies in, or a bundle's */
+	char source[PATH_MAX - 256]; /* the folder it was built from; the bundle itself */
 };
 
 /**
- * cli_paths_find - find the build tree that this program belongs to
+ * cli_paths_find - find the build tree or bundle that this program belongs to
  *
- * Return: 0, or -ENOENT with a sentence when the program does not lie in a build tree.
+ * Return: 0, or -ENOENT with a sentence when the program lies in neither.
  */
 int cli_paths_find(struct cli_paths *paths, struct error *error);
 

@@ -27,10 +27,22 @@ int cli_paths_find(struct cli_paths *paths, struct error *error)
 		return error_set(error, -ENAMETOOLONG, "the path %s is too long", self);
 	length = strlen(self);
 	snprintf(self + length, sizeof(self) - length, "/build.ninja");
-	if (access(self, F_OK) < 0)
-		return error_set(error, -ENOENT,
-				 "%s does not exist: causeway must lie in the folder it was built "
-				 "in, as BUILD/cli/causeway",
-				 self);
-	return 0;
+	if (access(self, F_OK) == 0)
+		return 0;
+	/* BUNDLE/build/cli/causeway, made by scripts/bundle: what is needed of the source is there
+	 */
+	self[length] = 0;
+	slash = strrchr(self, '/');
+	if (slash) {
+		*slash = 0;
+		snprintf(paths->source, sizeof(paths->source), "%s", self);
+		length = strlen(self);
+		snprintf(self + length, sizeof(self) - length, "/bundle");
+		if (access(self, F_OK) == 0)
+			return 0;
+	}
+	return error_set(error, -ENOENT,
+			 "%s holds neither a build folder nor a bundle: causeway must lie where it "
+			 "was built, as BUILD/cli/causeway, or where scripts/bundle put it",
+			 paths->build);
 }
