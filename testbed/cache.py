@@ -4,10 +4,13 @@
 The folder is $CAUSEWAY_CACHE, or causeway in $XDG_CACHE_HOME or ~/.cache. Each part is a folder
 of its own in it:
 
-    kernel/   vmlinux, modules/   of the package that linux-image-amd64 asks for
-    uml/      linux, modules/     of user-mode-linux
-    busybox/  busybox             of busybox-static
-    headers/  build/, ...         to build modules for kernel/; on request, see headers()
+    kernel/        vmlinux, modules/   of the package that linux-image-amd64 asks for
+    kernel-6.12/   the same            of bookworm-backports; on request
+    uml/           linux, modules/     of user-mode-linux
+    busybox/       busybox             of busybox-static
+    headers/       build/, ...         to build modules for kernel/; on request, see headers()
+    headers-6.12/  the same            for kernel-6.12/
+    vhost-device-vsock/                of sid: the peer that benchmarks compare with; on request
 
 A part is made in a folder whose name starts with ".new-", under the lock, and renamed when it is
 whole; its manifest.json lists every file with its size. So a part either is there and whole, or
@@ -18,18 +21,23 @@ anybody takes for a part. Nothing here needs root, and nothing is installed on t
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import lzma
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import tarfile
 import tempfile
 import time
 
 from testbed.errors import CacheError, progress
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+BACKPORTS = "bookworm-backports"
 
 # Drivers that no guest of ours has a device for; they are two thirds of the package.
 UNWANTED = re.compile(r"/kernel/(sound|drivers/(gpu|media|infiniband|staging|scsi|iio|usb|input|"
@@ -75,10 +83,42 @@ def _apt(arguments, cwd):
         raise CacheError(f"{error} (is there a network?)")
 
 
-def _download(package, work):
+# Where apt keeps its state for a suite that the host does not use, inside the part that is made.
+APT_STATE = ".apt"
+
+
+def _mirror(work):
+    """Where the host's own apt takes Debian from."""
+    lines = _tool(["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)",
+                   "Created-By: Packages"], work).splitlines()
+    found = [line.split()[1] for line in lines if line.startswith("Debian ")]
+    main = [uri for uri in found if "security" not in uri]
+    return (main or ["http://deb.debian.org/debian/"])[0]
+
+
+def _suite(name, work):
+    """apt's options for the suite @name (None: those the host uses), whose lists are fetched."""
+    if name is None:
+        return []
+    state = work / APT_STATE
+    options = ["-o", f"Dir::Etc::sourcelist={state}/sources", "-o",
+               "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::State::lists={state}/lists",
+               "-o", f"Dir::Cache={state}/cache", "-o", "APT::Sandbox::User=",
+               "-o", "Acquire::Languages=none", "-o", "Acquire::Check-Valid-Until=false"]
+    if not state.exists():
+        (state / "lists" / "partial").mkdir(parents=True)
+        (state / "cache" / "archives" / "partial").mkdir(parents=True)
+        (state / "sources").write_text(f"deb [signed-by={KEYRING}] {_mirror(work)} {name} main\n")
+        progress(f"reading the list of packages of {name}")
+        _tool(["apt-get", "-q", *options, "update"], work)
+    return options
+
+
+def _download(package, work, suite=None):
     """The package's .deb in @work."""
+    options = _suite(suite, work)
     progress(f"downloading {package}")
-    _apt(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
+    _apt(["apt-get", "-q", "-o", "APT::Sandbox::User=", *options, "download", package], work)
     found = list(work.glob(f"{package}_*.deb"))
     if len(found) != 1:
         raise CacheError(f"apt-get downloaded no {package}")
@@ -99,6 +139,9 @@ def _extract(package, new, choose):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if member.issym():
                     path.symlink_to(member.linkname)
+                elif member.isfile() and path.suffix == ".xz":
+                    path = path.with_suffix("")  # a module: the guest's agent loads it as it is
+                    path.write_bytes(lzma.decompress(archive.extractfile(member).read()))
                 elif member.isfile():
                     with open(path, "wb") as output:
                         shutil.copyfileobj(archive.extractfile(member), output, 1 << 20)
@@ -114,34 +157,49 @@ def _extract(package, new, choose):
         package.unlink()
 
 
-def _dependency(package, prefix, work):
+def _dependency(package, prefix, work, suite=None):
     """The package whose name starts with @prefix that @package depends on."""
     found = re.search(rf"Depends: ({re.escape(prefix)}\S+)",
-                      _apt(["apt-cache", "depends", package], work))
+                      _apt(["apt-cache", *_suite(suite, work), "depends", package], work))
     if not found:
         raise CacheError(f"{package} depends on no {prefix}*")
     return found[1]
 
 
-def _make_kernel(new):
-    name = _dependency("linux-image-amd64", "linux-image-", new)
-    package = _download(name, new)
+def _unpack_kernel(image, name):
+    """The ELF file inside a bzImage; its header says where, see the kernel's x86 boot protocol."""
+    sectors, (offset, length) = image[0x1f1] or 4, struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = image[start:start + length - 4]  # its last four bytes are the size
+    if payload.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload.startswith(b"\x28\xb5\x2f\xfd"):
+        try:
+            return subprocess.run(["zstd", "-dc"], input=payload, check=True,
+                                  stdout=subprocess.PIPE).stdout
+        except FileNotFoundError:
+            raise CacheError(f"zstd is missing: the kernel in {name} is compressed with it")
+        except subprocess.CalledProcessError:
+            raise CacheError(f"the kernel in {name} is damaged")
+    raise CacheError(f"the kernel in {name} is compressed neither with xz nor with zstd")
+
+
+def _make_kernel(new, suite=None):
+    name = _dependency("linux-image-amd64", "linux-image-", new, suite)
+    package = _download(name, new, suite)
     release = name.removeprefix("linux-image-")
 
     def choose(path):
         if path == f"boot/vmlinuz-{release}":
             return new / "vmlinuz"
-        if path.startswith(f"lib/modules/{release}/kernel/") and not UNWANTED.search(path):
+        if path == f"lib/modules/{release}/modules.builtin" or (
+                path.startswith(f"lib/modules/{release}/kernel/") and not UNWANTED.search(path)):
             return new / "modules" / path.removeprefix(f"lib/modules/{release}/")
         return None
 
     _extract(package, new, choose)
     # Started uncompressed (by its PVH entry), it is up in a third of the time without KVM.
-    image = (new / "vmlinuz").read_bytes()
-    start = image.find(b"\xfd7zXZ\x00")
-    if start < 0:
-        raise CacheError(f"the kernel in {name} is not compressed with xz")
-    (new / "vmlinux").write_bytes(lzma.LZMADecompressor().decompress(image[start:]))
+    (new / "vmlinux").write_bytes(_unpack_kernel((new / "vmlinuz").read_bytes(), name))
     (new / "vmlinuz").unlink()
     return release
 
@@ -168,14 +226,14 @@ def _make_busybox(new):
     return version
 
 
-def _make_headers(new):
+def _make_headers(new, kernel="kernel", suite=None):
     """Debian's tree for modules, in the layout of its packages, made independent of /usr/src."""
-    release = version("kernel")
+    release = version(kernel)
     name = f"linux-headers-{release}"
-    common = _dependency(name, "linux-headers-", new)
-    tools = _dependency(name, "linux-kbuild-", new)
+    common = _dependency(name, "linux-headers-", new, suite)
+    tools = _dependency(name, "linux-kbuild-", new, suite)
     for package in (name, common, tools):
-        _extract(_download(package, new), new, lambda path: new / path if path.startswith(
+        _extract(_download(package, new, suite), new, lambda path: new / path if path.startswith(
             ("usr/src/", "usr/lib/linux-kbuild")) else None)
     (new / f"usr/src/{name}/Makefile").write_text(
         f"include $(dir $(lastword $(MAKEFILE_LIST)))../{common}/Makefile\n")
@@ -183,8 +241,29 @@ def _make_headers(new):
     return release
 
 
+def _make_vhost_device_vsock(new):
+    """Another switch for vsock, with the C library that it wants: started through its loader."""
+    for name in ("vhost-device-vsock", "libc6", "libgcc-s1"):
+        package = _download(name, new, "sid")
+        if name == "vhost-device-vsock":
+            version = _tool(["dpkg-deb", "-f", package, "Version"], new).strip()
+        _extract(package, new, lambda path: new / path.rsplit("/", 1)[-1] if re.match(
+            r"usr/(s?bin|libexec)/vhost-device-vsock$|(usr/)?lib(64)?/(x86_64-linux-gnu/)?"
+            r"(ld-linux-x86-64|libc|libm|libgcc_s|libdl|libpthread|librt)\.so\.\d$", path) else None)
+    return version
+
+
 MAKERS = {"kernel": _make_kernel, "uml": _make_uml, "busybox": _make_busybox,
-          "headers": _make_headers}
+          "headers": _make_headers,
+          "kernel-6.12": functools.partial(_make_kernel, suite=BACKPORTS),
+          "headers-6.12": functools.partial(_make_headers, kernel="kernel-6.12", suite=BACKPORTS),
+          "vhost-device-vsock": _make_vhost_device_vsock}
+KERNELS = ("6.1", "6.12")  # the first is what guests start with unless told otherwise
+
+
+def kernel_part(kernel, name="kernel"):
+    """The name of the part for a version of KERNELS, None being the first."""
+    return name if kernel in (None, KERNELS[0]) else f"{name}-{kernel}"
 
 
 def _files(top):
@@ -205,6 +284,7 @@ def _make(name, cache, *source):
     new = pathlib.Path(tempfile.mkdtemp(prefix=f".new-{name}-", dir=cache))
     try:
         version = MAKERS[name](new, *source)
+        shutil.rmtree(new / APT_STATE, ignore_errors=True)
         manifest = {"version": version, "files": _files(new)}
         (new / "manifest.json").write_text(json.dumps(manifest, indent=0))
         new.chmod(0o755)
@@ -275,12 +355,13 @@ def present_version(name):
     return version(name) if _whole(folder() / name) else None
 
 
-def headers():
-    """The folder for `make -C FOLDER M=... modules`, for modules of the kernel in the cache."""
-    release = version("kernel")  # first: the part's maker runs under the lock
-    if version("headers") != release:  # of a kernel that was in the cache before
-        old = folder() / "headers"
+def headers(kernel=None):
+    """The folder for `make -C FOLDER M=... modules`, for modules of that kernel of KERNELS."""
+    release = version(kernel_part(kernel))  # first: the part's maker runs under the lock
+    name = kernel_part(kernel, "headers")
+    if version(name) != release:  # of a kernel that was in the cache before
+        old = folder() / name
         with _locked(folder()):
             shutil.rmtree(old)
         _checked.discard(old)
-    return part("headers") / "build"
+    return part(name) / "build"

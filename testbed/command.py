@@ -38,8 +38,12 @@ def _parse():
     fetch.add_argument("--uml-package", type=pathlib.Path, metavar="FILE.deb",
                        help="another build of user-mode-linux than Debian 12's; it stays in use")
 
-    commands.add_parser("headers", help="print the folder to build modules for the qemu kind: "
-                        "make -C FOLDER M=... modules")
+    fetch.add_argument("--kernel", choices=cache.KERNELS,
+                       help="this kernel for the qemu kind (default: the first)")
+
+    headers = commands.add_parser("headers", help="print the folder to build modules for the qemu "
+                                  "kind: make -C FOLDER M=... modules")
+    headers.add_argument("--kernel", choices=cache.KERNELS)
 
     run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
                               epilog=__doc__.split("\n\n")[1])
@@ -51,6 +55,11 @@ def _parse():
                      help="load a module of the guest's kernel, and those it needs")
     run.add_argument("--vhost-user-vsock", metavar="SOCKET",
                      help="the socket of a vhost-user-vsock backend, such as causeway-switch")
+    run.add_argument("--kernel", choices=cache.KERNELS, help="Debian's kernel of this version, for "
+                     "the qemu kind (default: the first)")
+    run.add_argument("--network", metavar="listen=PATH|connect=PATH", help="a virtio-net device, "
+                     "with a cable to another guest of the qemu kind; the one that listens is "
+                     "started first and is 10.77.0.1, the other 10.77.0.2")
     run.add_argument("--memory", type=int, metavar="MIB")
     run.add_argument("--cpus", type=int, default=1, metavar="N")
     run.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
@@ -62,11 +71,11 @@ def _parse():
     return parser.parse_args()
 
 
-def _fetch(kinds, uml_package):
+def _fetch(kinds, uml_package, kernel):
     if uml_package:
         cache.part("uml", uml_package.absolute())
     for kind in kinds or MACHINES:
-        for part in MACHINES[kind]().parts():
+        for part in MACHINES[kind](kernel=kernel if kind == "qemu" else None).parts():
             cache.part(part)
     print(f"the cache is {cache.folder()}")
     return 0
@@ -93,8 +102,8 @@ def _run(options):
     end = time.monotonic() + options.timeout
     env = dict(pair.partition("=")[::2] for pair in options.env)
     guest = Guest(options.kind, files=options.file, modules=options.module,
-                  vhost_user_vsock=options.vhost_user_vsock, memory_mib=options.memory,
-                  cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
+                  vhost_user_vsock=options.vhost_user_vsock, kernel=options.kernel,
+                  network=options.network, memory_mib=options.memory, cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
     with guest:
         command = guest.start(options.argv, env=env, stdout=_writer(1), stderr=_writer(2))
         if options.stdin:
@@ -116,9 +125,9 @@ def main():
         signal.signal(number, _end)
     try:
         if options.command == "fetch":
-            return _fetch(options.kind, options.uml_package)
+            return _fetch(options.kind, options.uml_package, options.kernel)
         if options.command == "headers":
-            print(cache.headers())
+            print(cache.headers(options.kernel))
             return 0
         return _run(options)
     except GuestTimeout as error:

@@ -28,7 +28,7 @@ from testbed import cache
 from testbed.channel import Channel
 from testbed.errors import GuestError, GuestTimeout, progress
 from testbed.initramfs import Initramfs
-from testbed.machines import MACHINES, Machine
+from testbed.machines import MACHINES, Machine, Network
 from testbed.modules import Modules
 
 CONSOLE_LINES = 400
@@ -87,20 +87,26 @@ class Guest:
         libraries.
     @modules: names of the kernel's modules, or paths of .ko files; "NAME PARAMETERS" works too
     @vhost_user_vsock: the socket of a vhost-user-vsock backend, for AF_VSOCK in the guest
+    @kernel: one of cache.KERNELS, for kinds that have a choice
+    @network: "listen=PATH" or "connect=PATH", a cable between two guests; see machines.Network
     @memory_mib: without it, 192 and four times what the root takes
     @quiet: no lines of progress
     """
 
     def __init__(self, machine="qemu", *, files=(), modules=(), vhost_user_vsock=None,
-                 memory_mib=None, cpus=1, kernel_options="", boot_timeout=None, quiet=False):
+                 kernel=None, network=None, memory_mib=None, cpus=1, kernel_options="",
+                 boot_timeout=None, quiet=False):
         if isinstance(machine, str):
             if machine not in MACHINES:
                 raise GuestError(f"there is no kind of guest named {machine}")
-            machine = MACHINES[machine]()
+            machine = MACHINES[machine](kernel=kernel)
         self.machine: Machine = machine
         self.files = tuple(str(file) for file in files)
         self.modules = tuple(str(module) for module in modules)
         self.vhost_user_vsock = vhost_user_vsock and str(vhost_user_vsock)
+        self.network = Network.parse(network) if network else None
+        if self.network and not machine.network_modules:
+            raise GuestError("this kind of guest has no network device")
         self.memory_mib = memory_mib
         self.cpus = cpus
         self.kernel_options = kernel_options
@@ -138,6 +144,9 @@ class Guest:
             started = time.monotonic()
             self._launch(initramfs)
             self._channel.wait_hello(self.boot_timeout)
+            if self.network:
+                self.run(["sh", "-c", f"ip link set lo up && ip addr add {self.network.address}/24 "
+                          "dev eth0 && ip link set eth0 up"], check=True)
             self.boot_seconds = time.monotonic() - started
             self._say(f"{type(self.machine).__name__.lower()} guest is up after "
                       f"{self.boot_seconds:.1f} s")
@@ -240,6 +249,8 @@ class Guest:
         wanted = [*self.machine.modules, *self.modules]
         if self.vhost_user_vsock:
             wanted += self.machine.vsock_modules
+        if self.network:
+            wanted += self.machine.network_modules
         order = Modules(cache.part(parts[0]) / "modules").order(wanted)
         lines = []
         for path, parameters in order:

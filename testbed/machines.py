@@ -5,6 +5,7 @@ A further kind is a subclass of Machine and a row in MACHINES.
 """
 
 import abc
+import collections
 import json
 import os
 import pathlib
@@ -14,6 +15,31 @@ import time
 from testbed import cache
 from testbed.errors import GuestError, progress
 
+class Network(collections.namedtuple("Network", "listens path")):
+    """A cable between two guests: one listens on a Unix socket, the other connects to it.
+
+    Each knows its address from its end: 10.77.0.1 listens, 10.77.0.2 connects.
+    """
+
+    ADDRESSES = {True: "10.77.0.1", False: "10.77.0.2"}
+
+    @classmethod
+    def parse(cls, text):
+        """From "listen=PATH" or "connect=PATH"."""
+        end, _, path = text.partition("=")
+        if end not in ("listen", "connect") or not path:
+            raise GuestError(f"network '{text}': expected listen=PATH or connect=PATH")
+        return cls(end == "listen", path)
+
+    @property
+    def address(self):
+        return self.ADDRESSES[self.listens]
+
+    @property
+    def mac(self):
+        return "52:54:00:77:00:" + ("01" if self.listens else "02")
+
+
 KERNEL_OPTIONS = "quiet loglevel=4 selinux=0 apparmor=0"
 
 
@@ -22,6 +48,7 @@ class Machine(abc.ABC):
 
     modules = ()  # of its channel
     vsock_modules = ("vmw_vsock_virtio_transport",)
+    network_modules = ()  # empty: the kind has no network between guests
     boot_seconds = 60
     channel_window = 128 << 10  # see channel.Channel
 
@@ -37,7 +64,7 @@ class Machine(abc.ABC):
     def command(self, options, folder, initramfs, channel_fd):
         """(arguments, environment) of the process that is the guest.
 
-        @options: memory_mib, cpus, vhost_user_vsock, kernel_options (see guest.Guest)
+        @options: memory_mib, cpus, vhost_user_vsock, network, kernel_options (see guest.Guest)
         @folder: the guest's own, removed after its end
         @channel_fd: a connected stream socket that the process inherits, for the agent's channel
 
@@ -48,15 +75,17 @@ class Machine(abc.ABC):
 class Qemu(Machine):
     """QEMU, on KVM where that boots our kernel, else translating (TCG).
 
-    The kernel is Debian's, uncompressed. The console is a serial port; the channel is a
+    The kernel is Debian's, uncompressed: 6.1, or 6.12 of the backports. The console is a serial port; the channel is a
     virtio-serial port, since a serial one takes an exit for every byte.
     """
 
     modules = ("virtio_pci", "virtio_console")
+    network_modules = ("virtio_net",)
     program = "qemu-system-x86_64"
 
-    def __init__(self, accelerator=None):
+    def __init__(self, accelerator=None, kernel=None):
         self._accelerator = accelerator  # None: find out
+        self._kernel = cache.kernel_part(kernel)
 
     def unusable(self):
         if not shutil.which(self.program):
@@ -64,7 +93,7 @@ class Qemu(Machine):
         return None
 
     def parts(self):
-        return ("kernel", "busybox")
+        return (self._kernel, "busybox")
 
     def command(self, options, folder, initramfs, channel_fd):
         accelerator = self._accelerator or KvmProbe().accelerator()
@@ -78,7 +107,7 @@ class Qemu(Machine):
             "-cpu", "host" if kvm else "max", "-smp", str(options.cpus),
             "-m", f"{options.memory_mib}M",
             "-object", f"memory-backend-memfd,id=m,size={options.memory_mib}M,share=on",
-            "-kernel", cache.part("kernel") / "vmlinux", "-initrd", initramfs, "-append", append,
+            "-kernel", cache.part(self._kernel) / "vmlinux", "-initrd", initramfs, "-append", append,
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,fd={channel_fd}",
@@ -87,6 +116,11 @@ class Qemu(Machine):
         if options.vhost_user_vsock:
             arguments += ["-chardev", f"socket,id=vsock,path={options.vhost_user_vsock}",
                           "-device", "vhost-user-vsock-pci,chardev=vsock"]
+        if options.network:
+            listens = options.network.listens
+            arguments += ["-netdev", f"stream,id=net,server={'on' if listens else 'off'},"
+                          f"addr.type=unix,addr.path={options.network.path}",
+                          "-device", f"virtio-net-pci,netdev=net,mac={options.network.mac},romfile="]
         return arguments, dict(os.environ, TMPDIR=str(folder))
 
 
@@ -152,6 +186,10 @@ class Uml(Machine):
     """
 
     channel_window = 3 << 10
+
+    def __init__(self, kernel=None):
+        if kernel:
+            raise GuestError(f"guests of kind uml have no kernel {kernel} to choose")
 
     def unusable(self):
         if os.uname().machine != "x86_64":

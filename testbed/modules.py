@@ -27,6 +27,10 @@ class Modules:
 
     def __init__(self, top):
         self._paths = {}
+        self._builtin = set()  # asking for one of those is no mistake: it is there
+        if (pathlib.Path(top) / "modules.builtin").exists():
+            listed = (pathlib.Path(top) / "modules.builtin").read_text().split()
+            self._builtin = {_normal(pathlib.Path(name).stem) for name in listed}
         for folder, _, files in os.walk(top):
             for name in files:
                 if name.endswith(".ko"):
@@ -55,6 +59,8 @@ class Modules:
             if name in seen:
                 return
             seen.add(name)
+            if name not in available and name in self._builtin:
+                return
             if name not in available:
                 raise GuestError(f"the guest's kernel has no module {name}{wanted_by}")
             for dependency in _depends(available[name]):

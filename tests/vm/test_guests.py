@@ -306,6 +306,28 @@ def test_modules_of_ours_build_and_load(tmp_path):
     assert (done.returncode, done.stdout) == (0, b"7\n"), done.stderr
 
 
+def test_two_kernels_of_debian_over_a_cable(tmp_path):
+    cable = tmp_path / "cable"
+    with Guest("qemu", kernel="6.12", network=f"listen={cable}", quiet=True) as newer, \
+            Guest("qemu", network=f"connect={cable}", quiet=True) as older:
+        releases = [guest.run(["uname", "-r"]).stdout.decode() for guest in (older, newer)]
+        assert [release.split(".")[:2] for release in releases] == [["6", "1"], ["6", "12"]]
+        server = newer.start(["nc", "-l", "-p", "5000"])
+        sent = older.run(["sh", "-c", "until echo over the cable | nc 10.77.0.1 5000; "
+                          "do sleep 0.1; done"], timeout=60)
+        assert sent.status == 0
+        assert server.wait(20) == 0 and server.stdout == b"over the cable\n"
+
+
+def test_a_choice_that_a_kind_does_not_have_is_a_sentence():
+    with pytest.raises(GuestError, match="uml have no kernel 6.12"):
+        Guest("uml", kernel="6.12")
+    with pytest.raises(GuestError, match="no network device"):
+        Guest("uml", network="listen=/nowhere")
+    with pytest.raises(GuestError, match="expected listen=PATH or connect=PATH"):
+        Guest("qemu", network="cable")
+
+
 def test_an_idle_guest_costs_nothing_measurable(kind, guests):
     def ticks():
         total = 0
