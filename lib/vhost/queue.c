@@ -53,7 +53,7 @@ static void vhost_signal(int fd)
 
 void vhost_queue_break(struct vhost_queue *queue)
 {
-	queue->broken = true;
+	__atomic_store_n(&queue->broken, true, __ATOMIC_RELAXED);
 	vhost_signal(queue->error_fd);
 }
 
@@ -161,6 +161,13 @@ bool vhost_queue_has_work(struct vhost_queue *queue)
 	return queue->available_seen != queue->next_available;
 }
 
+bool vhost_queue_peek(const struct vhost_queue *queue)
+{
+	return queue->ready && !READ_ONCE(queue->broken) &&
+	       __atomic_load_n(&queue->available->idx, __ATOMIC_ACQUIRE) !=
+		       READ_ONCE(queue->next_available);
+}
+
 int vhost_queue_pop(struct vhost_queue *queue, struct vhost_chain *chain, struct iovec *vectors,
 		    unsigned int capacity)
 {
@@ -182,13 +189,13 @@ int vhost_queue_pop(struct vhost_queue *queue, struct vhost_chain *chain, struct
 		vhost_queue_break(queue);
 		return -EPROTO;
 	}
-	queue->next_available++;
+	__atomic_store_n(&queue->next_available, queue->next_available + 1, __ATOMIC_RELAXED);
 	return 1;
 }
 
 void vhost_queue_unpop(struct vhost_queue *queue, unsigned int count)
 {
-	queue->next_available = (uint16_t)(queue->next_available - count);
+	__atomic_store_n(&queue->next_available, queue->next_available - count, __ATOMIC_RELAXED);
 }
 
 void vhost_queue_push(struct vhost_queue *queue, uint16_t head, uint32_t written)

@@ -89,6 +89,10 @@ bool vhost_queue_notify(struct vhost_queue *queue);
 /* vhost_queue_has_work - a chain is available */
 bool vhost_queue_has_work(struct vhost_queue *queue);
 
+/* vhost_queue_peek - as has_work, changes nothing: fine while another thread uses the queue, as
+ * long as its rings stay mapped */
+bool vhost_queue_peek(const struct vhost_queue *queue);
+
 /* vhost_queue_want_kicks - ask the driver to kick for the next chain, or not to */
 void vhost_queue_want_kicks(struct vhost_queue *queue, bool wanted);
 

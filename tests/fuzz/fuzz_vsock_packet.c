@@ -28,6 +28,8 @@
 struct bench {
 	char folder[64];
 	struct settings settings;
+	struct vsock_switch sw;
+	struct worker *worker;
 	struct vm *vm;
 	struct frontend guest;
 	int listener;
@@ -48,16 +50,19 @@ static void bench_serve(void *context)
 {
 	(void)context;
 	for (int i = 0; i < 3; i++)
-		vm_turn(bench.vm, 0);
-	while (transmit_is_pending(bench.vm) || receive_is_pending(bench.vm))
-		vm_turn(bench.vm, 0);
+		worker_turn(bench.worker, 0);
+	while (vm_is_pending(bench.vm))
+		worker_turn(bench.worker, 0);
 }
 
 static void bench_remove(void)
 {
 	char path[128];
 
-	vm_destroy(bench.vm);
+	worker_release(bench.worker, bench.vm);
+	vm_put(bench.vm);
+	worker_destroy(bench.worker);
+	switch_close(&bench.sw);
 	snprintf(path, sizeof(path), "%s/vm.host_7", bench.folder);
 	unlink(path);
 	rmdir(bench.folder);
@@ -74,8 +79,11 @@ static void bench_open(void)
 	snprintf(text, sizeof(text), "guest,cid=3,socket=%s/vm", bench.folder);
 	bench_must(settings_add_vm(&bench.settings, text, NULL) == 0);
 	bench.settings.connections = 8;
-	bench.vm = vm_create(&bench.settings, &bench.settings.vms[0], NULL);
-	bench_must(bench.vm != NULL);
+	bench_must(switch_open(&bench.sw, &bench.settings, NULL) == 0);
+	bench.worker = worker_create(0, NULL);
+	bench_must(bench.worker != NULL);
+	bench.vm = vm_create(&bench.sw, &bench.settings.vms[0]);
+	bench_must(bench.vm != NULL && worker_serve(bench.worker, bench.vm, NULL) == 0);
 	snprintf(text, sizeof(text), "%s/vm.host_7", bench.folder);
 	bench.listener = io_unix_listen(text, 0600, NULL);
 	bench_must(bench.listener >= 0);

@@ -33,6 +33,8 @@
 struct bench {
 	char folder[64];
 	struct settings settings;
+	struct vsock_switch sw;
+	struct worker *worker;
 	struct vm *vm;
 	struct frontend guest;
 	uint32_t buffer_bytes; /* of receive buffers that are posted again */
@@ -47,9 +49,9 @@ static void bench_serve(void *context)
 	struct bench *bench = context;
 
 	for (int i = 0; i < 3; i++)
-		vm_turn(bench->vm, 0);
-	while (transmit_is_pending(bench->vm) || receive_is_pending(bench->vm))
-		vm_turn(bench->vm, 0);
+		worker_turn(bench->worker, 0);
+	while (bench->vm && vm_is_pending(bench->vm))
+		worker_turn(bench->worker, 0);
 }
 
 static void bench_attach(struct bench *bench, uint64_t features)
@@ -77,8 +79,12 @@ static void bench_open(struct bench *bench, uint32_t connections)
 	snprintf(text, sizeof(text), "7000=%s/service,identity", bench->folder);
 	assert_int_equal(settings_add_service(&bench->settings, text, &error), 0);
 	bench->settings.connections = connections;
-	bench->vm = vm_create(&bench->settings, &bench->settings.vms[0], &error);
+	assert_int_equal(switch_open(&bench->sw, &bench->settings, &error), 0);
+	bench->worker = worker_create(0, &error);
+	assert_non_null(bench->worker);
+	bench->vm = vm_create(&bench->sw, &bench->settings.vms[0]);
 	assert_non_null(bench->vm);
+	assert_int_equal(worker_serve(bench->worker, bench->vm, &error), 0);
 	bench->buffer_bytes = BUFFER_BYTES;
 	bench->window = GUEST_WINDOW;
 	snprintf(text, sizeof(text), "%s/vm.host_%d", bench->folder, HOST_PORT);
@@ -86,6 +92,13 @@ static void bench_open(struct bench *bench, uint32_t connections)
 	assert_true(bench->listener >= 0);
 	bench->host = -1;
 	bench_attach(bench, VIRTIO_RING_F_EVENT_IDX | VIRTIO_RING_F_INDIRECT_DESC);
+}
+
+static void bench_end_vm(struct bench *bench)
+{
+	worker_release(bench->worker, bench->vm);
+	vm_put(bench->vm);
+	bench->vm = NULL;
 }
 
 static void bench_close(struct bench *bench)
@@ -96,7 +109,10 @@ static void bench_close(struct bench *bench)
 		close(bench->host);
 	close(bench->listener);
 	frontend_close(&bench->guest);
-	vm_destroy(bench->vm);
+	if (bench->vm)
+		bench_end_vm(bench);
+	worker_destroy(bench->worker);
+	switch_close(&bench->sw);
 	snprintf(path, sizeof(path), "%s/vm.host_%d", bench->folder, HOST_PORT);
 	unlink(path);
 	settings_free(&bench->settings);
@@ -794,7 +810,7 @@ static void a_full_backlog_is_waited_for(void **state)
 	guest_send(&bench, VIRTIO_VSOCK_OP_REQUEST, HOST_PORT, 0, NULL, 0);
 	guest_expect_nothing(&bench);
 	start_ns = vm_clock_ns();
-	vm_turn(bench.vm, 1000); /* ends when the next attempt is due */
+	worker_turn(bench.worker, 1000); /* ends when the next attempt is due */
 	assert_true(vm_clock_ns() - start_ns < 900 * 1000000ull);
 	waiting[1] = accept(bench.listener, NULL, NULL);
 	bench_serve(&bench);
@@ -818,7 +834,7 @@ static void many_host_programs_and_no_descriptors(void **state)
 		assert_true(fds[i] >= 0);
 	}
 	bench_serve(&bench);
-	vm_turn(bench.vm, 0);
+	worker_turn(bench.worker, 0);
 	assert_int_equal(bench.vm->connection_count, 100);
 
 	bench.host = io_unix_connect(bench.settings.vms[0].host_socket, NULL);
@@ -831,7 +847,7 @@ static void many_host_programs_and_no_descriptors(void **state)
 	bench_serve(&bench);
 	assert_int_equal(bench.vm->connection_count, 100);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	vm_turn(bench.vm, 5000); /* ends with the listener's rest */
+	worker_turn(bench.worker, 5000); /* ends with the listener's rest */
 	bench_serve(&bench);
 	assert_int_equal(bench.vm->connection_count, 101);
 	for (int i = 0; i < 100; i++)
@@ -913,13 +929,86 @@ static void stopping_tells_the_guest(void **state)
 	(void)state;
 	bench_open(&bench, 8);
 	bench_connect(&bench, &header);
-	vm_stop(bench.vm);
-	vm_run(bench.vm);
+	bench_end_vm(&bench);
 	assert_true(frontend_used(&bench.guest, RECEIVE, &used));
 	frontend_get(&bench.guest, bench.guest.queues[RECEIVE].descriptors[used.id].addr, &header,
 		     sizeof(header));
 	assert_int_equal(header.op, VIRTIO_VSOCK_OP_RST);
 	host_expect_end(&bench);
+	bench_close(&bench);
+}
+
+static void registry_count(struct vm *vm, void *context)
+{
+	(void)vm;
+	++*(unsigned int *)context;
+}
+
+/* With threads: three VMs on @threads of them, or one for each. */
+static void registry_run(unsigned int threads)
+{
+	struct settings settings = { .connections = 8, .threads = threads };
+	char folder[] = "/tmp/causeway-test-XXXXXX", text[128];
+	struct vm *held;
+	struct vsock_switch sw;
+	struct error error = { 0 };
+	unsigned int count = 0;
+
+	assert_non_null(mkdtemp(folder));
+	for (int i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), "vm%d,cid=%d,socket=%s/%d", i, 3 + i, folder, i);
+		assert_int_equal(settings_add_vm(&settings, text, &error), 0);
+	}
+	assert_int_equal(switch_open(&sw, &settings, &error), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(switch_vm_add(&sw, &settings.vms[i], &error), 0);
+	assert_int_equal(switch_vm_add(&sw, &settings.vms[0], &error), -EEXIST);
+	assert_null(switch_vm_get(&sw, 77));
+	held = switch_vm_get(&sw, 4);
+	assert_string_equal(held->own.name, "vm1");
+	assert_int_equal(switch_vm_remove(&sw, "vm1", &error), 0);
+	assert_true(held->gone);
+	assert_int_equal(access(held->own.socket, F_OK), -1);
+	vm_put(held);
+	assert_int_equal(switch_vm_remove(&sw, "vm1", &error), -ENOENT);
+	switch_vm_each(&sw, registry_count, &count);
+	assert_int_equal(count, 2);
+	assert_int_equal(switch_vm_add(&sw, &settings.vms[1], &error), 0);
+	switch_close(&sw);
+	settings_free(&settings);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+static void vms_come_and_go(void **state)
+{
+	(void)state;
+	registry_run(0);
+	registry_run(2);
+}
+
+static void a_limit_holds_the_guest_back(void **state)
+{
+	struct virtio_vsock_header header;
+	char bytes[2000] = "";
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, 8);
+	bench_connect(&bench, &header);
+	limiter_set(&bench.vm->limiter, 100000); /* overdrawn by 1000 bytes: 10 ms */
+	guest_send(&bench, VIRTIO_VSOCK_OP_RW, HOST_PORT, 0, bytes, sizeof(bytes));
+	header = guest_header(&bench, VIRTIO_VSOCK_OP_CREDIT_REQUEST, HOST_PORT);
+	frontend_put(&bench.guest, PACKET_PLACE, &header, sizeof(header));
+	frontend_offer(&bench.guest, TRANSMIT,
+		       &(struct virtio_ring_desc){ .addr = PACKET_PLACE, .len = sizeof(header) },
+		       1);
+	frontend_kick(&bench.guest, TRANSMIT);
+	guest_expect_nothing(&bench);
+	assert_int_equal(bench.vm->counters.limited, 1);
+	while (bench.vm->limited_until_ns)
+		worker_turn(bench.worker, 1000);
+	bench_serve(&bench);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
 	bench_close(&bench);
 }
 
@@ -1018,6 +1107,8 @@ int main(void)
 		cmocka_unit_test(too_many_connections_are_reset),
 		cmocka_unit_test(owed_resets_are_bounded),
 		cmocka_unit_test(stopping_tells_the_guest),
+		cmocka_unit_test(vms_come_and_go),
+		cmocka_unit_test(a_limit_holds_the_guest_back),
 		cmocka_unit_test(options_are_checked),
 		cmocka_unit_test(the_configuration_file_is_read),
 	};

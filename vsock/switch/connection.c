@@ -49,7 +49,7 @@ void connection_set_state(struct vm *vm, struct connection *connection, enum con
 	if (connection->deadline_ns)
 		TAILQ_REMOVE(&vm->timed, connection, timed_link);
 	connection->deadline_ns = 0;
-	connection->state = state;
+	__atomic_store_n(&connection->state, state, __ATOMIC_RELAXED);
 	if (patience_ms) {
 		connection->deadline_ns = vm_clock_ns() + patience_ms * 1000000ull;
 		TAILQ_INSERT_TAIL(&vm->timed, connection, timed_link);
@@ -116,8 +116,8 @@ static void connection_set_window(struct connection *connection)
 
 int connection_set_host(struct vm *vm, struct connection *connection, int fd)
 {
-	int status = vhost_wait_add(&vm->wait, fd, EPOLLIN | EPOLLRDHUP | EPOLLET,
-				    VM_TAG(VM_TAG_CONNECTION, connection->slot));
+	int status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN | EPOLLRDHUP | EPOLLET,
+				    VM_TAG(VM_TAG_CONNECTION, vm->slot, connection->slot));
 
 	if (status < 0)
 		return status;
@@ -131,7 +131,7 @@ struct connection *connection_create(struct vm *vm, int fd, enum connection_stat
 	struct connection *connection;
 	uint32_t slot = 0;
 
-	if (vm->connection_count == vm->settings->connections)
+	if (vm->connection_count == vm->connections_max)
 		return NULL;
 	connection = calloc(1, sizeof(*connection));
 	if (!connection)
@@ -144,8 +144,11 @@ struct connection *connection_create(struct vm *vm, int fd, enum connection_stat
 		free(connection);
 		return NULL;
 	}
+	pthread_mutex_lock(&vm->flows_lock);
 	vm->slots[slot] = connection;
 	vm->connection_count++;
+	pthread_mutex_unlock(&vm->flows_lock);
+	counter_add(&vm->counters.opened, 1);
 	connection_set_state(vm, connection, state);
 	return connection;
 }
@@ -172,7 +175,7 @@ void connection_close_host(struct vm *vm, struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
-	vhost_wait_remove(&vm->wait, connection->fd);
+	vhost_wait_remove(&vm->worker->wait, connection->fd);
 	close(connection->fd);
 	connection->fd = -1;
 	connection->readable = false;
@@ -202,7 +205,7 @@ void connection_end(struct vm *vm, struct connection *connection)
 
 void connection_free(struct vm *vm, struct connection *connection)
 {
-	log_debug("VM '%s': connection of ports %u and %u is over", vm->own->name,
+	log_debug("VM '%s': connection of ports %u and %u is over", vm->own.name,
 		  connection->guest_port, connection->host_port);
 	connection_close_host(vm, connection);
 	connection_unset_ports(vm, connection);
@@ -210,17 +213,42 @@ void connection_free(struct vm *vm, struct connection *connection)
 	if (connection->deadline_ns)
 		TAILQ_REMOVE(&vm->timed, connection, timed_link);
 	assert(vm->slots[connection->slot] == connection);
+	pthread_mutex_lock(&vm->flows_lock);
 	vm->slots[connection->slot] = NULL;
 	vm->connection_count--;
+	pthread_mutex_unlock(&vm->flows_lock);
 	free(connection);
 }
 
 void connection_free_all(struct vm *vm)
 {
-	for (uint32_t slot = 0; slot < vm->settings->connections && vm->connection_count; slot++)
+	for (uint32_t slot = 0; slot < vm->connections_max && vm->connection_count; slot++)
 		if (vm->slots[slot])
 			connection_free(vm, vm->slots[slot]);
 	vm->reset_count = 0;
+}
+
+void connection_visit(const struct connection *connection,
+		      void (*visit)(const struct vm_flow *flow, void *context), void *context)
+{
+	static const char *const names[] = {
+		[CONNECTION_GREETING] = "greeting",   [CONNECTION_CONNECTING] = "connecting",
+		[CONNECTION_REQUESTED] = "requested", [CONNECTION_OPEN] = "open",
+		[CONNECTION_CLOSING] = "closing",     [CONNECTION_DRAINING] = "draining",
+	};
+	const struct vm_flow flow = {
+		.peer_cid = VIRTIO_VSOCK_CID_HOST,
+		.port = connection->guest_port,
+		.peer_port = connection->host_port,
+		.state = names[__atomic_load_n(&connection->state, __ATOMIC_RELAXED)],
+		.sent.bytes = counter_read(&connection->from_guest.sent.bytes),
+		.sent.packets = counter_read(&connection->from_guest.sent.packets),
+		.received.bytes = counter_read(&connection->to_guest.sent.bytes),
+		.received.packets = counter_read(&connection->to_guest.sent.packets),
+		.stalls = counter_read(&connection->from_guest.stalls),
+	};
+
+	visit(&flow, context);
 }
 
 static void connection_expire_one(struct vm *vm, struct connection *connection)

@@ -19,6 +19,7 @@
 #include "lib/base/clean.h"
 #include "lib/base/log.h"
 #include "proto/identity.h"
+#include "vsock/switch/policy.h"
 #include "vsock/switch/vm.h"
 
 #define HOST_ACCEPTS_PER_WAKE 32
@@ -33,10 +34,11 @@ void host_accept(struct vm *vm)
 		if (fd < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
 			return;
 		if (fd < 0) {
-			log_warning("VM '%s': cannot accept a host program: %s", vm->own->name,
+			log_warning("VM '%s': cannot accept a host program: %s", vm->own.name,
 				    strerror(errno));
 			vm->host_rests_until_ns = vm_clock_ns() + HOST_REST_MS * 1000000ull;
-			vhost_wait_change(&vm->wait, vm->host_listener, 0, VM_TAG(VM_TAG_HOST, 0));
+			vhost_wait_change(&vm->worker->wait, vm->host_listener, 0,
+					  VM_TAG(VM_TAG_HOST, vm->slot, 0));
 			return;
 		}
 		if (!vm_can_send(vm) || !connection_create(vm, fd, CONNECTION_GREETING))
@@ -54,7 +56,8 @@ int host_rest(struct vm *vm)
 	if (now_ns < vm->host_rests_until_ns)
 		return (int)((vm->host_rests_until_ns - now_ns) / 1000000) + 1;
 	vm->host_rests_until_ns = 0;
-	vhost_wait_change(&vm->wait, vm->host_listener, EPOLLIN, VM_TAG(VM_TAG_HOST, 0));
+	vhost_wait_change(&vm->worker->wait, vm->host_listener, EPOLLIN,
+			  VM_TAG(VM_TAG_HOST, vm->slot, 0));
 	return -1;
 }
 
@@ -87,6 +90,16 @@ static uint32_t host_choose_port(struct vm *vm, uint32_t guest_port)
 	return vm->next_host_port;
 }
 
+static bool host_is_allowed(struct vm *vm, uint32_t guest_port)
+{
+	bool allowed;
+
+	pthread_rwlock_rdlock(&vm->sw->rules_lock);
+	allowed = policy_allows(vm->sw->settings, VIRTIO_VSOCK_CID_HOST, vm->own.cid, guest_port);
+	pthread_rwlock_unlock(&vm->sw->rules_lock);
+	return allowed;
+}
+
 /* Takes the line alone out of the socket: bytes behind it belong to the stream. */
 void host_greet(struct vm *vm, struct connection *connection)
 {
@@ -106,7 +119,8 @@ void host_greet(struct vm *vm, struct connection *connection)
 		return;
 	if (end)
 		*end = '\0';
-	if (!end || !host_parse_line(line, &guest_port) || !vm_can_send(vm)) {
+	if (!end || !host_parse_line(line, &guest_port) || !vm_can_send(vm) ||
+	    !host_is_allowed(vm, guest_port)) {
 		connection_free(vm, connection);
 		return;
 	}
@@ -132,29 +146,49 @@ void host_welcome(struct vm *vm, struct connection *connection)
 		connection_reset(vm, connection);
 }
 
+/* Where the guest's port leads: a path in @address; -ECONNREFUSED when the policy says no. */
+static int host_find(struct vm *vm, uint32_t port, struct sockaddr_un *address, bool *identity)
+{
+	const struct settings_service *service;
+	int bytes = -1;
+
+	*identity = false;
+	pthread_rwlock_rdlock(&vm->sw->rules_lock);
+	service = settings_find_service(vm->sw->settings, port);
+	if (!policy_allows(vm->sw->settings, vm->own.cid, VIRTIO_VSOCK_CID_HOST, port)) {
+		bytes = 0;
+	} else if (service) {
+		*identity = service->identity;
+		bytes = snprintf(address->sun_path, sizeof(address->sun_path), "%s",
+				 service->socket);
+	} else {
+		bytes = snprintf(address->sun_path, sizeof(address->sun_path), "%s_%" PRIu32,
+				 vm->own.host_socket, port);
+	}
+	pthread_rwlock_unlock(&vm->sw->rules_lock);
+	if (bytes == 0)
+		return -ECONNREFUSED;
+	return bytes < 0 || (size_t)bytes >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
+}
+
 /* A connected socket for the guest's port, or -errno: -EAGAIN with a full backlog. */
 static int host_open(struct vm *vm, uint32_t port)
 {
-	const struct settings_service *service = settings_find_service(vm->settings, port);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	autoclose int fd = -1;
-	int bytes;
+	bool identity;
+	int status = host_find(vm, port, &address, &identity);
 
-	if (service)
-		bytes = snprintf(address.sun_path, sizeof(address.sun_path), "%s", service->socket);
-	else
-		bytes = snprintf(address.sun_path, sizeof(address.sun_path), "%s_%" PRIu32,
-				 vm->own->host_socket, port);
-	if (bytes < 0 || (size_t)bytes >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
+	if (status < 0)
+		return status;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
-	if (service && service->identity) {
+	if (identity) {
 		struct identity_preamble preamble = {
 			.magic = IDENTITY_MAGIC,
 			.version = IDENTITY_VERSION,
-			.cid = vm->own->cid,
+			.cid = vm->own.cid,
 		};
 
 		if (send(fd, &preamble, sizeof(preamble), MSG_NOSIGNAL) != sizeof(preamble))
@@ -171,10 +205,11 @@ void host_connect(struct vm *vm, struct connection *connection)
 	if (status == -EAGAIN)
 		return; /* connection_expire() comes back */
 	if (status < 0) {
-		log_debug("VM '%s': port %" PRIu32 " refused: %s", vm->own->name,
+		log_debug("VM '%s': port %" PRIu32 " refused: %s", vm->own.name,
 			  connection->host_port, strerror(-status));
 		if (fd >= 0)
 			close(fd);
+		counter_add(&vm->counters.refused, 1);
 		connection_reset(vm, connection);
 		return;
 	}

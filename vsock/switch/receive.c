@@ -4,7 +4,7 @@
  *
  * Hops: receive_run takes the connections that have something for the guest in turn -> packets
  * without data go out one by one (receive_owed), data by receive_data: it pops as many receive
- * buffers as the guest's credit and VM_RECEIVE_CHAINS_MAX allow, reads the socket straight into
+ * buffers as the guest's credit and WORKER_CHAINS_MAX allow, reads the socket straight into
  * them, leaving room for a header in each, writes the headers, and gives unused buffers back.
  * Nothing is read that has no place in the guest; the rest stays in the socket, where it holds
  * back the host program.
@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
+#include "vsock/switch/capture.h"
 #include "vsock/switch/vm.h"
 
 #define RECEIVE_ROUNDS_PER_TURN 64
@@ -35,7 +36,7 @@ static bool receive_pop(struct vm *vm, struct vhost_chain *chain, struct iovec *
 	if (popped == -EPROTO)
 		log_warning("VM '%s': its receive queue makes no sense; it stands still until the "
 			    "guest resets its device",
-			    vm->own->name);
+			    vm->own.name);
 	if (popped <= 0)
 		return false;
 	if (chain->readable_count == 0 &&
@@ -43,7 +44,7 @@ static bool receive_pop(struct vm *vm, struct vhost_chain *chain, struct iovec *
 		return true;
 	log_warning("VM '%s': a receive buffer of %zu bytes holds no packet; the queue stands "
 		    "still until the guest resets its device",
-		    vm->own->name, chain->writable_bytes);
+		    vm->own.name, chain->writable_bytes);
 	vhost_queue_unpop(queue, 1);
 	vhost_queue_break(queue);
 	return false;
@@ -54,7 +55,7 @@ static void receive_header(const struct vm *vm, const struct connection *connect
 {
 	*header = (struct virtio_vsock_header){
 		.src_cid = VIRTIO_VSOCK_CID_HOST,
-		.dst_cid = vm->own->cid,
+		.dst_cid = vm->own.cid,
 		.src_port = connection->host_port,
 		.dst_port = connection->guest_port,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
@@ -67,12 +68,14 @@ static void receive_header(const struct vm *vm, const struct connection *connect
 /* One packet without data; whether there was a buffer for it. */
 static bool receive_put(struct vm *vm, const struct virtio_vsock_header *header)
 {
-	struct vhost_chain *chain = &vm->chains[0];
+	struct vhost_chain *chain = &vm->worker->chains[0];
 
-	if (!receive_pop(vm, chain, vm->vectors, VHOST_CHAIN_VECTORS_MAX))
+	if (!receive_pop(vm, chain, vm->worker->vectors, VHOST_CHAIN_VECTORS_MAX))
 		return false;
 	vhost_iovec_copy_out(chain->vectors, chain->writable_count, header, sizeof(*header));
 	vhost_queue_push(receive_queue(vm), chain->head, sizeof(*header));
+	counter_add(&vm->counters.received.packets, 1);
+	capture_packet(header, NULL, 0);
 	return true;
 }
 
@@ -93,7 +96,7 @@ static bool receive_put_reset(struct vm *vm)
 	const struct vm_reset *reset = &vm->resets[vm->reset_first];
 	struct virtio_vsock_header header = {
 		.src_cid = reset->src_cid,
-		.dst_cid = vm->own->cid,
+		.dst_cid = vm->own.cid,
 		.src_port = reset->src_port,
 		.dst_port = reset->dst_port,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
@@ -166,39 +169,51 @@ static uint32_t receive_credit(const struct connection *connection)
 /**
  * receive_gather - pop buffers for at most *@bytes bytes of payload
  * @bytes: in and out: cut down to what the buffers hold
- * @payload_count: out, vectors in vm->payload, which hold *@bytes bytes together
+ * @payload_count: out, vectors in vm->worker->payload, which hold *@bytes bytes together
  *
- * Return: how many chains were popped into vm->chains.
+ * Return: how many chains were popped into vm->worker->chains.
  */
 static unsigned int receive_gather(struct vm *vm, uint32_t *bytes, unsigned int *payload_count)
 {
 	unsigned int chains = 0, used = 0, parts = 0;
 	uint32_t left = *bytes;
 
-	while (left && chains < VM_RECEIVE_CHAINS_MAX && used < VHOST_CHAIN_VECTORS_MAX) {
-		struct vhost_chain *chain = &vm->chains[chains];
+	while (left && chains < WORKER_CHAINS_MAX && used < VHOST_CHAIN_VECTORS_MAX) {
+		struct vhost_chain *chain = &vm->worker->chains[chains];
 		unsigned int skipped;
 
-		if (!receive_pop(vm, chain, vm->vectors + used, VHOST_CHAIN_VECTORS_MAX - used))
+		if (!receive_pop(vm, chain, vm->worker->vectors + used,
+				 VHOST_CHAIN_VECTORS_MAX - used))
 			break;
 		chains++;
 		used += chain->writable_count;
-		memcpy(vm->payload + parts, chain->vectors,
+		memcpy(vm->worker->payload + parts, chain->vectors,
 		       chain->writable_count * sizeof(struct iovec));
-		skipped = vhost_iovec_skip(vm->payload + parts, chain->writable_count,
+		skipped = vhost_iovec_skip(vm->worker->payload + parts, chain->writable_count,
 					   sizeof(struct virtio_vsock_header));
-		memmove(vm->payload + parts, vm->payload + parts + skipped,
+		memmove(vm->worker->payload + parts, vm->worker->payload + parts + skipped,
 			(chain->writable_count - skipped) * sizeof(struct iovec));
 		for (unsigned int end = parts + chain->writable_count - skipped;
 		     parts < end && left; parts++) {
-			if (vm->payload[parts].iov_len > left)
-				vm->payload[parts].iov_len = left;
-			left -= (uint32_t)vm->payload[parts].iov_len;
+			if (vm->worker->payload[parts].iov_len > left)
+				vm->worker->payload[parts].iov_len = left;
+			left -= (uint32_t)vm->worker->payload[parts].iov_len;
 		}
 	}
 	*bytes -= left;
 	*payload_count = parts;
 	return chains;
+}
+
+/* Shows a packet to a capture, if there is one; the chain's vectors are not used afterwards. */
+static void receive_capture(const struct virtio_vsock_header *header, struct vhost_chain *chain)
+{
+	unsigned int skipped;
+
+	if (!capture_is_on())
+		return;
+	skipped = vhost_iovec_skip(chain->vectors, chain->writable_count, sizeof(*header));
+	capture_packet(header, chain->vectors + skipped, chain->writable_count - skipped);
 }
 
 /* Headers for the @bytes bytes that were read into the first chains; the rest is given back. */
@@ -212,13 +227,18 @@ static void receive_deliver(struct vm *vm, struct connection *connection, unsign
 	receive_header(vm, connection, VIRTIO_VSOCK_OP_RW, &header);
 	connection->sent += bytes;
 	while (bytes) {
-		struct vhost_chain *chain = &vm->chains[used++];
+		struct vhost_chain *chain = &vm->worker->chains[used++];
 		size_t room = chain->writable_bytes - sizeof(header);
 
 		header.len = bytes < room ? bytes : (uint32_t)room;
 		bytes -= header.len;
 		vhost_iovec_copy_out(chain->vectors, chain->writable_count, &header,
 				     sizeof(header));
+		counter_add(&vm->counters.received.packets, 1);
+		counter_add(&vm->counters.received.bytes, header.len);
+		counter_add(&connection->to_guest.sent.packets, 1);
+		counter_add(&connection->to_guest.sent.bytes, header.len);
+		receive_capture(&header, chain);
 		vhost_queue_push(queue, chain->head, (uint32_t)sizeof(header) + header.len);
 	}
 	vhost_queue_unpop(queue, chains - used);
@@ -228,7 +248,7 @@ static void receive_data(struct vm *vm, struct connection *connection)
 {
 	uint32_t wanted = receive_credit(connection);
 	unsigned int chains, parts;
-	struct msghdr message = { .msg_iov = vm->payload };
+	struct msghdr message = { .msg_iov = vm->worker->payload };
 	ssize_t got;
 
 	if (connection->state != CONNECTION_OPEN || !connection->readable || wanted == 0) {
@@ -261,28 +281,44 @@ static void receive_data(struct vm *vm, struct connection *connection)
 
 bool receive_is_pending(struct vm *vm)
 {
-	return (vm->reset_count || !TAILQ_EMPTY(&vm->ready)) &&
-	       vhost_queue_has_work(receive_queue(vm));
+	return (vm->reset_count || !TAILQ_EMPTY(&vm->ready)) && vhost_queue_peek(receive_queue(vm));
+}
+
+/* One packet without data, or the data of one connection; whether to go on. With the lock. */
+static bool receive_round(struct vm *vm)
+{
+	struct connection *connection;
+
+	if (!vhost_queue_has_work(receive_queue(vm)))
+		return false;
+	if (vm->reset_count)
+		return receive_put_reset(vm);
+	connection = TAILQ_FIRST(&vm->ready);
+	if (!connection)
+		return false;
+	/* To the end of the line, whatever comes: it may be freed below. */
+	TAILQ_REMOVE(&vm->ready, connection, ready_link);
+	TAILQ_INSERT_TAIL(&vm->ready, connection, ready_link);
+	if (connection->owed)
+		receive_owed(vm, connection);
+	else
+		receive_data(vm, connection);
+	return true;
 }
 
 void receive_run(struct vm *vm)
 {
-	struct connection *connection;
+	bool more = receive_is_pending(vm);
 
-	while (vm->reset_count && receive_is_pending(vm))
-		if (!receive_put_reset(vm))
-			break;
-	for (int i = 0; i < RECEIVE_ROUNDS_PER_TURN && receive_is_pending(vm); i++) {
-		connection = TAILQ_FIRST(&vm->ready);
-		if (!connection)
-			break;
-		/* To the end of the line, whatever comes: it may be freed below. */
-		TAILQ_REMOVE(&vm->ready, connection, ready_link);
-		TAILQ_INSERT_TAIL(&vm->ready, connection, ready_link);
-		if (connection->owed)
-			receive_owed(vm, connection);
-		else
-			receive_data(vm, connection);
+	if (!more)
+		return;
+	/* Between two rounds others get their turn at the queue. */
+	for (int i = 0; i < RECEIVE_ROUNDS_PER_TURN && more; i++) {
+		vm_lock(vm);
+		more = receive_round(vm);
+		vm_unlock(vm);
 	}
+	vm_lock(vm);
 	vhost_queue_notify(receive_queue(vm));
+	vm_unlock(vm);
 }

@@ -201,18 +201,23 @@ static int settings_load_list(struct settings *settings, struct config *config,
 static int settings_load_section(struct settings *settings, struct config *config,
 				 config_setting_t *section, struct error *error)
 {
-	static const char *const known[] = { "spin_us", "connections", "vms", "services", NULL };
+	static const char *const known[] = { "spin_us", "connections", "threads",
+					     "vms",	"services",    NULL };
 	int64_t spin_us = settings->spin_us, connections = settings->connections;
+	int64_t threads = settings->threads;
 	int status;
 
 	if (config_get_integer(config, section, "spin_us", 0, SETTINGS_SPIN_US_MAX, &spin_us,
 			       error) < 0 ||
 	    config_get_integer(config, section, "connections", 1, SETTINGS_CONNECTIONS_MAX,
 			       &connections, error) < 0 ||
+	    config_get_integer(config, section, "threads", 0, SETTINGS_THREADS_MAX, &threads,
+			       error) < 0 ||
 	    config_check_unknown(config, section, known, error) < 0)
 		return -EINVAL;
 	settings->spin_us = (uint32_t)spin_us;
 	settings->connections = (uint32_t)connections;
+	settings->threads = (uint32_t)threads;
 	status = settings_load_list(settings, config, section, "vms", settings_load_vm, error);
 	if (status < 0)
 		return status;
@@ -252,6 +257,7 @@ enum settings_key {
 	KEY_SERVICE,
 	KEY_SPIN,
 	KEY_CONNECTIONS,
+	KEY_THREADS,
 };
 
 static const struct argp_option settings_options[] = {
@@ -267,6 +273,8 @@ static const struct argp_option settings_options[] = {
 	  0 },
 	{ "spin-us", KEY_SPIN, "N", 0, "Spin at most N microseconds before sleeping (50)", 0 },
 	{ "connections", KEY_CONNECTIONS, "N", 0, "At most N connections for each VM (1024)", 0 },
+	{ "threads", KEY_THREADS, "N", 0,
+	  "Serve all VMs with N threads (0: each VM has a thread of its own)", 0 },
 	{ "verbose", KEY_VERBOSE, NULL, 0, "Log every connection", 0 },
 	{ 0 },
 };
@@ -275,7 +283,7 @@ struct settings_parse {
 	struct settings *settings;
 	struct error *error;
 	const char *config;
-	int64_t spin_us, connections; /* -1: not given; what is given wins over the file */
+	int64_t spin_us, connections, threads; /* -1: not given; what is given wins over the file */
 };
 
 /* The number of option @name, for @value; a negative errno value with a sentence. */
@@ -315,6 +323,10 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 		status = settings_option_number(parse, "connections", argument, 1,
 						SETTINGS_CONNECTIONS_MAX, &parse->connections);
 		break;
+	case KEY_THREADS:
+		status = settings_option_number(parse, "threads", argument, 0, SETTINGS_THREADS_MAX,
+						&parse->threads);
+		break;
 	case KEY_VERBOSE:
 		parse->settings->verbose = true;
 		break;
@@ -331,7 +343,7 @@ int settings_read(struct settings *settings, int argc, char **argv, struct error
 		.parser = settings_option,
 		.doc = "Carry AF_VSOCK sockets between virtual machines and this host.",
 	};
-	struct settings_parse parse = { settings, error, NULL, -1, -1 };
+	struct settings_parse parse = { settings, error, NULL, -1, -1, -1 };
 	int status;
 
 	memset(settings, 0, sizeof(*settings));
@@ -348,6 +360,8 @@ int settings_read(struct settings *settings, int argc, char **argv, struct error
 		settings->spin_us = (uint32_t)parse.spin_us;
 	if (parse.connections >= 0)
 		settings->connections = (uint32_t)parse.connections;
+	if (parse.threads >= 0)
+		settings->threads = (uint32_t)parse.threads;
 	if (settings->vm_count == 0)
 		return error_set(error, -EINVAL, "no VM to serve: give --vm or --config");
 	return 0;

@@ -13,6 +13,7 @@
 
 #define SETTINGS_VMS_MAX      256
 #define SETTINGS_SERVICES_MAX 64
+#define SETTINGS_THREADS_MAX  64
 
 struct settings_vm {
 	char *name;
@@ -33,6 +34,7 @@ struct settings {
 	struct settings_service services[SETTINGS_SERVICES_MAX];
 	unsigned int service_count;
 	uint32_t spin_us;
+	uint32_t threads;     /* that share all VMs; 0: each VM has its own */
 	uint32_t connections; /* of one VM at most */
 	bool verbose;
 };

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
+#include "vsock/switch/capture.h"
 #include "vsock/switch/vm.h"
 
 #define TRANSMIT_PACKETS_PER_TURN 64
@@ -42,8 +43,8 @@ static void transmit_wait_for_room(struct vm *vm, struct connection *connection,
 	if (connection->waits_for_room == wait)
 		return;
 	connection->waits_for_room = wait;
-	vhost_wait_change(&vm->wait, connection->fd, wait ? events | EPOLLOUT : events,
-			  VM_TAG(VM_TAG_CONNECTION, connection->slot));
+	vhost_wait_change(&vm->worker->wait, connection->fd, wait ? events | EPOLLOUT : events,
+			  VM_TAG(VM_TAG_CONNECTION, vm->slot, connection->slot));
 }
 
 /* Opens the window again once half of it is used and the host program has kept up. */
@@ -55,6 +56,8 @@ static void transmit_credit(struct vm *vm, struct connection *connection)
 		connection->announced = connection->received;
 		connection_owe(vm, connection, OWED_CREDIT);
 	} else {
+		counter_add(&vm->counters.waits, 1);
+		counter_add(&connection->from_guest.stalls, 1);
 		transmit_wait_for_room(vm, connection, true);
 	}
 }
@@ -102,6 +105,8 @@ static void transmit_data(struct vm *vm, struct connection *connection,
 		return;
 	}
 	connection->received += payload->bytes;
+	counter_add(&connection->from_guest.sent.packets, 1);
+	counter_add(&connection->from_guest.sent.bytes, payload->bytes);
 	if (connection->told & VIRTIO_VSOCK_SHUTDOWN_RECEIVE) {
 		connection->announced = connection->received;
 		return;
@@ -238,8 +243,14 @@ static void transmit_packet(struct vm *vm, const struct virtio_vsock_header *hea
 			    struct transmit_payload *payload)
 {
 	struct connection *connection = NULL;
-	bool ours = header->src_cid == vm->own->cid && header->dst_cid == VIRTIO_VSOCK_CID_HOST &&
-		    header->type == VIRTIO_VSOCK_TYPE_STREAM;
+	bool ours;
+
+	counter_add(&vm->counters.sent.packets, 1);
+	counter_add(&vm->counters.sent.bytes, header->len);
+	limiter_charge(&vm->limiter, header->len);
+	capture_packet(header, payload->vectors, payload->count);
+	ours = header->src_cid == vm->own.cid && header->dst_cid == VIRTIO_VSOCK_CID_HOST &&
+	       header->type == VIRTIO_VSOCK_TYPE_STREAM;
 
 	if (ours)
 		connection = connection_find(vm, header->src_port, header->dst_port);
@@ -288,10 +299,40 @@ static bool transmit_parse(struct vhost_chain *chain, struct virtio_vsock_header
 	return true;
 }
 
+bool transmit_may_pop(const struct vm *vm)
+{
+	return vm->reset_count < VM_RESETS_MAX && vm->limited_until_ns == 0;
+}
+
 bool transmit_is_pending(struct vm *vm)
 {
-	return vm->reset_count < VM_RESETS_MAX &&
+	return transmit_may_pop(vm) &&
 	       vhost_queue_has_work(vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT));
+}
+
+int transmit_rest(struct vm *vm)
+{
+	uint64_t now_ns;
+
+	if (vm->limited_until_ns == 0)
+		return -1;
+	now_ns = vm_clock_ns();
+	if (now_ns < vm->limited_until_ns)
+		return (int)((vm->limited_until_ns - now_ns) / 1000000) + 1;
+	vm->limited_until_ns = 0;
+	return -1;
+}
+
+/* Whether the bandwidth limit lets the next packet pass; else the queue rests. */
+static bool transmit_is_within_limit(struct vm *vm)
+{
+	uint64_t wait_ns = limiter_wait_ns(&vm->limiter, vm_clock_ns);
+
+	if (wait_ns == 0)
+		return true;
+	vm->limited_until_ns = vm_clock_ns() + wait_ns;
+	counter_add(&vm->counters.limited, 1);
+	return false;
 }
 
 void transmit_run(struct vm *vm)
@@ -300,14 +341,17 @@ void transmit_run(struct vm *vm)
 	struct virtio_vsock_header header;
 	struct transmit_payload payload;
 
-	for (int i = 0; i < TRANSMIT_PACKETS_PER_TURN && transmit_is_pending(vm); i++) {
-		struct vhost_chain *chain = &vm->chains[0];
-		int popped = vhost_queue_pop(queue, chain, vm->vectors, VHOST_CHAIN_VECTORS_MAX);
+	for (int i = 0; i < TRANSMIT_PACKETS_PER_TURN && transmit_is_pending(vm) &&
+			transmit_is_within_limit(vm);
+	     i++) {
+		struct vhost_chain *chain = &vm->worker->chains[0];
+		int popped =
+			vhost_queue_pop(queue, chain, vm->worker->vectors, VHOST_CHAIN_VECTORS_MAX);
 
 		if (popped < 0)
 			log_warning("VM '%s': its transmit queue makes no sense; it stands still "
 				    "until the guest resets its device",
-				    vm->own->name);
+				    vm->own.name);
 		if (popped <= 0)
 			break;
 		/* A chain too short for a packet is returned like any other: nobody to answer. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loop of one VM: one wait, one switch over the kinds of wake-ups, then both queues.
+ * One VM as its worker serves it: one switch over the kinds of wake-ups, then both queues.
  *
  * Every wake-up only leaves notes (a socket may be readable, a message was served); the queues are
  * then served until they are empty or their budget for one turn is used up. An event for a
@@ -12,22 +12,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/base/clean.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/vhost/fault.h"
 
-#define VM_EVENTS_PER_TURN 64
-#define VM_SOCKET_MODE	   0600
+#define VM_SOCKET_MODE 0600
 
 static void vm_config_read(void *context, uint32_t offset, void *to, uint32_t bytes)
 {
 	const struct vm *vm = context;
-	struct virtio_vsock_config config = { .guest_cid = vm->own->cid };
+	struct virtio_vsock_config config = { .guest_cid = vm->own.cid };
 
 	memcpy(to, (unsigned char *)&config + offset, bytes);
 }
@@ -36,14 +33,14 @@ static void vm_queue_started(void *context, unsigned int index)
 {
 	const struct vm *vm = context;
 
-	log_debug("VM '%s': queue %u starts", vm->own->name, index);
+	log_debug("VM '%s': queue %u starts", vm->own.name, index);
 }
 
 static void vm_queue_stopped(void *context, unsigned int index)
 {
 	const struct vm *vm = context;
 
-	log_debug("VM '%s': queue %u stops", vm->own->name, index);
+	log_debug("VM '%s': queue %u stops", vm->own.name, index);
 }
 
 /* Each turn serves the queues anyway. */
@@ -57,8 +54,8 @@ static void vm_reset(void *context)
 {
 	struct vm *vm = context;
 
-	log_debug("VM '%s': its driver starts anew", vm->own->name);
-	connection_free_all(vm);
+	log_debug("VM '%s': its driver starts anew", vm->own.name);
+	vm->driver_is_new = true;
 }
 
 static const struct vhost_device_ops vm_device_ops = {
@@ -78,22 +75,21 @@ bool vm_can_send(struct vm *vm)
 	       vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT)->ready;
 }
 
-static bool vm_is_pending(void *context)
+bool vm_is_pending(struct vm *vm)
 {
-	struct vm *vm = context;
-
 	return transmit_is_pending(vm) || receive_is_pending(vm);
 }
 
-static void vm_arm(void *context, bool sleeping)
+void vm_arm(struct vm *vm, bool sleeping)
 {
-	struct vm *vm = context;
 	struct vhost_queue *receive = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_RECEIVE);
 	struct vhost_queue *transmit = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
 	bool starved = vm->reset_count || !TAILQ_EMPTY(&vm->ready);
 
-	vhost_queue_want_kicks(transmit, sleeping && vm->reset_count < VM_RESETS_MAX);
+	vhost_queue_want_kicks(transmit, sleeping && transmit_may_pop(vm));
+	vm_lock(vm);
 	vhost_queue_want_kicks(receive, sleeping && starved);
+	vm_unlock(vm);
 }
 
 /* One VMM at a time: the listener rests while one is attached. */
@@ -103,21 +99,32 @@ static void vm_attach(struct vm *vm)
 
 	if (fd < 0)
 		return;
+	vm_lock(vm);
 	status = vhost_device_attach(&vm->device, fd);
+	vm_unlock(vm);
 	if (status < 0) {
-		log_error("VM '%s': cannot serve its VMM: %s", vm->own->name, strerror(-status));
+		log_error("VM '%s': cannot serve its VMM: %s", vm->own.name, strerror(-status));
 		return;
 	}
-	vhost_wait_remove(&vm->wait, vm->vmm_listener);
-	log_info("VM '%s': VMM attached", vm->own->name);
+	vhost_wait_remove(&vm->worker->wait, vm->vmm_listener);
+	log_info("VM '%s': VMM attached", vm->own.name);
+}
+
+/* Connections end with the session; the next VMM may attach at once. */
+static void vm_end_session(struct vm *vm)
+{
+	vm_lock(vm);
+	vhost_device_detach(&vm->device);
+	vm_unlock(vm);
+	connection_free_all(vm);
 }
 
 static void vm_detach(struct vm *vm, const char *why)
 {
-	log_info("VM '%s': VMM detached: %s", vm->own->name, why);
-	connection_free_all(vm);
-	vhost_device_detach(&vm->device);
-	vhost_wait_add(&vm->wait, vm->vmm_listener, EPOLLIN, VM_TAG(VM_TAG_VMM, 0));
+	log_info("VM '%s': VMM detached: %s", vm->own.name, why);
+	vm_end_session(vm);
+	vhost_wait_add(&vm->worker->wait, vm->vmm_listener, EPOLLIN,
+		       VM_TAG(VM_TAG_VMM, vm->slot, 0));
 }
 
 static void vm_connection_woken(struct vm *vm, struct connection *connection, uint32_t events)
@@ -144,18 +151,31 @@ static void vm_connection_woken(struct vm *vm, struct connection *connection, ui
 	}
 }
 
-static void vm_dispatch(struct vm *vm, const struct epoll_event *event)
+/* A message of the VMM or a kick; what the driver's new start ends is ended after the lock. */
+static void vm_device_woken(struct vm *vm, uint32_t index)
 {
-	uint32_t index = (uint32_t)event->data.u64;
 	struct error error = { 0 };
+	int status;
 
-	switch ((enum vm_tag)(event->data.u64 >> 32)) {
+	vm_lock(vm);
+	status = vhost_device_woken(&vm->device, index, &error);
+	vm_unlock(vm);
+	if (vm->driver_is_new) {
+		vm->driver_is_new = false;
+		connection_free_all(vm);
+	}
+	if (status < 0)
+		vm_detach(vm, error.text);
+}
+
+void vm_woken(struct vm *vm, const struct epoll_event *event)
+{
+	uint32_t index = VM_TAG_INDEX(event->data.u64);
+
+	vhost_fault_guard(&vm->device.memory);
+	switch (VM_TAG_KIND(event->data.u64)) {
 	case VM_TAG_DEVICE:
-		if (vhost_device_woken(&vm->device, index, &error) < 0)
-			vm_detach(vm, error.text);
-		break;
-	case VM_TAG_STOP:
-		vm->stopping = true;
+		vm_device_woken(vm, index);
 		break;
 	case VM_TAG_VMM:
 		if (vm->device.socket_fd < 0)
@@ -168,6 +188,8 @@ static void vm_dispatch(struct vm *vm, const struct epoll_event *event)
 		if (vm->slots[index])
 			vm_connection_woken(vm, vm->slots[index], event->events);
 		break;
+	case VM_TAG_BELL:
+		break;
 	}
 }
 
@@ -179,18 +201,18 @@ static int vm_nearer(int one_ms, int other_ms)
 	return one_ms;
 }
 
-void vm_turn(struct vm *vm, int timeout_ms)
+int vm_next_ms(struct vm *vm)
 {
-	const struct vhost_wait_work work = { vm_is_pending, vm_arm, vm };
-	struct epoll_event events[VM_EVENTS_PER_TURN];
-	struct error error = { 0 };
-	int count;
+	int next_ms = vm_nearer(connection_expire(vm), host_rest(vm));
 
-	timeout_ms = vm_nearer(timeout_ms, connection_expire(vm));
-	timeout_ms = vm_nearer(timeout_ms, host_rest(vm));
-	count = vhost_wait_events(&vm->wait, &work, events, VM_EVENTS_PER_TURN, timeout_ms);
-	for (int i = 0; i < count; i++)
-		vm_dispatch(vm, &events[i]);
+	return vm_nearer(next_ms, transmit_rest(vm));
+}
+
+void vm_serve(struct vm *vm)
+{
+	struct error error = { 0 };
+
+	vhost_fault_guard(&vm->device.memory);
 	transmit_run(vm);
 	receive_run(vm);
 	if (vhost_device_check(&vm->device, &error) < 0)
@@ -200,7 +222,7 @@ void vm_turn(struct vm *vm, int timeout_ms)
 /* Guests learn that their connections are over, as far as they have receive buffers. */
 static void vm_say_farewell(struct vm *vm)
 {
-	for (uint32_t slot = 0; slot < vm->settings->connections; slot++)
+	for (uint32_t slot = 0; slot < vm->connections_max; slot++)
 		if (vm->slots[slot] && vm->slots[slot]->state != CONNECTION_GREETING &&
 		    vm->slots[slot]->state != CONNECTION_DRAINING)
 			connection_reset(vm, vm->slots[slot]);
@@ -208,94 +230,132 @@ static void vm_say_farewell(struct vm *vm)
 		receive_run(vm);
 }
 
-void vm_run(struct vm *vm)
+static int vm_watch(struct vm *vm, int fd, enum vm_tag kind, struct error *error)
 {
-	vhost_fault_guard(&vm->device.memory);
-	while (!vm->stopping)
-		vm_turn(vm, -1);
-	vm_say_farewell(vm);
-	connection_free_all(vm);
-	vhost_device_detach(&vm->device);
-	vhost_fault_guard(NULL);
-}
+	int status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN, VM_TAG(kind, vm->slot, 0));
 
-void vm_stop(struct vm *vm)
-{
-	static const uint64_t one = 1;
-
-	if (write(vm->stop_fd, &one, sizeof(one)) < 0)
-		log_error("VM '%s': cannot be stopped: %s", vm->own->name, strerror(errno));
-}
-
-static int vm_open(struct vm *vm, struct error *error)
-{
-	int status = vhost_wait_init(&vm->wait, vm->settings->spin_us);
-
-	if (status < 0)
-		return error_set(error, status, "no epoll instance: %s", strerror(-status));
-	vm->vmm_listener = io_unix_listen(vm->own->socket, VM_SOCKET_MODE, error);
-	if (vm->vmm_listener < 0)
-		return vm->vmm_listener;
-	vm->host_listener = io_unix_listen(vm->own->host_socket, VM_SOCKET_MODE, error);
-	if (vm->host_listener < 0)
-		return vm->host_listener;
-	vm->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->stop_fd < 0)
-		return error_set(error, -errno, "no event descriptor: %s", strerror(errno));
-	status = vhost_wait_add(&vm->wait, vm->vmm_listener, EPOLLIN, VM_TAG(VM_TAG_VMM, 0));
-	if (status == 0)
-		status = vhost_wait_add(&vm->wait, vm->host_listener, EPOLLIN,
-					VM_TAG(VM_TAG_HOST, 0));
-	if (status == 0)
-		status = vhost_wait_add(&vm->wait, vm->stop_fd, EPOLLIN, VM_TAG(VM_TAG_STOP, 0));
 	return status < 0 ? error_set(error, status, "epoll: %s", strerror(-status)) : 0;
 }
 
-struct vm *vm_create(const struct settings *settings, const struct settings_vm *own,
-		     struct error *error)
+static int vm_listen(struct vm *vm, struct error *error)
+{
+	int status;
+
+	vm->vmm_listener = io_unix_listen(vm->own.socket, VM_SOCKET_MODE, error);
+	if (vm->vmm_listener < 0)
+		return vm->vmm_listener;
+	vm->host_listener = io_unix_listen(vm->own.host_socket, VM_SOCKET_MODE, error);
+	if (vm->host_listener < 0)
+		return vm->host_listener;
+	status = vm_watch(vm, vm->vmm_listener, VM_TAG_VMM, error);
+	if (status == 0)
+		status = vm_watch(vm, vm->host_listener, VM_TAG_HOST, error);
+	return status;
+}
+
+int vm_open(struct vm *vm, struct worker *worker, unsigned int slot, struct error *error)
+{
+	int status;
+
+	vm->worker = worker;
+	vm->slot = slot;
+	vhost_device_init(&vm->device, &vm_device_ops, vm, &worker->wait,
+			  VM_TAG(VM_TAG_DEVICE, slot, 0));
+	status = vm_listen(vm, error);
+	if (status < 0) {
+		error_prefix(error, "VM '%s'", vm->own.name);
+		vm_close(vm);
+	}
+	return status;
+}
+
+static void vm_close_listener(struct vm *vm, int *fd, const char *path)
+{
+	if (*fd < 0)
+		return;
+	vhost_wait_remove(&vm->worker->wait, *fd);
+	close(*fd);
+	unlink(path);
+	*fd = -1;
+}
+
+void vm_close(struct vm *vm)
+{
+	__atomic_store_n(&vm->gone, true, __ATOMIC_RELEASE);
+	vhost_fault_guard(&vm->device.memory);
+	vm_say_farewell(vm);
+	vm_end_session(vm);
+	vhost_fault_guard(NULL);
+	vm_close_listener(vm, &vm->vmm_listener, vm->own.socket);
+	vm_close_listener(vm, &vm->host_listener, vm->own.host_socket);
+}
+
+void vm_lock(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+}
+
+void vm_unlock(struct vm *vm)
+{
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void vm_free(struct vm *vm)
+{
+	pthread_mutex_destroy(&vm->lock);
+	pthread_mutex_destroy(&vm->flows_lock);
+	free(vm->own.name);
+	free(vm->own.socket);
+	free(vm->own.host_socket);
+	free(vm->slots);
+	free(vm);
+}
+
+struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
-	if (!vm) {
-		error_set(error, -ENOMEM, "out of memory");
+	if (!vm)
 		return NULL;
-	}
-	vm->settings = settings;
-	vm->own = own;
-	vm->wait.epoll_fd = vm->stop_fd = vm->vmm_listener = vm->host_listener = -1;
+	vm->sw = sw;
+	vm->references = 1;
+	vm->vmm_listener = vm->host_listener = -1;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->flows_lock, NULL);
 	TAILQ_INIT(&vm->ready);
 	TAILQ_INIT(&vm->timed);
 	vm->next_host_port = VM_HOST_PORT_FIRST;
-	vhost_device_init(&vm->device, &vm_device_ops, vm, &vm->wait, VM_TAG(VM_TAG_DEVICE, 0));
-	vm->slots = calloc(settings->connections, sizeof(vm->slots[0]));
-	if (!vm->slots)
-		error_set(error, -ENOMEM, "out of memory");
-	if (!vm->slots || vm_open(vm, error) < 0) {
-		error_prefix(error, "VM '%s'", own->name);
-		vm_destroy(vm);
+	vm->own = *own;
+	vm->own.name = strdup(own->name);
+	vm->own.socket = strdup(own->socket);
+	vm->own.host_socket = strdup(own->host_socket);
+	vm->connections_max = sw->settings->connections;
+	vm->slots = calloc(vm->connections_max, sizeof(vm->slots[0]));
+	if (!vm->slots || !vm->own.name || !vm->own.socket || !vm->own.host_socket) {
+		vm_free(vm);
 		return NULL;
 	}
+	vhost_device_init(&vm->device, &vm_device_ops, vm, NULL, 0);
 	return vm;
 }
 
-static void vm_close_listener(int fd, const char *path)
+void vm_get(struct vm *vm)
 {
-	if (fd < 0)
-		return;
-	close(fd);
-	unlink(path);
+	__atomic_add_fetch(&vm->references, 1, __ATOMIC_RELAXED);
 }
 
-void vm_destroy(struct vm *vm)
+void vm_put(struct vm *vm)
 {
-	connection_free_all(vm);
-	vhost_device_detach(&vm->device);
-	vm_close_listener(vm->vmm_listener, vm->own->socket);
-	vm_close_listener(vm->host_listener, vm->own->host_socket);
-	if (vm->stop_fd >= 0)
-		close(vm->stop_fd);
-	if (vm->wait.epoll_fd >= 0)
-		vhost_wait_close(&vm->wait);
-	free(vm->slots);
-	free(vm);
+	if (__atomic_sub_fetch(&vm->references, 1, __ATOMIC_ACQ_REL) == 0)
+		vm_free(vm);
+}
+
+void vm_flow_each(struct vm *vm, void (*visit)(const struct vm_flow *flow, void *context),
+		  void *context)
+{
+	pthread_mutex_lock(&vm->flows_lock);
+	for (uint32_t slot = 0; slot < vm->connections_max; slot++)
+		if (vm->slots[slot])
+			connection_visit(vm->slots[slot], visit, context);
+	pthread_mutex_unlock(&vm->flows_lock);
 }

@@ -2,8 +2,10 @@
 /*
  * One VM: its device, its connections, its sockets, and the hops between them.
  *
- * Threads: a VM is its thread's alone (vm_run); only vm_stop() may be called from elsewhere.
- * Nothing is shared between VMs but the settings, which are constant.
+ * Threads: a VM belongs to its worker. Other threads, which bring packets of other guests, use its
+ * receive queue and memory, under ->lock: the worker takes it wherever it changes the device or
+ * fills receive buffers, and not for the transmit queue, which is its own. Which lock guards what
+ * is said at the members; switch.h has their order.
  *
  * A connection is one stream between a port of the guest and a Unix socket of the host. Data is
  * never stored on the way: transmit.c writes from the guest's buffers into the socket, receive.c
@@ -41,26 +43,32 @@
 #include "lib/base/buffer.h"
 #include "lib/vhost/device.h"
 #include "proto/virtio-vsock.h"
+#include "vsock/switch/counters.h"
+#include "vsock/switch/limiter.h"
 #include "vsock/switch/settings.h"
+#include "vsock/switch/switch.h"
+#include "vsock/switch/worker.h"
 
 #define VM_PORT_BUCKETS		256u
 #define VM_RESETS_MAX		256u	    /* resets owed for packets of no connection */
 #define VM_REMAINDERS_BYTES_MAX (16u << 20) /* of all connections together */
 #define VM_WINDOW_BYTES_MAX	(256u << 10)
 #define VM_WINDOW_BYTES_MIN	(4u << 10)
-#define VM_RECEIVE_CHAINS_MAX	32u /* buffers of the guest filled by one read */
 #define VM_HOST_PORT_FIRST	(1024u * 1024 * 1024)
 
-/* What woke the thread: the upper half of an event's tag; the lower is an index. */
+/* What woke the worker: an event's tag is the kind, the VM's slot at its worker, and an index. */
 enum vm_tag {
-	VM_TAG_DEVICE, /* index: as vhost_device_woken() wants it */
-	VM_TAG_STOP,
+	VM_TAG_DEVICE,	   /* index: as vhost_device_woken() wants it */
 	VM_TAG_VMM,	   /* a VMM connects */
 	VM_TAG_HOST,	   /* a host program connects */
-	VM_TAG_CONNECTION, /* index: slot */
+	VM_TAG_CONNECTION, /* index: slot of the connection */
+	VM_TAG_BELL,	   /* of the worker itself */
 };
 
-#define VM_TAG(kind, index) ((uint64_t)(kind) << 32 | (index))
+#define VM_TAG(kind, slot, index) ((uint64_t)(kind) << 56 | (uint64_t)(slot) << 32 | (index))
+#define VM_TAG_KIND(tag)	  ((enum vm_tag)((tag) >> 56))
+#define VM_TAG_SLOT(tag)	  ((unsigned int)((tag) >> 32 & 0xffffff))
+#define VM_TAG_INDEX(tag)	  ((uint32_t)(tag))
 
 enum connection_state {
 	CONNECTION_GREETING,
@@ -107,6 +115,8 @@ struct connection {
 	uint32_t announced; /* our fwd_cnt: follows ->received when the socket has room */
 	bool waits_for_room;
 	struct buffer remainder;
+
+	struct counters_flow from_guest, to_guest;
 };
 
 /* A reset owed for a packet that belongs to no connection. */
@@ -118,58 +128,86 @@ struct vm_reset {
 TAILQ_HEAD(connection_list, connection);
 
 struct vm {
-	const struct settings *settings;
-	const struct settings_vm *own;
-	struct vhost_wait wait;
-	struct vhost_device device;
-	int stop_fd;
+	struct vsock_switch *sw;
+	struct settings_vm own; /* a copy */
+	uint32_t references;	/* atomic */
+	bool gone;		/* atomic: removed; for those who still hold a reference */
+	struct counters_vm counters;
+	struct limiter limiter; /* of what the guest sends */
+
+	struct worker *worker;
+	unsigned int slot; /* at the worker */
 	int vmm_listener, host_listener;
 	uint64_t host_rests_until_ns; /* when the host listener is looked at again; 0: now */
-	bool stopping;
 
-	struct connection **slots; /* settings->connections of them */
+	pthread_mutex_t lock;	    /* of ->device, its memory and receive queue */
+	struct vhost_device device; /* the transmit queue is the worker's, without the lock */
+	bool driver_is_new;	    /* the worker's: what the old driver had open must end */
+
+	pthread_mutex_t flows_lock; /* for ->slots and their members' lifetime; the worker writes */
+	struct connection **slots;  /* settings->connections of them */
 	uint32_t connection_count;
+	uint32_t connections_max; /* settings->connections when it was created */
+
+	/* The worker's own from here on. */
 	struct connection *buckets[VM_PORT_BUCKETS];
 	struct connection_list ready; /* owed packets, or data for the guest */
 	struct connection_list timed;
 	uint32_t next_host_port;
 	size_t remainders_bytes;
+	uint64_t remainder_bytes_ever; /* for tests: whether a stream came to that */
+	uint64_t limited_until_ns;     /* the bandwidth limit; 0: it does not hold the guest back */
 
 	struct vm_reset resets[VM_RESETS_MAX];
 	unsigned int reset_first, reset_count;
-
-	/* Scratch of one hop, never kept across calls. */
-	struct vhost_chain chains[VM_RECEIVE_CHAINS_MAX];
-	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
-	struct iovec payload[VHOST_CHAIN_VECTORS_MAX];
-
-	uint64_t remainder_bytes_ever; /* for tests: whether a stream came to that */
 };
 
 /* vm.c */
 
-/**
- * vm_create - listeners, device and tables of one VM
- *
- * Return: the VM, or NULL with a sentence. vm_destroy() closes it and removes its socket files.
- */
-struct vm *vm_create(const struct settings *settings, const struct settings_vm *own,
-		     struct error *error);
-void vm_destroy(struct vm *vm);
+/* vm_create - with one reference, not served yet; NULL without memory. @own is copied. */
+struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own);
+void vm_get(struct vm *vm);
+/* vm_put - the last one frees it; it is not served any more then */
+void vm_put(struct vm *vm);
 
-/* vm_run - serve until vm_stop(); the thread's function */
-void vm_run(struct vm *vm);
+/* The rest of vm.c is called by the VM's worker alone. */
 
-/* vm_stop - make vm_run() reset all connections and return; from any thread or signal handler */
-void vm_stop(struct vm *vm);
+/* vm_open - its sockets, watched by @worker; 0 or -errno with a sentence. vm_close() follows. */
+int vm_open(struct vm *vm, struct worker *worker, unsigned int slot, struct error *error);
+/* vm_close - reset what its guest has open, end the session, close and remove its sockets */
+void vm_close(struct vm *vm);
 
-/* vm_turn - wait at most @timeout_ms, then serve what there is: one round of vm_run() */
-void vm_turn(struct vm *vm, int timeout_ms);
+/* vm_woken - an event with one of its tags */
+void vm_woken(struct vm *vm, const struct epoll_event *event);
+/* vm_next_ms - act on deadlines that have passed; ms until the next one, -1 without */
+int vm_next_ms(struct vm *vm);
+bool vm_is_pending(struct vm *vm);
+/* vm_arm - ask the driver for kicks, before the worker sleeps, or not */
+void vm_arm(struct vm *vm, bool sleeping);
+/* vm_serve - both queues, each within a budget */
+void vm_serve(struct vm *vm);
 
-/* vm_can_send - the guest's driver is there */
+/* vm_can_send - the guest's driver is there; with vm->lock, or by its worker */
 bool vm_can_send(struct vm *vm);
 
+/* vm_lock - for the device, its memory and receive queue; the thread may touch them then */
+void vm_lock(struct vm *vm);
+void vm_unlock(struct vm *vm);
+
 uint64_t vm_clock_ns(void);
+
+/* Of a connection or flow, for other threads. */
+struct vm_flow {
+	uint64_t peer_cid;
+	uint32_t port, peer_port; /* of the VM asked about, of the other side */
+	const char *state;
+	struct counters_traffic sent, received; /* by the guest */
+	uint64_t stalls;			/* of what it sends */
+};
+
+/* vm_flow_each - call @visit for each connection of the VM; from any thread, keeps it short */
+void vm_flow_each(struct vm *vm, void (*visit)(const struct vm_flow *flow, void *context),
+		  void *context);
 
 /* connection.c */
 
@@ -194,6 +232,9 @@ void connection_reset(struct vm *vm, struct connection *connection);
 /* connection_end - the guest is done: free it, or drain its remainder first */
 void connection_end(struct vm *vm, struct connection *connection);
 void connection_free(struct vm *vm, struct connection *connection);
+/* connection_visit - show it to another thread's @visit; with flows_lock */
+void connection_visit(const struct connection *connection,
+		      void (*visit)(const struct vm_flow *flow, void *context), void *context);
 void connection_free_all(struct vm *vm);
 /* connection_expire - act on deadlines that have passed; ms until the next one, -1 without */
 int connection_expire(struct vm *vm);
@@ -218,6 +259,10 @@ void transmit_run(struct vm *vm);
 /* transmit_resume - the socket has room again: the remainder goes out, then credit is given */
 void transmit_resume(struct vm *vm, struct connection *connection);
 bool transmit_is_pending(struct vm *vm);
+/* transmit_may_pop - neither the bandwidth limit nor resets that are owed hold the guest back */
+bool transmit_may_pop(const struct vm *vm);
+/* transmit_rest - end the rest that the bandwidth limit imposed; ms until then, -1 without */
+int transmit_rest(struct vm *vm);
 
 /* receive.c: host to guest */
 
