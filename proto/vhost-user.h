@@ -20,6 +20,7 @@
 #define VHOST_USER_PROTOCOL_F_RESET_DEVICE	  (1ull << 13)
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
 #define VHOST_USER_PROTOCOL_F_STATUS		  (1ull << 16)
+#define VHOST_USER_PROTOCOL_F_SHMEM		  (1ull << 22)
 
 enum vhost_user_request {
 	VHOST_USER_GET_FEATURES = 1,
@@ -47,11 +48,14 @@ enum vhost_user_request {
 	VHOST_USER_REM_MEM_REG = 38,
 	VHOST_USER_SET_STATUS = 39,
 	VHOST_USER_GET_STATUS = 40,
+	VHOST_USER_GET_SHMEM_CONFIG = 44,
 };
 
 /* What a back-end may ask the front-end, on the channel of SET_BACKEND_REQ_FD. */
 enum vhost_user_backend_request {
 	VHOST_USER_BACKEND_CONFIG_CHANGE = 2,
+	VHOST_USER_BACKEND_SHMEM_MAP = 9, /* the file's descriptor comes along */
+	VHOST_USER_BACKEND_SHMEM_UNMAP = 10,
 };
 
 #define VHOST_USER_FLAG_VERSION_MASK 0x3u
@@ -110,6 +114,27 @@ struct vhost_user_config {
 
 #define VHOST_USER_CONFIG_HEADER_BYTES offsetof(struct vhost_user_config, bytes)
 
+#define VHOST_USER_SHMEM_REGIONS_MAX 256
+
+/* The device's shared memory regions: `bytes` by their ids, 0 where there is none. */
+struct vhost_user_shmem_config {
+	uint32_t region_count;
+	uint32_t padding;
+	uint64_t bytes[VHOST_USER_SHMEM_REGIONS_MAX];
+};
+
+#define VHOST_USER_SHMEM_WRITABLE 1ull
+
+/* A part of a file that the guest shall see in a shared memory region, or shall no longer. */
+struct vhost_user_shmem_mapping {
+	uint8_t region;
+	uint8_t padding[7];
+	uint64_t file_offset;
+	uint64_t offset; /* in the region */
+	uint64_t bytes;
+	uint64_t flags;
+};
+
 /* The number that carries a descriptor's queue in SET_VRING_KICK, _CALL and _ERR. */
 #define VHOST_USER_VRING_INDEX_MASK 0xffull
 #define VHOST_USER_VRING_NO_FD	    0x100ull /* no descriptor comes along */
@@ -121,6 +146,8 @@ union vhost_user_payload {
 	struct vhost_user_memory_table memory;
 	struct vhost_user_single_region region;
 	struct vhost_user_config config;
+	struct vhost_user_shmem_config shmem_config;
+	struct vhost_user_shmem_mapping shmem_mapping;
 };
 
 _Static_assert(sizeof(struct vhost_user_header) == 12, "as on the wire");
@@ -129,5 +156,7 @@ _Static_assert(sizeof(struct vhost_user_memory_region) == 32, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_memory_table) == 8 + 8 * 32, "as on the wire");
 _Static_assert(sizeof(struct vhost_user_single_region) == 40, "as on the wire");
 _Static_assert(VHOST_USER_CONFIG_HEADER_BYTES == 12, "as on the wire");
+_Static_assert(sizeof(struct vhost_user_shmem_config) == 8 + 8 * 256, "as on the wire");
+_Static_assert(sizeof(struct vhost_user_shmem_mapping) == 40, "as on the wire");
 
 #endif

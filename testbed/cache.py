@@ -11,8 +11,9 @@ of its own in it:
     headers/       build/, ...         to build modules for kernel/; on request, see headers()
     headers-6.12/  the same            for kernel-6.12/
     vhost-device-vsock/                of sid: the peer that benchmarks compare with; on request
+    qemu-sid/, uml-sid/, uml-debug/    what Debian 12 does not have: see sid.py; on request
 
-A part is made in a folder whose name starts with ".new-", under the lock, and renamed when it is
+A part is made in a folder whose name starts with ".new-", under its lock, and renamed when it is
 whole; its manifest.json lists every file with its size. So a part either is there and whole, or
 is made again; a process that is killed or a disk that fills up in between leaves nothing that
 anybody takes for a part. Nothing here needs root, and nothing is installed on the host.
@@ -34,6 +35,7 @@ import tarfile
 import tempfile
 import time
 
+from testbed import sid
 from testbed.errors import CacheError, progress
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -257,7 +259,10 @@ MAKERS = {"kernel": _make_kernel, "uml": _make_uml, "busybox": _make_busybox,
           "headers": _make_headers,
           "kernel-6.12": functools.partial(_make_kernel, suite=BACKPORTS),
           "headers-6.12": functools.partial(_make_headers, kernel="kernel-6.12", suite=BACKPORTS),
-          "vhost-device-vsock": _make_vhost_device_vsock}
+          "vhost-device-vsock": _make_vhost_device_vsock,
+          "qemu-sid": lambda new: sid.make_qemu(new, _tool),
+          "uml-sid": lambda new: sid.make_uml(new, _tool, "uml-sid.config"),
+          "uml-debug": lambda new: sid.make_uml(new, _tool, "uml-sid.config", "uml-debug.config")}
 KERNELS = ("6.1", "6.12")  # the first is what guests start with unless told otherwise
 
 
@@ -313,12 +318,12 @@ _checked = set()
 
 
 @contextlib.contextmanager
-def _locked(cache):
-    with open(cache / ".lock", "a") as lock:
+def _locked(cache, name):
+    with open(cache / f".lock-{name}", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress("waiting for another process that fills the cache")
+            progress(f"waiting for another process that makes {name}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -331,8 +336,8 @@ def part(name, *source):
         return cache / name
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache):
-            for left in cache.glob(".new-*"):
+        with _locked(cache, name):
+            for left in cache.glob(f".new-{name}-*"):
                 shutil.rmtree(left, ignore_errors=True)
             if source or not _whole(cache / name):
                 started = time.monotonic()
@@ -357,11 +362,11 @@ def present_version(name):
 
 def headers(kernel=None):
     """The folder for `make -C FOLDER M=... modules`, for modules of that kernel of KERNELS."""
-    release = version(kernel_part(kernel))  # first: the part's maker runs under the lock
+    release = version(kernel_part(kernel))
     name = kernel_part(kernel, "headers")
     if version(name) != release:  # of a kernel that was in the cache before
         old = folder() / name
-        with _locked(folder()):
+        with _locked(folder(), name):
             shutil.rmtree(old)
         _checked.discard(old)
     return part(name) / "build"

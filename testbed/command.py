@@ -15,8 +15,8 @@ import time
 
 from testbed import cache
 from testbed.errors import GuestError, GuestTimeout
-from testbed.guest import Guest
-from testbed.machines import MACHINES
+from testbed.guest import Guest, VhostUser
+from testbed.machines import KINDS, MACHINES
 
 STATUS_TIMEOUT = 124
 STATUS_FAILED = 125
@@ -27,27 +27,35 @@ class Ended(BaseException):
     """A signal that ends us; BaseException, so that nothing takes it for an error."""
 
 
+def _vhost_user(text):
+    try:
+        return VhostUser.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error)
+
+
 def _parse():
     parser = argparse.ArgumentParser(prog="testbed/guest", description="Start guests.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     fetch = commands.add_parser("fetch", help="fill the cache, so that guests start offline")
-    fetch.add_argument("--kind", choices=MACHINES, action="append",
+    fetch.add_argument("--kind", choices=KINDS, action="append",
                        help="only what this kind needs")
 
     fetch.add_argument("--uml-package", type=pathlib.Path, metavar="FILE.deb",
                        help="another build of user-mode-linux than Debian 12's; it stays in use")
 
     fetch.add_argument("--kernel", choices=cache.KERNELS,
-                       help="this kernel for the qemu kind (default: the first)")
+                       help="this kernel for the qemu kinds (default: the first)")
 
-    headers = commands.add_parser("headers", help="print the folder to build modules for the qemu "
-                                  "kind: make -C FOLDER M=... modules")
+    headers = commands.add_parser("headers", help="print the folder to build modules: make -C "
+                                  "FOLDER M=... modules (with ARCH=um for User-Mode Linux)")
     headers.add_argument("--kernel", choices=cache.KERNELS)
+    headers.add_argument("--kind", choices=KINDS, default="qemu")
 
     run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
                               epilog=__doc__.split("\n\n")[1])
-    run.add_argument("--kind", choices=MACHINES, default="qemu")
+    run.add_argument("--kind", choices=KINDS, default="qemu")
     run.add_argument("--file", action="append", default=[], metavar="HOSTPATH[:GUESTPATH]",
                      help="put a file or folder into the guest (default: into /root, which is "
                      "the working folder and on PATH); programs bring their libraries")
@@ -60,6 +68,10 @@ def _parse():
     run.add_argument("--network", metavar="listen=PATH|connect=PATH", help="a virtio-net device, "
                      "with a cable to another guest of the qemu kind; the one that listens is "
                      "started first and is 10.77.0.1, the other 10.77.0.2")
+    run.add_argument("--vhost-user", action="append", default=[], metavar="ID=SOCKET[,queues=N]...",
+                     type=_vhost_user, help="a virtio device of that id, served by a vhost-user "
+                     "backend on the socket; qemu-sid asks for its queues (2), queue_size (256) "
+                     "and config_bytes (64)")
     run.add_argument("--memory", type=int, metavar="MIB")
     run.add_argument("--cpus", type=int, default=1, metavar="N")
     run.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
@@ -75,7 +87,7 @@ def _fetch(kinds, uml_package, kernel):
     if uml_package:
         cache.part("uml", uml_package.absolute())
     for kind in kinds or MACHINES:
-        for part in MACHINES[kind](kernel=kernel if kind == "qemu" else None).parts():
+        for part in KINDS[kind](kernel=kernel if kind.startswith("qemu") else None).parts():
             cache.part(part)
     print(f"the cache is {cache.folder()}")
     return 0
@@ -102,8 +114,9 @@ def _run(options):
     end = time.monotonic() + options.timeout
     env = dict(pair.partition("=")[::2] for pair in options.env)
     guest = Guest(options.kind, files=options.file, modules=options.module,
-                  vhost_user_vsock=options.vhost_user_vsock, kernel=options.kernel,
-                  network=options.network, memory_mib=options.memory, cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
+                  vhost_user_vsock=options.vhost_user_vsock, vhost_user=options.vhost_user,
+                  kernel=options.kernel, network=options.network, memory_mib=options.memory,
+                  cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
     with guest:
         command = guest.start(options.argv, env=env, stdout=_writer(1), stderr=_writer(2))
         if options.stdin:
@@ -127,7 +140,7 @@ def main():
         if options.command == "fetch":
             return _fetch(options.kind, options.uml_package, options.kernel)
         if options.command == "headers":
-            print(cache.headers(options.kernel))
+            print(KINDS[options.kind](kernel=options.kernel).headers())
             return 0
         return _run(options)
     except GuestTimeout as error:

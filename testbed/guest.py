@@ -28,7 +28,7 @@ from testbed import cache
 from testbed.channel import Channel
 from testbed.errors import GuestError, GuestTimeout, progress
 from testbed.initramfs import Initramfs
-from testbed.machines import MACHINES, Machine, Network
+from testbed.machines import KINDS, Machine, Network
 from testbed.modules import Modules
 
 CONSOLE_LINES = 400
@@ -46,6 +46,30 @@ rm -rf -- "$2"
 """
 
 Result = collections.namedtuple("Result", "status stdout stderr")
+
+
+class VhostUser(collections.namedtuple("VhostUser", "id socket queues queue_size config_bytes")):
+    """A virtio device that a vhost-user backend serves on @socket.
+
+    Only QEMU asks for @queues, @queue_size and @config_bytes: User-Mode Linux has them from the
+    driver and the backend.
+    """
+
+    def __new__(cls, id, socket, queues=2, queue_size=256, config_bytes=64):
+        return super().__new__(cls, id, str(socket), queues, queue_size, config_bytes)
+
+    @classmethod
+    def parse(cls, text):
+        """From "ID=SOCKET[,queues=N][,queue_size=N][,config_bytes=N]". Raises ValueError."""
+        first, *rest = text.split(",")
+        number, equals, path = first.partition("=")
+        if not equals or not path or not number.isdigit():
+            raise ValueError(f"{text}: expected ID=SOCKET[,queues=N][,queue_size=N]"
+                             "[,config_bytes=N]")
+        options = dict(word.split("=", 1) for word in rest if "=" in word)
+        if len(options) != len(rest) or not set(options) <= set(cls._fields[2:]):
+            raise ValueError(f"{text}: unknown option; there are {', '.join(cls._fields[2:])}")
+        return cls(int(number), path, **{name: int(value) for name, value in options.items()})
 
 _alive = weakref.WeakSet()
 
@@ -81,7 +105,7 @@ def agent_path():
 class Guest:
     """A virtual machine, up after start_guest(); also a context manager that starts and stops it.
 
-    @machine: "qemu", "uml", or a machines.Machine
+    @machine: a name of machines.KINDS ("qemu", "uml", ...), or a machines.Machine
     @files: "HOSTPATH" or "HOSTPATH:GUESTPATH" each; a file or a folder. Without GUESTPATH it goes
         to /root, which is the commands' working folder and on their PATH. Programs bring their
         libraries.
@@ -89,17 +113,18 @@ class Guest:
     @vhost_user_vsock: the socket of a vhost-user-vsock backend, for AF_VSOCK in the guest
     @kernel: one of cache.KERNELS, for kinds that have a choice
     @network: "listen=PATH" or "connect=PATH", a cable between two guests; see machines.Network
+    @vhost_user: VhostUser devices, or their texts; of the kinds with generic_devices
     @memory_mib: without it, 192 and four times what the root takes
     @quiet: no lines of progress
     """
 
     def __init__(self, machine="qemu", *, files=(), modules=(), vhost_user_vsock=None,
-                 kernel=None, network=None, memory_mib=None, cpus=1, kernel_options="",
-                 boot_timeout=None, quiet=False):
+                 vhost_user=(), kernel=None, network=None, memory_mib=None, cpus=1,
+                 kernel_options="", boot_timeout=None, quiet=False):
         if isinstance(machine, str):
-            if machine not in MACHINES:
+            if machine not in KINDS:
                 raise GuestError(f"there is no kind of guest named {machine}")
-            machine = MACHINES[machine](kernel=kernel)
+            machine = KINDS[machine](kernel=kernel)
         self.machine: Machine = machine
         self.files = tuple(str(file) for file in files)
         self.modules = tuple(str(module) for module in modules)
@@ -107,6 +132,8 @@ class Guest:
         self.network = Network.parse(network) if network else None
         if self.network and not machine.network_modules:
             raise GuestError("this kind of guest has no network device")
+        self.vhost_user = tuple(VhostUser.parse(device) if isinstance(device, str) else device
+                                for device in vhost_user)
         self.memory_mib = memory_mib
         self.cpus = cpus
         self.kernel_options = kernel_options
@@ -132,9 +159,13 @@ class Guest:
         reason = self.machine.unusable()
         if reason:
             raise GuestError(reason)
-        backend = self.vhost_user_vsock
-        if backend and not pathlib.Path(backend).is_socket():
-            raise GuestError(f"{backend} is no socket: start its vhost-user-vsock backend first")
+        if self.vhost_user and not self.machine.generic_devices:
+            raise GuestError("this kind of guest carries no vhost-user device of any id: take "
+                             "qemu-sid, uml or uml-sid")
+        backends = [self.vhost_user_vsock] if self.vhost_user_vsock else []
+        for backend in (*backends, *(device.socket for device in self.vhost_user)):
+            if not pathlib.Path(backend).is_socket():
+                raise GuestError(f"{backend} is no socket: start its vhost-user backend first")
         for part in self.machine.parts():
             cache.part(part)
         _alive.add(self)
@@ -190,6 +221,11 @@ class Guest:
     def console(self, lines=CONSOLE_SHOWN):
         """The last lines of its console, as one string."""
         return "\n".join(list(self._console)[-lines:])
+
+    @property
+    def folder(self):
+        """Its own on the host; a kind with a monitor has it there."""
+        return self._folder
 
     def pids(self):
         """The processes on the host that are the guest."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of machines: for each, one class that knows its parts and its command line.
 
-A further kind is a subclass of Machine and a row in MACHINES.
+A further kind is a subclass of Machine and a row in MACHINES, if every test with a guest shall run
+with it, or in OTHERS.
 """
 
 import abc
@@ -51,6 +52,8 @@ class Machine(abc.ABC):
     network_modules = ()  # empty: the kind has no network between guests
     boot_seconds = 60
     channel_window = 128 << 10  # see channel.Channel
+    architecture = "x86"  # what make's ARCH is for modules
+    generic_devices = False  # whether it carries virtio devices of any id
 
     @abc.abstractmethod
     def unusable(self):
@@ -61,10 +64,15 @@ class Machine(abc.ABC):
         """The names of the cache's parts that it needs, the one with modules/ first."""
 
     @abc.abstractmethod
+    def headers(self):
+        """The folder to build modules for its kernel in, with make's ARCH=self.architecture."""
+
+    @abc.abstractmethod
     def command(self, options, folder, initramfs, channel_fd):
         """(arguments, environment) of the process that is the guest.
 
-        @options: memory_mib, cpus, vhost_user_vsock, network, kernel_options (see guest.Guest)
+        @options: memory_mib, cpus, vhost_user_vsock, vhost_user, network, kernel_options (see
+            guest.Guest)
         @folder: the guest's own, removed after its end
         @channel_fd: a connected stream socket that the process inherits, for the agent's channel
 
@@ -82,9 +90,11 @@ class Qemu(Machine):
     modules = ("virtio_pci", "virtio_console")
     network_modules = ("virtio_net",)
     program = "qemu-system-x86_64"
+    monitor = False  # whether it has one, at the guest's folder/monitor
 
     def __init__(self, accelerator=None, kernel=None):
         self._accelerator = accelerator  # None: find out
+        self._version = kernel
         self._kernel = cache.kernel_part(kernel)
 
     def unusable(self):
@@ -102,7 +112,7 @@ class Qemu(Machine):
                   "no_timer_check cryptomgr.notests tsc=reliable random.trust_cpu=on "
                   f"causeway_channel=/dev/vport0p1 {options.kernel_options}")
         arguments = [
-            self.program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            *self.emulator(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-machine", "q35,memory-backend=m", "-accel", accelerator,
             "-cpu", "host" if kvm else "max", "-smp", str(options.cpus),
             "-m", f"{options.memory_mib}M",
@@ -121,7 +131,39 @@ class Qemu(Machine):
             arguments += ["-netdev", f"stream,id=net,server={'on' if listens else 'off'},"
                           f"addr.type=unix,addr.path={options.network.path}",
                           "-device", f"virtio-net-pci,netdev=net,mac={options.network.mac},romfile="]
+        for number, device in enumerate(options.vhost_user):
+            arguments += ["-chardev", f"socket,id=vhost{number},path={device.socket}", "-device",
+                          f"vhost-user-test-device-pci,chardev=vhost{number},"
+                          f"id=device{number},virtio-id={device.id},num_vqs={device.queues},"
+                          f"vq_size={device.queue_size},config_size={device.config_bytes}"]
+        if self.monitor:
+            arguments += ["-chardev", f"socket,id=monitor,path={folder}/monitor,server=on,wait=off",
+                          "-mon", "chardev=monitor,mode=control"]
         return arguments, dict(os.environ, TMPDIR=str(folder))
+
+    def headers(self):
+        return cache.headers(self._version)
+
+    def emulator(self):
+        """The words that start QEMU."""
+        return [self.program]
+
+
+class QemuSid(Qemu):
+    """QEMU 11 of Debian sid: it has a front-end for vhost-user devices of any id."""
+
+    generic_devices = True
+    monitor = True
+
+    def parts(self):
+        return (*super().parts(), "qemu-sid")
+
+    def emulator(self):
+        # Its libraries are newer than the host's: its own loader starts it.
+        root = cache.part("qemu-sid") / "usr"
+        return [root / "lib64/ld-linux-x86-64.so.2", "--library-path",
+                root / "lib/x86_64-linux-gnu", root / "bin/qemu-system-x86_64",
+                "-L", root / "share/qemu", "-L", root / "share/seabios"]
 
 
 class KvmProbe:
@@ -186,10 +228,19 @@ class Uml(Machine):
     """
 
     channel_window = 3 << 10
+    architecture = "um"
+    generic_devices = True
+    kernel = "uml"
 
     def __init__(self, kernel=None):
         if kernel:
             raise GuestError(f"guests of kind uml have no kernel {kernel} to choose")
+
+    def headers(self):
+        build = cache.part(self.kernel) / "build"
+        if not build.exists():
+            raise GuestError("Debian's User-Mode Linux comes without headers: take uml-sid")
+        return build
 
     def unusable(self):
         if os.uname().machine != "x86_64":
@@ -202,18 +253,22 @@ class Uml(Machine):
         return None
 
     def parts(self):
-        return ("uml", "busybox")
+        return (self.kernel, "busybox")
 
     def command(self, options, folder, initramfs, channel_fd):
         arguments = [
-            cache.part("uml") / "linux", f"mem={options.memory_mib}M", f"initrd={initramfs}",
+            cache.part(self.kernel) / "linux", f"mem={options.memory_mib}M", f"initrd={initramfs}",
             f"uml_dir={folder}/", "umid=uml", "con=null", "con0=null,fd:1",
             "ssl=null", f"ssl0=fd:{channel_fd}", *KERNEL_OPTIONS.split(),
             "causeway_channel=/dev/ttyS0", *options.kernel_options.split(),
         ]
         if options.vhost_user_vsock:
             arguments.append(f"virtio_uml.device={options.vhost_user_vsock}:19")
-        if not cache.version("uml").startswith("6."):
+        arguments += [f"virtio_uml.device={device.socket}:{device.id}"
+                      for device in options.vhost_user]
+        if options.cpus > 1:
+            arguments.append(f"ncpus={options.cpus}")
+        if not cache.version(self.kernel).startswith("6."):
             arguments.append("seccomp=auto")  # a faster way into its kernel, where it works
         return arguments, dict(os.environ, TMPDIR=self._memory_folder(options, folder))
 
@@ -228,4 +283,23 @@ class Uml(Machine):
         return str(folder)
 
 
+class UmlSid(Uml):
+    """User-Mode Linux of our own build, newer than Debian 12's: several processors, faster."""
+
+    kernel = "uml-sid"
+
+    def unusable(self):
+        if os.uname().machine != "x86_64":
+            return "User-Mode Linux runs on x86-64 only"
+        return None
+
+
+class UmlDebug(UmlSid):
+    """The same with the kernel's checks switched on (lock order, lists, sleeping, leaks)."""
+
+    kernel = "uml-debug"
+
+
 MACHINES = {"qemu": Qemu, "uml": Uml}
+OTHERS = {"qemu-sid": QemuSid, "uml-sid": UmlSid, "uml-debug": UmlDebug}
+KINDS = {**MACHINES, **OTHERS}

@@ -26,6 +26,8 @@
 	 VHOST_USER_PROTOCOL_F_RESET_DEVICE | VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | \
 	 VHOST_USER_PROTOCOL_F_STATUS)
 
+#define VHOST_ANSWER_TAG (1 + VHOST_QUEUES_MAX)
+
 static void vhost_replace_fd(int *place, int fd)
 {
 	if (*place >= 0)
@@ -108,18 +110,22 @@ static int vhost_serve_set_features(struct vhost_device *device, struct vhost_in
 	return 0;
 }
 
+static uint64_t vhost_protocol_features(const struct vhost_device *device)
+{
+	return VHOST_PROTOCOL_FEATURES | (device->ops->shm_bytes ? VHOST_USER_PROTOCOL_F_SHMEM : 0);
+}
+
 static int vhost_serve_get_protocol_features(struct vhost_device *device,
 					     struct vhost_incoming *incoming)
 {
-	(void)device;
-	incoming->payload.number = VHOST_PROTOCOL_FEATURES;
+	incoming->payload.number = vhost_protocol_features(device);
 	return sizeof(uint64_t);
 }
 
 static int vhost_serve_set_protocol_features(struct vhost_device *device,
 					     struct vhost_incoming *incoming)
 {
-	if (incoming->payload.number & ~VHOST_PROTOCOL_FEATURES)
+	if (incoming->payload.number & ~vhost_protocol_features(device))
 		return -EINVAL;
 	device->protocol_features = incoming->payload.number;
 	return 0;
@@ -333,6 +339,19 @@ static int vhost_serve_set_vring_enable(struct vhost_device *device,
 	return 0;
 }
 
+static void vhost_close_request_fd(struct vhost_device *device)
+{
+	int fd = device->request_fd;
+
+	if (fd < 0)
+		return;
+	if (vhost_device_has_shm(device))
+		vhost_wait_remove(device->wait, fd);
+	device->request_fd = -1; /* first: shm_done must find that nothing can be asked */
+	vhost_shm_drop(device);
+	close(fd);
+}
+
 static int vhost_serve_set_backend_req_fd(struct vhost_device *device,
 					  struct vhost_incoming *incoming)
 {
@@ -341,8 +360,23 @@ static int vhost_serve_set_backend_req_fd(struct vhost_device *device,
 	if (fd < 0)
 		return -EINVAL;
 	io_set_nonblock(fd, 1);
-	vhost_replace_fd(&device->request_fd, fd);
-	return 0;
+	vhost_close_request_fd(device);
+	device->request_fd = fd;
+	/* Without SHMEM nobody answers there; User-Mode Linux's is a pipe that cannot be read. */
+	if (!vhost_device_has_shm(device))
+		return 0;
+	return vhost_wait_add(device->wait, fd, EPOLLIN, device->tag_base + VHOST_ANSWER_TAG);
+}
+
+static int vhost_serve_get_shmem_config(struct vhost_device *device,
+					struct vhost_incoming *incoming)
+{
+	struct vhost_user_shmem_config *config = &incoming->payload.shmem_config;
+
+	memset(config, 0, sizeof(*config));
+	config->region_count = 1;
+	config->bytes[0] = device->ops->shm_bytes;
+	return sizeof(*config);
 }
 
 /* Whether the message's window lies in the configuration space. */
@@ -436,6 +470,7 @@ static const struct vhost_request vhost_requests[] = {
 				     FEATURE(CONFIGURE_MEM_SLOTS) },
 	[VHOST_USER_SET_STATUS] = { vhost_serve_set_status, NUMBER, 0, FEATURE(STATUS) },
 	[VHOST_USER_GET_STATUS] = { vhost_serve_get_status, 0, 0, FEATURE(STATUS) },
+	[VHOST_USER_GET_SHMEM_CONFIG] = { vhost_serve_get_shmem_config, 0, 0, FEATURE(SHMEM) },
 };
 
 #undef NUMBER
@@ -528,6 +563,8 @@ int vhost_device_woken(struct vhost_device *device, unsigned int tag, struct err
 		return 0; /* an event collected before the session ended */
 	if (tag == 0)
 		return vhost_socket_woken(device, error);
+	if (tag == VHOST_ANSWER_TAG)
+		return vhost_shm_woken(device, error);
 	if (index >= device->ops->queue_count || device->queues[index].kick_fd < 0)
 		return 0;
 	/* Nothing to read is fine: the kick was seen with an earlier one. */
@@ -594,7 +631,7 @@ void vhost_device_detach(struct vhost_device *device)
 	vhost_memory_clear(&device->memory);
 	vhost_wait_remove(device->wait, device->socket_fd);
 	vhost_replace_fd(&device->socket_fd, -1);
-	vhost_replace_fd(&device->request_fd, -1);
+	vhost_close_request_fd(device);
 	device->features = 0;
 	device->protocol_features = 0;
 	device->status = 0;

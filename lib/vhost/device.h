@@ -18,6 +18,11 @@
  * ring addresses of its own user space, User-Mode Linux guest-physical ones; User-Mode Linux
  * sends SET_MEM_TABLE longer than its regions and passes pipes as call and request channels.
  *
+ * Shared memory: a device with `shm_bytes` can let the guest see files of its choice in shared
+ * memory region 0, where the VMM can do that (shm.c): vhost_device_shm_map() asks the VMM, and
+ * shm_done brings its answer. Meanwhile the device's other messages must be served, since the VMM
+ * shows each new part to us as memory before it answers.
+ *
  * Threads: one thread uses a device. Ownership: descriptors received are the device's; ops and
  * context are the owner's. Blocking: nothing here blocks.
  */
@@ -33,8 +38,9 @@
 #include "lib/vhost/wait.h"
 #include "proto/vhost-user.h"
 
-#define VHOST_QUEUES_MAX 16u
-#define VHOST_FDS_MAX	 VHOST_USER_MEMORY_TABLE_MAX
+#define VHOST_QUEUES_MAX  16u
+#define VHOST_DEVICE_TAGS (2u + VHOST_QUEUES_MAX) /* the socket, each queue, the VMM's answers */
+#define VHOST_FDS_MAX	  VHOST_USER_MEMORY_TABLE_MAX
 
 struct vhost_device_ops {
 	uint64_t features; /* the device's own and the ring's; VERSION_1 is always added */
@@ -49,6 +55,10 @@ struct vhost_device_ops {
 	void (*queue_stopped)(void *context, unsigned int index);
 	void (*queue_kicked)(void *context, unsigned int index);
 	void (*reset)(void *context); /* the driver starts anew: forget what it set up */
+
+	uint64_t shm_bytes; /* size of shared memory region 0, whole pages; 0: no such region */
+	/* the answer to a map or unmap: 0, -EINVAL when refused, -EPIPE when the session ended */
+	void (*shm_done)(void *context, void *token, int status);
 };
 
 /* One message as far as it has come. */
@@ -58,6 +68,17 @@ struct vhost_incoming {
 	uint32_t used; /* bytes received of header and payload together */
 	int fds[VHOST_FDS_MAX];
 	unsigned int fd_count;
+};
+
+#define VHOST_SHM_CALLS_MAX 64u
+
+/* Requests to the VMM that it has not answered yet, in a circle; it answers in order. */
+struct vhost_shm_calls {
+	struct {
+		void *token;
+		uint32_t request;
+	} calls[VHOST_SHM_CALLS_MAX];
+	unsigned int first, count;
 };
 
 struct vhost_device {
@@ -71,6 +92,8 @@ struct vhost_device {
 	uint64_t features, protocol_features; /* negotiated */
 	uint8_t status;
 	struct vhost_incoming incoming;
+	struct vhost_incoming answer; /* on request_fd */
+	struct vhost_shm_calls shm_calls;
 	struct vhost_memory memory;
 	struct vhost_queue queues[VHOST_QUEUES_MAX];
 };
@@ -78,7 +101,7 @@ struct vhost_device {
 /**
  * vhost_device_init - detached
  * @ops, @context, @wait: outlive the device
- * @tag_base: the first of the 1 + VHOST_QUEUES_MAX tags that are the device's in @wait
+ * @tag_base: the first of the VHOST_DEVICE_TAGS tags that are the device's in @wait
  */
 void vhost_device_init(struct vhost_device *device, const struct vhost_device_ops *ops,
 		       void *context, struct vhost_wait *wait, uint64_t tag_base);
@@ -103,6 +126,29 @@ int vhost_device_check(const struct vhost_device *device, struct error *error);
 
 /* vhost_device_config_changed - tell the driver; 0, -EOPNOTSUPP without a channel, or -errno */
 int vhost_device_config_changed(struct vhost_device *device);
+
+/* vhost_device_has_shm - whether the VMM can show memory to the guest */
+bool vhost_device_has_shm(const struct vhost_device *device);
+
+/**
+ * vhost_device_shm_map - let the guest see a part of a file in shared memory region 0
+ * @offset: in the region; nothing may be mapped there
+ * @fd: stays the caller's
+ * @token: comes back with shm_done, exactly once if this returns 0
+ *
+ * Offsets and @bytes are whole pages. Return: 0; -EOPNOTSUPP without vhost_device_has_shm();
+ * -EINVAL outside the region; -EAGAIN while too many requests are on their way; -errno.
+ */
+int vhost_device_shm_map(struct vhost_device *device, uint64_t offset, int fd, uint64_t file_offset,
+			 uint64_t bytes, bool writable, void *token);
+
+/* vhost_device_shm_unmap - of exactly what one map showed; otherwise as above */
+int vhost_device_shm_unmap(struct vhost_device *device, uint64_t offset, uint64_t bytes,
+			   void *token);
+
+/* For device.c: an answer may have come; every request ends with -EPIPE. */
+int vhost_shm_woken(struct vhost_device *device, struct error *error);
+void vhost_shm_drop(struct vhost_device *device);
 
 static inline struct vhost_queue *vhost_device_queue(struct vhost_device *device,
 						     unsigned int index)

@@ -19,7 +19,8 @@
 
 #include "proto/vhost-user.h"
 
-#define VHOST_MEMORY_REGIONS_MAX 64
+/* The guest's own memory is a few; each part of a shared memory region that it sees is one more. */
+#define VHOST_MEMORY_REGIONS_MAX 256
 
 struct vhost_memory_region {
 	struct vhost_user_memory_region place;

@@ -3,7 +3,8 @@
  * A hostile VMM: any bytes and descriptors on the vhost-user socket.
  *
  * The input is a list of steps. Each begins with a byte: raw bytes follow, or a message whose
- * header is well-formed and whose payload the input gives, with descriptors of several kinds.
+ * header is well-formed and whose payload the input gives, with descriptors of several kinds, or
+ * raw bytes on the channel on which the VMM answers.
  */
 #include <fcntl.h>
 #include <stddef.h>
@@ -44,6 +45,13 @@ static void bench_reset(void *context)
 	(void)context;
 }
 
+static void bench_shm_done(void *context, void *token, int status)
+{
+	(void)context;
+	(void)token;
+	(void)status;
+}
+
 static const struct vhost_device_ops bench_ops = {
 	.features = VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX,
 	.queue_count = FRONTEND_QUEUES,
@@ -53,6 +61,8 @@ static const struct vhost_device_ops bench_ops = {
 	.queue_stopped = bench_note,
 	.queue_kicked = bench_note,
 	.reset = bench_reset,
+	.shm_bytes = 1 << 20,
+	.shm_done = bench_shm_done,
 };
 
 static bool bench_nothing(void *context)
@@ -113,7 +123,11 @@ static size_t bench_step(struct bench *bench, const uint8_t *data, size_t bytes)
 		return bytes;
 	if (length > bytes - 4)
 		length = bytes - 4;
-	if (kind == 0)
+	if (kind == 3 && bench->frontend.request_fd >= 0) {
+		vhost_device_shm_map(&bench->device, (uint64_t)data[2] << 12, fds[0], 0, 4096, true,
+				     NULL);
+		io_send_fds(bench->frontend.request_fd, data + 4, length, fds, data[2] & 1);
+	} else if (kind == 0)
 		io_send_fds(bench->frontend.socket_fd, data + 4, length, fds, data[2] % 3);
 	else
 		frontend_send(&bench->frontend, data[3] % 48, kind == 1 ? 0 : 8, data + 4,

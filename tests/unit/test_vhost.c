@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lib/base/io.h"
 #include "lib/vhost/device.h"
 #include "lib/vhost/fault.h"
 #include "tests/unit/vhost_frontend.h"
@@ -23,6 +24,9 @@ struct bench {
 	struct vhost_device device;
 	unsigned int started; /* bit for each queue */
 	unsigned int kicks, resets;
+	unsigned int shm_answers;
+	int shm_status; /* of the last */
+	void *shm_token;
 	int ended; /* why the session ended, 0 while it goes on */
 	unsigned char config[16];
 	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
@@ -61,6 +65,17 @@ static void bench_reset(void *context)
 	((struct bench *)context)->resets++;
 }
 
+static void bench_shm_done(void *context, void *token, int status)
+{
+	struct bench *bench = context;
+
+	bench->shm_answers++;
+	bench->shm_token = token;
+	bench->shm_status = status;
+}
+
+#define SHM_BYTES 0x100000u
+
 static const struct vhost_device_ops bench_ops = {
 	.features = VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX,
 	.queue_count = FRONTEND_QUEUES,
@@ -71,6 +86,8 @@ static const struct vhost_device_ops bench_ops = {
 	.queue_stopped = bench_stopped,
 	.queue_kicked = bench_kicked,
 	.reset = bench_reset,
+	.shm_bytes = SHM_BYTES,
+	.shm_done = bench_shm_done,
 };
 
 static bool bench_nothing(void *context)
@@ -802,6 +819,145 @@ static void spinning_adapts(void **state)
 	assert_int_equal(wait.spin_ns, 0);
 }
 
+/* What the back-end asked of the VMM; the descriptor that came along, or -1. */
+static int bench_shm_request(struct bench *bench, uint32_t *request,
+			     struct vhost_user_shmem_mapping *mapping)
+{
+	struct {
+		struct vhost_user_header header;
+		struct vhost_user_shmem_mapping mapping;
+	} __attribute__((packed)) message;
+	size_t count = 0;
+	int fds[IO_FDS_MAX];
+
+	assert_int_equal(
+		io_receive_fds(bench->frontend.request_fd, &message, sizeof(message), fds, &count),
+		sizeof(message));
+	assert_int_equal(message.header.flags,
+			 VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_NEED_REPLY);
+	assert_int_equal(message.header.size, sizeof(*mapping));
+	*request = message.header.request;
+	*mapping = message.mapping;
+	return count ? fds[0] : -1;
+}
+
+static void bench_shm_answer(struct bench *bench, uint32_t request, uint64_t number)
+{
+	struct {
+		struct vhost_user_header header;
+		uint64_t number;
+	} __attribute__((packed)) message = {
+		{ request, VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_REPLY, sizeof(number) },
+		number,
+	};
+
+	assert_int_equal(write(bench->frontend.request_fd, &message, sizeof(message)),
+			 sizeof(message));
+	bench_serve(bench);
+}
+
+static void memory_is_shown_and_hidden(void **state)
+{
+	struct vhost_user_shmem_mapping mapping;
+	union vhost_user_payload answer;
+	struct vhost_device *device;
+	uint32_t request;
+	struct bench bench;
+	char byte = 0;
+	int fd;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	device = &bench.device;
+	assert_true(vhost_device_has_shm(device));
+	assert_int_equal(
+		frontend_call(&bench.frontend, VHOST_USER_GET_SHMEM_CONFIG, 0, NULL, 0, &answer),
+		sizeof(answer.shmem_config));
+	assert_int_equal(answer.shmem_config.region_count, 1);
+	assert_int_equal(answer.shmem_config.bytes[0], SHM_BYTES);
+	assert_int_equal(answer.shmem_config.bytes[1], 0);
+
+	assert_int_equal(vhost_device_shm_map(device, 0x2000, bench.frontend.memory_fds[0], 0x3000,
+					      0x1000, true, &bench),
+			 0);
+	assert_int_equal(vhost_device_shm_unmap(device, 0x4000, 0x1000, &byte), 0);
+	fd = bench_shm_request(&bench, &request, &mapping);
+	assert_int_equal(request, VHOST_USER_BACKEND_SHMEM_MAP);
+	assert_int_equal(mapping.offset, 0x2000);
+	assert_int_equal(mapping.file_offset, 0x3000);
+	assert_int_equal(mapping.bytes, 0x1000);
+	assert_int_equal(mapping.flags, VHOST_USER_SHMEM_WRITABLE);
+	*(char *)frontend_at(&bench.frontend, 0x3000) = 'x';
+	assert_int_equal(pread(fd, &byte, 1, 0x3000), 1);
+	assert_int_equal(byte, 'x');
+	close(fd);
+	assert_int_equal(bench_shm_request(&bench, &request, &mapping), -1);
+	assert_int_equal(request, VHOST_USER_BACKEND_SHMEM_UNMAP);
+
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	assert_int_equal(bench.shm_answers, 1);
+	assert_ptr_equal(bench.shm_token, &bench);
+	assert_int_equal(bench.shm_status, 0);
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_UNMAP, 1);
+	assert_int_equal(bench.shm_answers, 2);
+	assert_ptr_equal(bench.shm_token, &byte);
+	assert_int_equal(bench.shm_status, -EINVAL);
+	bench_close(&bench);
+}
+
+static void memory_outside_the_region_is_not_asked_for(void **state)
+{
+	static const uint64_t wrong[][3] = { /* offset, file offset, bytes */
+					     { 0, 0, 0 },
+					     { SHM_BYTES, 0, 0x1000 },
+					     { SHM_BYTES - 0x1000, 0, 0x2000 },
+					     { 0x1000, 0, UINT64_MAX - 0xfff },
+					     { 0x800, 0, 0x1000 },
+					     { 0x1000, 0x10, 0x1000 }
+	};
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(vhost_device_shm_map(&bench.device, wrong[i][0],
+						      bench.frontend.memory_fds[0], wrong[i][1],
+						      wrong[i][2], true, NULL),
+				 -EINVAL);
+	for (unsigned int i = 0; i < VHOST_SHM_CALLS_MAX; i++)
+		assert_int_equal(vhost_device_shm_unmap(&bench.device, 0, 0x1000, NULL), 0);
+	assert_int_equal(vhost_device_shm_unmap(&bench.device, 0, 0x1000, NULL), -EAGAIN);
+	assert_int_equal(bench.shm_answers, 0);
+	vhost_device_detach(&bench.device);
+	assert_int_equal(bench.shm_answers, VHOST_SHM_CALLS_MAX);
+	assert_int_equal(bench.shm_status, -EPIPE);
+	bench_close(&bench);
+
+	bench_open(&bench, FRONTEND_UML);
+	frontend_handshake(&bench.frontend, 0);
+	assert_false(vhost_device_has_shm(&bench.device));
+	assert_int_equal(vhost_device_shm_unmap(&bench.device, 0, 0x1000, NULL), -EOPNOTSUPP);
+	bench_close(&bench);
+}
+
+static void an_answer_nobody_waits_for_ends_the_session(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	assert_int_equal(vhost_device_shm_unmap(&bench.device, 0, 0x1000, NULL), 0);
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	assert_int_equal(bench.ended, -EPROTO);
+	assert_int_equal(bench.shm_status, -EPIPE);
+	bench_close(&bench);
+
+	bench_ready(&bench, 0);
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_UNMAP, 0);
+	assert_int_equal(bench.ended, -EPROTO);
+	bench_close(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -831,6 +987,9 @@ int main(void)
 		cmocka_unit_test(the_request_channel_may_be_a_pipe),
 		cmocka_unit_test(memory_cut_off_ends_only_the_session),
 		cmocka_unit_test(spinning_adapts),
+		cmocka_unit_test(memory_is_shown_and_hidden),
+		cmocka_unit_test(memory_outside_the_region_is_not_asked_for),
+		cmocka_unit_test(an_answer_nobody_waits_for_ends_the_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@ from conftest import ROOT
 
 from testbed import cache, channel
 from testbed.errors import CacheError, GuestError
+from testbed.guest import VhostUser
 from testbed.initramfs import Initramfs
 from testbed.modules import Modules
 
@@ -56,7 +57,7 @@ def test_a_full_disk_is_a_sentence_and_the_cache_stays_usable(home, tmp_path, me
     script = f"""
         mount -t tmpfs -o size={mebibytes}m tmpfs "$CAUSEWAY_CACHE" || exit 99
         "{ROOT}/testbed/guest" fetch --kind uml; echo "first $?"
-        find "$CAUSEWAY_CACHE" -mindepth 1 -not -name .lock
+        find "$CAUSEWAY_CACHE" -mindepth 1 -not -name '.lock-*'
         mount -o remount,size=40m "$CAUSEWAY_CACHE" || exit 99
         "{ROOT}/testbed/guest" fetch --kind uml; echo "second $?"
         ls "$CAUSEWAY_CACHE"
@@ -94,11 +95,12 @@ def test_two_processes_fill_the_cache_at_once(home):
     messages = [fetch.communicate(timeout=60)[1] for fetch in fetches]
     assert [fetch.returncode for fetch in fetches] == [0, 0], messages
     assert "".join(messages).count("uml 1 is in the cache") == 1
-    assert sorted(path.name for path in home.iterdir()) == [".lock", "busybox", "uml"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        ".lock-busybox", ".lock-uml", "busybox", "uml"]
 
 
 def test_what_a_killed_process_left_is_removed(home):
-    left = home / ".new-kernel-abc"
+    left = home / ".new-busybox-abc"
     left.mkdir(parents=True)
     (left / "vmlinux").write_bytes(b"half")
     cache.part("busybox")
@@ -202,3 +204,16 @@ def test_output_cut_in_the_middle_is_an_error_not_an_end(stream):
     agent.shutdown(socket.SHUT_WR)
     with pytest.raises(GuestError, match="the guest has ended"):
         command.wait(10)
+
+
+@pytest.mark.parametrize("text, device", [
+    ("45=/s", (45, "/s", 2, 256, 64)), ("19=/a=b,queues=9,queue_size=64", (19, "/a=b", 9, 64, 64))])
+def test_a_device_by_its_id(text, device):
+    assert VhostUser.parse(text) == device
+
+
+@pytest.mark.parametrize("text", ["45", "=/s", "45=", "x=/s", "45=/s,queue=3", "45=/s,queues",
+                                  "45=/s,queues=many"])
+def test_a_device_that_makes_no_sense(text):
+    with pytest.raises(ValueError):
+        VhostUser.parse(text)
