@@ -2,7 +2,8 @@
 /*
  * What the testbed on the host and the agent in a guest say to each other.
  *
- * One byte stream in each direction (a virtio-serial port under QEMU, a serial line under UML).
+ * One byte stream in each direction (a virtio-serial port under QEMU, a serial line under
+ * UML, TCP in Xen's guests).
  * Every frame is a header and at most GUEST_FRAME_PAYLOAD_MAX bytes. Commands are numbered by
  * the host; a number may be used again after its EXIT. Numbers are little-endian.
  *

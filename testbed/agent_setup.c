@@ -2,9 +2,13 @@
 /* File systems, modules and the channel of a guest's first process: see agent_setup.h. */
 #include "testbed/agent_setup.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +24,10 @@
 
 #define CHANNEL_WAIT_MS	 10000
 #define CHANNEL_RETRY_MS 2
+
+#define TCP_PREFIX	  "tcp:"
+#define NETWORK_INTERFACE "eth0"
+#define NETWORK_MASK	  0xffffff00u
 
 static const struct {
 	const char *type, *path, *options;
@@ -84,16 +92,65 @@ int agent_setup_modules(struct error *error)
 	return code;
 }
 
+/* agent_setup_address - give the first network interface its address; 0 or -errno */
+static int agent_setup_address(struct in_addr address)
+{
+	autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in own = { .sin_family = AF_INET, .sin_addr = address };
+	struct ifreq request = { .ifr_name = NETWORK_INTERFACE };
+
+	if (fd < 0)
+		return -errno;
+	memcpy(&request.ifr_addr, &own, sizeof(own));
+	if (ioctl(fd, SIOCSIFADDR, &request) < 0)
+		return -errno;
+	own.sin_addr.s_addr = htonl(NETWORK_MASK);
+	memcpy(&request.ifr_netmask, &own, sizeof(own));
+	if (ioctl(fd, SIOCSIFNETMASK, &request) < 0)
+		return -errno;
+	request.ifr_flags = IFF_UP | IFF_RUNNING;
+	return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}
+
+/* agent_setup_tcp - one attempt at the channel of OWN-ADDRESS:ADDRESS:PORT; fd, or -1 */
+static int agent_setup_tcp(const char *text)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	char own[16], other[16];
+	struct in_addr address;
+	unsigned int port;
+	int fd, on = 1;
+
+	if (sscanf(text, "%15[0-9.]:%15[0-9.]:%u", own, other, &port) != 3 ||
+	    inet_pton(AF_INET, own, &address) != 1 ||
+	    inet_pton(AF_INET, other, &to.sin_addr) != 1) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (agent_setup_address(address) < 0)
+		return -1;
+	to.sin_port = htons((uint16_t)port);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
+		close(fd);
+		return -1;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return fd;
+}
+
 int agent_setup_channel(const char *path, struct error *error)
 {
 	const struct timespec pause = { .tv_nsec = CHANNEL_RETRY_MS * 1000000L };
+	bool tcp = strncmp(path, TCP_PREFIX, strlen(TCP_PREFIX)) == 0;
 	struct termios settings;
 	int fd = -1;
 
-	/* A virtio-serial port appears some time after its driver. */
+	/* A virtio-serial port or a network appears some time after its driver. */
 	for (int waited_ms = 0; fd < 0 && waited_ms < CHANNEL_WAIT_MS;
 	     waited_ms += CHANNEL_RETRY_MS) {
-		fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+		fd = tcp ? agent_setup_tcp(path + strlen(TCP_PREFIX))
+			 : open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
 		if (fd < 0)
 			nanosleep(&pause, NULL);
 	}

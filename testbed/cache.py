@@ -11,6 +11,7 @@ of its own in it:
     headers/       build/, ...         to build modules for kernel/; on request, see headers()
     headers-6.12/  the same            for kernel-6.12/
     vhost-device-vsock/                of sid: the peer that benchmarks compare with; on request
+    xen/           xen, tools/         hypervisor and toolstack: see xen_build.py; on request
     qemu-sid/, uml-sid/, uml-debug/    what Debian 12 does not have: see sid.py; on request
 
 A part is made in a folder whose name starts with ".new-", under its lock, and renamed when it is
@@ -35,7 +36,7 @@ import tarfile
 import tempfile
 import time
 
-from testbed import sid
+from testbed import sid, xen_build
 from testbed.errors import CacheError, progress
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -260,6 +261,7 @@ MAKERS = {"kernel": _make_kernel, "uml": _make_uml, "busybox": _make_busybox,
           "kernel-6.12": functools.partial(_make_kernel, suite=BACKPORTS),
           "headers-6.12": functools.partial(_make_headers, kernel="kernel-6.12", suite=BACKPORTS),
           "vhost-device-vsock": _make_vhost_device_vsock,
+          "xen": lambda new: xen_build.make_xen(new, _tool, _download, _extract),
           "qemu-sid": lambda new: sid.make_qemu(new, _tool),
           "uml-sid": lambda new: sid.make_uml(new, _tool, "uml-sid.config"),
           "uml-debug": lambda new: sid.make_uml(new, _tool, "uml-sid.config", "uml-debug.config")}

@@ -16,7 +16,8 @@ import time
 from testbed import cache
 from testbed.errors import GuestError, GuestTimeout
 from testbed.guest import Guest, VhostUser
-from testbed.machines import KINDS, MACHINES
+from testbed.machines import KINDS, MACHINES, XEN, Xen
+from testbed.xen import XenHost
 
 STATUS_TIMEOUT = 124
 STATUS_FAILED = 125
@@ -39,7 +40,7 @@ def _parse():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     fetch = commands.add_parser("fetch", help="fill the cache, so that guests start offline")
-    fetch.add_argument("--kind", choices=KINDS, action="append",
+    fetch.add_argument("--kind", choices=[*KINDS, XEN], action="append",
                        help="only what this kind needs")
 
     fetch.add_argument("--uml-package", type=pathlib.Path, metavar="FILE.deb",
@@ -51,11 +52,13 @@ def _parse():
     headers = commands.add_parser("headers", help="print the folder to build modules: make -C "
                                   "FOLDER M=... modules (with ARCH=um for User-Mode Linux)")
     headers.add_argument("--kernel", choices=cache.KERNELS)
-    headers.add_argument("--kind", choices=KINDS, default="qemu")
+    headers.add_argument("--kind", choices=[*KINDS, XEN], default="qemu")
 
     run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
                               epilog=__doc__.split("\n\n")[1])
-    run.add_argument("--kind", choices=KINDS, default="qemu")
+    run.add_argument("--kind", choices=[*KINDS, XEN], default="qemu")
+    run.add_argument("--domain", type=int, default=1, metavar="N",
+                     help="with --kind xen: in guest N of so many; 0 is dom0 (default: 1)")
     run.add_argument("--file", action="append", default=[], metavar="HOSTPATH[:GUESTPATH]",
                      help="put a file or folder into the guest (default: into /root, which is "
                      "the working folder and on PATH); programs bring their libraries")
@@ -87,7 +90,8 @@ def _fetch(kinds, uml_package, kernel):
     if uml_package:
         cache.part("uml", uml_package.absolute())
     for kind in kinds or MACHINES:
-        for part in KINDS[kind](kernel=kernel if kind.startswith("qemu") else None).parts():
+        for part in {**KINDS, XEN: Xen}[kind](
+                kernel=kernel if kind.startswith("qemu") or kind == XEN else None).parts():
             cache.part(part)
     print(f"the cache is {cache.folder()}")
     return 0
@@ -110,15 +114,32 @@ def _pass_input(command):
         pass  # the command's wait() says it
 
 
+def _xen_host(options):
+    """Files and modules go where the command runs: into the guests, or into dom0."""
+    if options.domain < 0:
+        raise GuestError(f"--domain {options.domain}: there is no such guest; 0 is dom0")
+    inner = {"guest_files": options.file, "guest_modules": options.module,
+             "guest_memory_mib": options.memory, "guest_cpus": options.cpus}
+    outer = {"files": options.file, "modules": options.module, "memory_mib": options.memory}
+    return XenHost(guests=options.domain, **(inner if options.domain else outer),
+                   kernel=options.kernel, boot_timeout=options.timeout,
+                   quiet=options.quiet)
+
+
 def _run(options):
     end = time.monotonic() + options.timeout
     env = dict(pair.partition("=")[::2] for pair in options.env)
-    guest = Guest(options.kind, files=options.file, modules=options.module,
-                  vhost_user_vsock=options.vhost_user_vsock, vhost_user=options.vhost_user,
-                  kernel=options.kernel, network=options.network, memory_mib=options.memory,
-                  cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
+    if options.kind == XEN:
+        guest = _xen_host(options)
+    else:
+        guest = Guest(options.kind, files=options.file, modules=options.module,
+                      vhost_user_vsock=options.vhost_user_vsock, vhost_user=options.vhost_user,
+                      kernel=options.kernel, network=options.network, memory_mib=options.memory,
+                      cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
     with guest:
-        command = guest.start(options.argv, env=env, stdout=_writer(1), stderr=_writer(2))
+        inner = options.kind == XEN and options.domain
+        place = guest.guests[options.domain - 1] if inner else guest
+        command = place.start(options.argv, env=env, stdout=_writer(1), stderr=_writer(2))
         if options.stdin:
             threading.Thread(target=_pass_input, args=(command,), daemon=True).start()
         else:

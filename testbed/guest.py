@@ -102,7 +102,43 @@ def agent_path():
     return path
 
 
-class Guest:
+class CommandRunner:
+    """Commands in a guest, through the channel to its agent (None: there is no guest)."""
+
+    def __init__(self):
+        self._channel = None
+
+    def start(self, arguments, *, env=None, stdout=None, stderr=None):
+        """Start a command; a channel.Command. Output is kept, or goes to functions of bytes."""
+        if not self._channel:
+            raise GuestError("the guest is not running")
+        return self._channel.start(arguments, env or {}, stdout, stderr)
+
+    def run(self, arguments, *, input=b"", env=None, timeout=60, check=False):
+        """Run a command to its end; Result(status, stdout, stderr).
+
+        At the time limit the guest is killed and GuestTimeout raised. With @check a status other
+        than 0 raises GuestError.
+        """
+        command = self.start(arguments, env=env)
+        if input:
+            command.write(input, timeout)
+        command.close_input()
+        status = command.wait(timeout)
+        if check and status:
+            raise GuestError(f"{' '.join(map(str, arguments))}: exit status {status}: "
+                             f"{command.stderr.decode(errors='replace').strip()}")
+        return Result(status, command.stdout, command.stderr)
+
+    def send_file(self, source, path, mode=None):
+        """Write a host's file (without libraries) into the running guest."""
+        source = pathlib.Path(source)
+        mode = source.stat().st_mode & 0o777 if mode is None else mode
+        self.run(["/bin/sh", "-c", 'cat >"$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}"],
+                 input=source.read_bytes(), check=True)
+
+
+class Guest(CommandRunner):
     """A virtual machine, up after start_guest(); also a context manager that starts and stops it.
 
     @machine: a name of machines.KINDS ("qemu", "uml", ...), or a machines.Machine
@@ -121,6 +157,7 @@ class Guest:
     def __init__(self, machine="qemu", *, files=(), modules=(), vhost_user_vsock=None,
                  vhost_user=(), kernel=None, network=None, memory_mib=None, cpus=1,
                  kernel_options="", boot_timeout=None, quiet=False):
+        super().__init__()
         if isinstance(machine, str):
             if machine not in KINDS:
                 raise GuestError(f"there is no kind of guest named {machine}")
@@ -142,7 +179,7 @@ class Guest:
         self.boot_seconds = None  # how long start_guest() waited for the agent
         self._say = (lambda text: None) if quiet else progress
         self._console = collections.deque(maxlen=CONSOLE_LINES)
-        self._process = self._keeper = self._channel = self._folder = None
+        self._process = self._keeper = self._folder = None
         self._console_thread = None
 
     def __enter__(self):
@@ -188,35 +225,6 @@ class Guest:
             self.kill()
             raise
         return self
-
-    def start(self, arguments, *, env=None, stdout=None, stderr=None):
-        """Start a command; a channel.Command. Output is kept, or goes to functions of bytes."""
-        if not self._channel:
-            raise GuestError("the guest is not running")
-        return self._channel.start(arguments, env or {}, stdout, stderr)
-
-    def run(self, arguments, *, input=b"", env=None, timeout=60, check=False):
-        """Run a command to its end; Result(status, stdout, stderr).
-
-        At the time limit the guest is killed and GuestTimeout raised. With @check a status other
-        than 0 raises GuestError.
-        """
-        command = self.start(arguments, env=env)
-        if input:
-            command.write(input, timeout)
-        command.close_input()
-        status = command.wait(timeout)
-        if check and status:
-            raise GuestError(f"{' '.join(map(str, arguments))}: exit status {status}: "
-                             f"{command.stderr.decode(errors='replace').strip()}")
-        return Result(status, command.stdout, command.stderr)
-
-    def send_file(self, source, path, mode=None):
-        """Write a host's file (without libraries) into the running guest."""
-        source = pathlib.Path(source)
-        mode = source.stat().st_mode & 0o777 if mode is None else mode
-        self.run(["/bin/sh", "-c", 'cat >"$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}"],
-                 input=source.read_bytes(), check=True)
 
     def console(self, lines=CONSOLE_SHOWN):
         """The last lines of its console, as one string."""
@@ -269,30 +277,38 @@ class Guest:
             self._keeper = None
         _alive.discard(self)
 
-    def _make_initramfs(self):
-        parts = self.machine.parts()
+    def _make_root(self, files, modules):
+        """An Initramfs with agent, busybox, files and modules."""
         root = Initramfs()
         root.add_host(agent_path(), "/init")
         root.add_host(cache.part("busybox") / "busybox", "/bin/busybox")
         applets = subprocess.run([cache.part("busybox") / "busybox", "--list-full"], check=True,
                                  stdout=subprocess.PIPE, text=True).stdout.split()
-        for file in self.files:
+        for file in files:
             source, _, path = file.partition(":")
             root.add_host(source, path or f"/root/{os.path.basename(os.path.abspath(source))}")
         for applet in applets:
             root.add_link(f"/{applet}", "/bin/busybox")
 
-        wanted = [*self.machine.modules, *self.modules]
-        if self.vhost_user_vsock:
-            wanted += self.machine.vsock_modules
-        if self.network:
-            wanted += self.machine.network_modules
-        order = Modules(cache.part(parts[0]) / "modules").order(wanted)
+        order = Modules(cache.part(self.machine.parts()[0]) / "modules").order(modules)
         lines = []
         for path, parameters in order:
             root.add_host(path, f"/lib/modules/{path.name}")
             lines.append(f"/lib/modules/{path.name} {parameters}".rstrip() + "\n")
         root.add_bytes("/etc/causeway/modules", "".join(lines).encode())
+        return root
+
+    def _add_to_root(self, root):
+        """What a kind of guest adds to its root."""
+
+    def _make_initramfs(self):
+        wanted = [*self.machine.modules, *self.modules]
+        if self.vhost_user_vsock:
+            wanted += self.machine.vsock_modules
+        if self.network:
+            wanted += self.machine.network_modules
+        root = self._make_root(self.files, wanted)
+        self._add_to_root(root)
         root.add_libraries()
 
         path = self._folder / "initramfs"

@@ -40,9 +40,13 @@ def is_elf(path):
         return file.read(4) == b"\x7fELF"
 
 
-def libraries(path):
-    """{name: path or None} of the shared libraries that the host's loader finds for @path."""
-    done = subprocess.run([LOADER, "--list", path], stdin=subprocess.DEVNULL,
+def libraries(path, folders=()):
+    """{name: path or None} of the shared libraries that the host's loader finds for @path.
+
+    @folders: to be searched first
+    """
+    first = ["--library-path", ":".join(map(str, folders))] if folders else []
+    done = subprocess.run([LOADER, *first, "--list", path], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found = {}
     for line in done.stdout.splitlines():
@@ -58,6 +62,7 @@ class Initramfs:
     def __init__(self):
         self._entries = {}  # path without the leading slash: (mode, content or a host's path)
         self._sources = []  # host paths of programs whose libraries are still to be added
+        self._folders = []  # where their libraries are looked for first
         for name in ROOT_FOLDERS:
             self.add_folder(f"/{name}")
         for name in ("bin", "sbin", "lib", "lib64"):
@@ -106,13 +111,17 @@ class Initramfs:
         if self._add(path, mode, source) and is_elf(source):
             self._sources.append(source)
 
+    def add_libraries_folder(self, folder):
+        """A folder of the host whose libraries come before the loader's own, in the guest too."""
+        self._folders.append(folder)
+
     def add_libraries(self):
         """The libraries of all programs added so far, unless one of that name was added."""
         present = {key.rsplit("/", 1)[-1] for key, (mode, _) in self._entries.items()
                    if not stat.S_ISDIR(mode)}
         dynamic = False
         for source in list(self._sources):
-            for name, path in libraries(source).items():
+            for name, path in libraries(source, self._folders).items():
                 dynamic = True
                 if name in present:
                     continue
@@ -128,6 +137,9 @@ class Initramfs:
                     self._add_library(name, f"{LIBRARIES}/{name}")
 
     def _add_library(self, name, path):
+        if any(path.startswith(f"{folder}/") for folder in self._folders):
+            self.add_host(os.path.realpath(path), f"{LIBRARIES}/{name}")
+            return
         self.add_host(os.path.realpath(path), path)
         if os.path.dirname(f"/{self._key(path)}") not in LOADER_FOLDERS:
             self.add_link(f"{LIBRARIES}/{name}", path)

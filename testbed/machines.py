@@ -300,6 +300,42 @@ class UmlDebug(UmlSid):
     kernel = "uml-debug"
 
 
+class Xen(Qemu):
+    """QEMU that starts Xen, which starts dom0: see testbed/xen.py, which sets dom0_mib."""
+
+    modules = ("virtio_pci", "virtio_console", "xen-evtchn", "xen-gntdev", "xen-gntalloc",
+               "xen-privcmd", "xenfs", "xen-netback", "bridge")
+    guest_modules = ("xen-netfront",)
+    boot_seconds = 120
+    dom0_mib = 1024
+
+    def parts(self):
+        return (*super().parts(), "xen")
+
+    def command(self, options, folder, initramfs, channel_fd):
+        accelerator = self._accelerator or KvmProbe().accelerator()
+        dom0 = (f"{cache.part(self._kernel) / 'vmlinux'} console=hvc0 panic=-1 {KERNEL_OPTIONS} "
+                "cryptomgr.notests random.trust_cpu=on causeway_channel=/dev/vport0p1 "
+                f"{options.kernel_options}")
+        arguments = [
+            *self.emulator(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", "q35", "-accel", accelerator,
+            # With SMAP translated, the first trap into a PV guest's kernel ends dom0.
+            "-cpu", "host" if accelerator == "kvm" else "max,-smap", "-smp", str(options.cpus),
+            "-m", f"{options.memory_mib}M",
+            "-kernel", cache.part("xen") / "xen",
+            "-append", f"dom0_mem={self.dom0_mib}M,max:{self.dom0_mib}M dom0_max_vcpus=1 "
+            "com1=115200,8n1 console=com1 noreboot=1 argo=1,mac-permissive=1",
+            "-initrd", f"{dom0},{initramfs}",
+            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,fd={channel_fd}",
+            "-device", "virtserialport,chardev=agent,name=causeway.agent",
+        ]
+        return arguments, dict(os.environ, TMPDIR=str(folder))
+
+
 MACHINES = {"qemu": Qemu, "uml": Uml}
 OTHERS = {"qemu-sid": QemuSid, "uml-sid": UmlSid, "uml-debug": UmlDebug}
 KINDS = {**MACHINES, **OTHERS}
+XEN = "xen"  # a kind too, but a host with guests: see xen.py
