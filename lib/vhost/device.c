@@ -168,15 +168,19 @@ static int vhost_serve_set_mem_table(struct vhost_device *device, struct vhost_i
 {
 	const struct vhost_user_memory_table *table = &incoming->payload.memory;
 	size_t bytes = offsetof(struct vhost_user_memory_table, regions);
+	struct vhost_memory before;
 	int status = 0;
 
 	if (table->region_count > VHOST_USER_MEMORY_TABLE_MAX ||
 	    table->region_count > incoming->fd_count ||
 	    incoming->header.size < bytes + table->region_count * sizeof(table->regions[0]))
 		return -EINVAL;
-	vhost_memory_clear(&device->memory);
+	before = device->memory;
+	device->memory.count = 0;
 	for (unsigned int i = 0; i < table->region_count && status == 0; i++)
-		status = vhost_memory_add(&device->memory, &table->regions[i], incoming->fds[i]);
+		status = vhost_memory_add(&device->memory, &table->regions[i], incoming->fds[i],
+					  &before);
+	vhost_memory_clear(&before);
 	if (status < 0)
 		vhost_memory_clear(&device->memory);
 	vhost_queues_update(device);
@@ -198,7 +202,7 @@ static int vhost_serve_add_mem_reg(struct vhost_device *device, struct vhost_inc
 	if (incoming->fd_count != 1)
 		return -EINVAL;
 	status = vhost_memory_add(&device->memory, &incoming->payload.region.region,
-				  incoming->fds[0]);
+				  incoming->fds[0], &device->memory);
 	vhost_queues_update(device);
 	return status;
 }
@@ -577,7 +581,7 @@ int vhost_device_woken(struct vhost_device *device, unsigned int tag, struct err
 
 int vhost_device_check(const struct vhost_device *device, struct error *error)
 {
-	if (!device->memory.lost)
+	if (!vhost_memory_lost(&device->memory))
 		return 0;
 	return error_set(error, -EFAULT, "the VMM cut off the file of its guest's memory");
 }

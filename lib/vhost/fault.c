@@ -9,21 +9,29 @@
 #include <sys/mman.h>
 
 static _Thread_local struct vhost_memory *fault_memory;
+static _Thread_local struct vhost_mapping *const *fault_mappings;
+static _Thread_local unsigned int fault_mapping_count;
 static struct sigaction fault_previous;
 
-/* vhost_fault_replace - zero pages over the region that holds @address; whether there was one */
-static bool vhost_fault_replace(struct vhost_memory *memory, const unsigned char *address)
+/* Zero pages over the mapping if it holds @address; whether that is done. */
+static bool vhost_fault_replace(struct vhost_mapping *mapping, const unsigned char *address)
 {
-	for (unsigned int i = 0; i < memory->count; i++) {
-		struct vhost_memory_region *region = &memory->regions[i];
-		const unsigned char *start = region->mapping;
+	if (address < mapping->base || address >= mapping->base + mapping->bytes)
+		return false;
+	mapping->lost = 1;
+	return mmap(mapping->base, mapping->bytes, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
 
-		if (address < start || address >= start + region->mapping_bytes)
-			continue;
-		memory->lost = 1;
-		return mmap(region->mapping, region->mapping_bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-			    0) != MAP_FAILED;
+static bool vhost_fault_mend(const unsigned char *address)
+{
+	for (unsigned int i = 0; fault_memory && i < fault_memory->count; i++) {
+		if (vhost_fault_replace(fault_memory->regions[i].mapping, address))
+			return true;
+	}
+	for (unsigned int i = 0; i < fault_mapping_count; i++) {
+		if (vhost_fault_replace(fault_mappings[i], address))
+			return true;
 	}
 	return false;
 }
@@ -32,7 +40,7 @@ static void vhost_fault_handle(int number, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
 
-	if (fault_memory && vhost_fault_replace(fault_memory, info->si_addr)) {
+	if (vhost_fault_mend(info->si_addr)) {
 		errno = saved_errno;
 		return;
 	}
@@ -53,6 +61,15 @@ int vhost_fault_install(void)
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(SIGBUS, &action, &fault_previous) < 0 ? -errno : 0;
+}
+
+void vhost_fault_guard_mappings(struct vhost_mapping *const *list, unsigned int count)
+{
+	fault_mapping_count = 0;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	fault_mappings = list;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	fault_mapping_count = count;
 }
 
 void vhost_fault_guard(struct vhost_memory *memory)

@@ -3,8 +3,8 @@
  * Surviving a VMM that truncates the file behind its guest's memory.
  *
  * An access to a page behind the file's new end raises SIGBUS in the thread that touched it. The
- * handler looks whether the address lies in the memory that this thread announced; if so it puts
- * private zero pages over that region, marks the memory as lost and lets the access go on. The
+ * handler looks whether the address lies in memory that this thread announced; if so it puts
+ * private zero pages over that mapping, marks it as lost and lets the access go on. The
  * session ends at its next check; other VMs notice nothing. Any other SIGBUS is passed on to
  * whoever handled it before.
  */
@@ -15,6 +15,13 @@
 
 /* vhost_fault_install - take SIGBUS for the process; once, before threads start; 0 or -errno */
 int vhost_fault_install(void);
+
+/**
+ * vhost_fault_guard_mappings - this thread also accesses @count mappings that it holds; 0 ends it
+ *
+ * For threads that copy between guests. @list must outlive the announcement.
+ */
+void vhost_fault_guard_mappings(struct vhost_mapping *const *list, unsigned int count);
 
 /**
  * vhost_fault_guard - this thread accesses @memory from now on; NULL ends it

@@ -3,10 +3,12 @@
 #include "lib/vhost/memory.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define VHOST_MEMORY_PAGE_BYTES 4096u
 
@@ -39,13 +41,74 @@ static int vhost_memory_check(const struct vhost_memory *memory,
 	return memory->count < VHOST_MEMORY_REGIONS_MAX ? 0 : -ENOSPC;
 }
 
+struct vhost_mapping *vhost_mapping_get(struct vhost_mapping *mapping)
+{
+	atomic_fetch_add_explicit(&mapping->holders, 1, memory_order_relaxed);
+	return mapping;
+}
+
+void vhost_mapping_put(struct vhost_mapping *mapping)
+{
+	if (atomic_fetch_sub_explicit(&mapping->holders, 1, memory_order_acq_rel) != 1)
+		return;
+	munmap(mapping->base, mapping->bytes);
+	close(mapping->fd);
+	free(mapping);
+}
+
+struct vhost_mapping *vhost_mapping_create(int fd, uint64_t file_offset, size_t bytes)
+{
+	struct vhost_mapping *mapping = calloc(1, sizeof(*mapping));
+	struct stat status;
+	void *base;
+	int code;
+
+	if (!mapping)
+		return NULL;
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		    (off_t)file_offset);
+	mapping->fd = base == MAP_FAILED ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (mapping->fd < 0 || fstat(fd, &status) < 0) {
+		code = errno;
+		if (base != MAP_FAILED)
+			munmap(base, bytes);
+		if (mapping->fd >= 0)
+			close(mapping->fd);
+		free(mapping);
+		errno = code;
+		return NULL;
+	}
+	madvise(base, bytes, MADV_DONTDUMP);
+	mapping->holders = 1;
+	mapping->base = base;
+	mapping->bytes = bytes;
+	mapping->file_offset = file_offset;
+	mapping->device = status.st_dev;
+	mapping->inode = status.st_ino;
+	return mapping;
+}
+
+/* The mapping of the same file in @memory if it is of that size and sound, else NULL. */
+static struct vhost_mapping *vhost_mapping_reuse(const struct vhost_memory *memory,
+						 const struct stat *status, size_t bytes)
+{
+	for (unsigned int i = 0; memory && i < memory->count; i++) {
+		struct vhost_mapping *mapping = memory->regions[i].mapping;
+
+		if (mapping->device == status->st_dev && mapping->inode == status->st_ino &&
+		    mapping->bytes == bytes && !mapping->lost)
+			return vhost_mapping_get(mapping);
+	}
+	return NULL;
+}
+
 int vhost_memory_add(struct vhost_memory *memory, const struct vhost_user_memory_region *place,
-		     int fd)
+		     int fd, const struct vhost_memory *before)
 {
 	struct vhost_memory_region *region;
+	struct vhost_mapping *mapping;
 	size_t unit, bytes;
 	struct stat status;
-	void *mapping;
 	int checked;
 
 	if (fstat(fd, &status) < 0)
@@ -57,16 +120,16 @@ int vhost_memory_add(struct vhost_memory *memory, const struct vhost_user_memory
 	unit = status.st_blksize > VHOST_MEMORY_PAGE_BYTES ? (size_t)status.st_blksize
 							   : VHOST_MEMORY_PAGE_BYTES;
 	bytes = (place->mmap_offset + place->bytes + unit - 1) / unit * unit;
-	mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (mapping == MAP_FAILED)
+	mapping = vhost_mapping_reuse(before, &status, bytes);
+	if (!mapping)
+		mapping = vhost_mapping_create(fd, 0, bytes);
+	if (!mapping)
 		return -errno;
-	madvise(mapping, bytes, MADV_DONTDUMP);
 
 	region = &memory->regions[memory->count];
 	region->place = *place;
 	region->mapping = mapping;
-	region->mapping_bytes = bytes;
-	region->host = (unsigned char *)mapping + place->mmap_offset;
+	region->host = mapping->base + place->mmap_offset;
 	memory->count++;
 	return 0;
 }
@@ -80,7 +143,7 @@ int vhost_memory_remove(struct vhost_memory *memory, const struct vhost_user_mem
 		    region->place.user_address != place->user_address ||
 		    region->place.bytes != place->bytes)
 			continue;
-		munmap(region->mapping, region->mapping_bytes);
+		vhost_mapping_put(region->mapping);
 		*region = memory->regions[--memory->count];
 		return 0;
 	}
@@ -89,12 +152,31 @@ int vhost_memory_remove(struct vhost_memory *memory, const struct vhost_user_mem
 
 void vhost_memory_clear(struct vhost_memory *memory)
 {
-	while (memory->count) {
-		struct vhost_memory_region *region = &memory->regions[--memory->count];
+	while (memory->count)
+		vhost_mapping_put(memory->regions[--memory->count].mapping);
+}
 
-		munmap(region->mapping, region->mapping_bytes);
+struct vhost_mapping *vhost_memory_find_mapping(const struct vhost_memory *memory,
+						const void *pointer)
+{
+	const unsigned char *at = pointer;
+
+	for (unsigned int i = 0; i < memory->count; i++) {
+		struct vhost_mapping *mapping = memory->regions[i].mapping;
+
+		if (at >= mapping->base && at < mapping->base + mapping->bytes)
+			return mapping;
 	}
-	memory->lost = 0;
+	return NULL;
+}
+
+bool vhost_memory_lost(const struct vhost_memory *memory)
+{
+	for (unsigned int i = 0; i < memory->count; i++) {
+		if (memory->regions[i].mapping->lost)
+			return true;
+	}
+	return false;
 }
 
 /* The region that holds guest-physical @address, or NULL. */

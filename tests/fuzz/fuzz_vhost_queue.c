@@ -46,7 +46,7 @@ static void bench_open(struct bench *bench)
 		int fd = memfd_create("guest", MFD_CLOEXEC);
 
 		bench_must(fd >= 0 && ftruncate(fd, REGION_BYTES) == 0);
-		bench_must(vhost_memory_add(&bench->memory, &place, fd) == 0);
+		bench_must(vhost_memory_add(&bench->memory, &place, fd, NULL) == 0);
 		bench->guest[i] = bench->memory.regions[i].host;
 		close(fd);
 	}
