@@ -3,9 +3,10 @@
  * causeway: the one command a person uses. It finds the subcommand by its name and hands over:
  *
  *	1. main.c:main              picks the subcommand
- *	2. demo.c, status.c         one file per subcommand: options, then what it does
+ *	2. demo.c, status.c, ...    one file per subcommand: options, then what it does
  *	3. process.c                child processes that never outlive this one
  *	4. demo_services.c, demo_run.c, demo_table.c   the steps of the demo
+ *	5. source.c, source_print.c what status and top ask the daemons, and how it looks
  */
 #include <argp.h>
 #include <stdio.h>
@@ -21,7 +22,9 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{ "demo", cli_demo, "causeway demo", "run CUDA programs in a VM that has no GPU" },
-	{ "status", cli_status, "causeway status", "show who uses the devices of this host" },
+	{ "status", cli_status, "causeway status", "show what the daemons of this host do" },
+	{ "top", cli_top, "causeway top", "the same, as it changes" },
+	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))

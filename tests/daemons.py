@@ -213,6 +213,7 @@ class Cudad(Daemon):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(self.control))
+            connection.sendall(b'{"command": "status"}\n')
             answer = b""
             while more := connection.recv(65536):
                 answer += more

@@ -9,6 +9,7 @@
 #define CAUSEWAY_CUDA_SERVER_SUPERVISOR_H
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -28,6 +29,7 @@ struct supervisor_options {
 	const char *socket;	    /* for host programs */
 	const char *switch_socket;  /* for causeway-switch; NULL = none */
 	const char *control_socket; /* NULL = SOCKET.control */
+	const char *metrics;	    /* address of the exporter; NULL = none */
 	const char *tcp;	    /* HOST:PORT; NULL = off */
 	const char *token_file;
 	const char *driver;
@@ -93,7 +95,8 @@ struct supervisor {
 	struct event_base *base;
 	struct listener listeners[ENTRANCES];
 	size_t listener_count;
-	struct listener control;    /* not of an entrance */
+	struct listener control; /* not of an entrance */
+	struct exporter *exporter;
 	struct event *accept_again; /* listeners rest while descriptors are short */
 	TAILQ_HEAD(client_list, client) clients;
 	size_t pending_count; /* IDENTIFYING and REFUSED */
@@ -146,5 +149,7 @@ pid_t spawn_worker(const struct supervisor *supervisor, const struct client *cli
 
 /* supervisor_control.c */
 void control_accept(struct supervisor *supervisor, int fd);
+/* control_report - lib/metrics/report.h's report; @context is the supervisor */
+json_t *control_report(void *context);
 
 #endif

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control socket: whoever may open it gets one line of JSON that tells who is served, and a
- * hang-up. Fields: pid, since, driver, max_clients, max_clients_per_identity, admitted, refused,
- * pending, clients = list of {id, identity, kind, entrance, worker, state, since}; times in
- * seconds since 1970.
+ * What the control socket and the metrics tell: who is served. Beside the report's own members
+ * (lib/metrics/report.h) the answer has driver, max_clients, max_clients_per_identity, admitted,
+ * refused, pending, clients = list of {id, identity, kind, entrance, worker, state, since}; times
+ * in seconds since 1970.
  */
-#include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cuda/server/supervisor.h"
-
-#define CONTROL_TIME_S 5
+#include "lib/control/server.h"
+#include "lib/metrics/report.h"
 
 static const char *const kind_names[] = {
 	[IDENTITY_UID] = "uid",
@@ -30,70 +24,98 @@ static const char *const entrance_names[] = {
 	[ENTRANCE_TCP] = "tcp",
 };
 
+static const struct report_column summary_columns[] = {
+	{ "driver", REPORT_TEXT, "", "the driver that workers load" },
+	{ "clients", REPORT_GAUGE, "", "clients that are served" },
+	{ "max_clients", REPORT_GAUGE, "", "most clients at once" },
+	{ "pending", REPORT_GAUGE, "", "connections that are not served yet" },
+	{ "admitted", REPORT_COUNTER, "", "clients that got a worker" },
+	{ "refused", REPORT_COUNTER, "", "clients that were refused" },
+};
+
+static const struct report_column client_columns[] = {
+	{ "client", REPORT_LABEL, "", "its number" },
+	{ "identity", REPORT_LABEL, "", "who it is" },
+	{ "came by", REPORT_TEXT, "", "the entrance it came by" },
+	{ "worker", REPORT_TEXT, "", "process id of its worker" },
+	{ "state", REPORT_TEXT, "", "served, or left" },
+	{ "for", REPORT_SINCE, "", "when it came" },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static const char *control_state(const struct client *client)
+{
+	return client->state == CLIENT_SERVED ? "served" : "left";
+}
+
 static json_t *control_client(const struct client *client)
 {
 	return json_pack("{s:I, s:s, s:s, s:s, s:i, s:s, s:I}", "id", (json_int_t)client->id,
 			 "identity", client->identity.text, "kind",
 			 kind_names[client->identity.kind], "entrance",
 			 entrance_names[client->entrance], "worker", (int)client->pid, "state",
-			 client->state == CLIENT_SERVED ? "served" : "left", "since",
-			 (json_int_t)client->since);
+			 control_state(client), "since", (json_int_t)client->since);
 }
 
-/* The line, without its newline; the caller frees it. NULL without memory. */
-static char *control_compose(const struct supervisor *supervisor)
+/* The facts that are not about one client. */
+static void control_add_summary(const struct supervisor *supervisor, json_t *report)
 {
 	const struct supervisor_options *options = &supervisor->options;
-	json_t *clients = json_array(), *all;
-	const struct client *client;
-	char *text;
+	json_t *rows = report_add_table(report, "", true, summary_columns, COUNT(summary_columns)),
+	       *own = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "driver", options->driver,
+				"max_clients", (json_int_t)options->max_clients,
+				"max_clients_per_identity",
+				(json_int_t)options->max_clients_per_identity, "admitted",
+				(json_int_t)supervisor->admitted_total, "refused",
+				(json_int_t)supervisor->refused_total, "pending",
+				(json_int_t)supervisor->pending_count);
 
+	json_array_append_new(rows, json_pack("[s, I, I, I, I, I]", options->driver,
+					      (json_int_t)supervisor->worker_count,
+					      (json_int_t)options->max_clients,
+					      (json_int_t)supervisor->pending_count,
+					      (json_int_t)supervisor->admitted_total,
+					      (json_int_t)supervisor->refused_total));
+	json_object_update(report, own);
+	json_decref(own);
+}
+
+json_t *control_report(void *context)
+{
+	const struct supervisor *supervisor = context;
+	json_t *report = report_new("causeway-cudad", supervisor->since), *rows;
+	json_t *clients = json_array();
+	const struct client *client;
+
+	control_add_summary(supervisor, report);
+	rows = report_add_table(report, "client", false, client_columns, COUNT(client_columns));
 	TAILQ_FOREACH(client, &supervisor->clients, link)
 	{
-		if (client->pid)
-			json_array_append_new(clients, control_client(client));
+		if (!client->pid)
+			continue;
+		json_array_append_new(clients, control_client(client));
+		json_array_append_new(rows,
+				      json_pack("[I, s, s, i, s, I]", (json_int_t)client->id,
+						client->identity.text,
+						entrance_names[client->entrance], (int)client->pid,
+						control_state(client), (json_int_t)client->since));
 	}
-	all = json_pack("{s:s, s:i, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "program",
-			"causeway-cudad", "pid", (int)getpid(), "since",
-			(json_int_t)supervisor->since, "driver", options->driver, "max_clients",
-			(json_int_t)options->max_clients, "max_clients_per_identity",
-			(json_int_t)options->max_clients_per_identity, "admitted",
-			(json_int_t)supervisor->admitted_total, "refused",
-			(json_int_t)supervisor->refused_total, "pending",
-			(json_int_t)supervisor->pending_count, "clients", clients);
-	text = all ? json_dumps(all, JSON_COMPACT) : NULL;
-	json_decref(all);
-	return text;
+	json_object_set_new(report, "clients", clients);
+	report_add_process(report);
+	return report;
 }
 
-static void control_end(struct bufferevent *connection, short what, void *argument)
+static json_t *control_handle(void *context, const char *command, const json_t *request)
 {
-	(void)what;
-	(void)argument;
-	bufferevent_free(connection);
-}
-
-static void control_written(struct bufferevent *connection, void *argument)
-{
-	control_end(connection, 0, argument);
+	(void)request;
+	if (strcmp(command, "status") != 0)
+		return control_refusal("causeway-cudad has no command '%s'", command);
+	return control_report(context);
 }
 
 /* control_accept - answer one connection; @fd is owned from here on */
 void control_accept(struct supervisor *supervisor, int fd)
 {
-	static const struct timeval limit = { .tv_sec = CONTROL_TIME_S };
-	struct bufferevent *connection =
-		bufferevent_socket_new(supervisor->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	char *text;
-
-	if (!connection) {
-		close(fd);
-		return;
-	}
-	text = control_compose(supervisor);
-	bufferevent_setcb(connection, NULL, control_written, control_end, NULL);
-	bufferevent_set_timeouts(connection, NULL, &limit);
-	if (!text || evbuffer_add_printf(bufferevent_get_output(connection), "%s\n", text) < 0)
-		bufferevent_free(connection);
-	free(text);
+	control_serve(supervisor->base, fd, control_handle, supervisor);
 }

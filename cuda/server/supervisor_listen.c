@@ -15,6 +15,7 @@
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
+#include "lib/metrics/exporter.h"
 
 #define LISTEN_BACKLOG	512
 #define LISTEN_BUDGET	64
@@ -171,6 +172,11 @@ int listen_open(struct supervisor *supervisor, struct error *error)
 		status = listen_vsock(supervisor, error);
 	if (status >= 0 && options->tcp)
 		status = listen_tcp(supervisor, error);
+	if (status >= 0 && options->metrics) {
+		supervisor->exporter = exporter_open(supervisor->base, options->metrics,
+						     control_report, supervisor, error);
+		status = supervisor->exporter ? 0 : -EINVAL;
+	}
 	if (status < 0)
 		return status;
 	log_info("serving %s on %s%s%s%s%s%s", options->driver, options->socket,
@@ -201,6 +207,8 @@ void listen_close(struct supervisor *supervisor)
 		listen_close_one(&supervisor->listeners[i]);
 	supervisor->listener_count = 0;
 	listen_close_one(&supervisor->control);
+	exporter_close(supervisor->exporter);
+	supervisor->exporter = NULL;
 	if (supervisor->accept_again)
 		event_free(supervisor->accept_again);
 	supervisor->accept_again = NULL;

@@ -21,6 +21,7 @@
 enum option_key {
 	OPTION_SWITCH_SOCKET = 256,
 	OPTION_CONTROL_SOCKET,
+	OPTION_METRICS,
 	OPTION_VSOCK_PORT,
 	OPTION_TCP,
 	OPTION_TOKEN_FILE,
@@ -39,6 +40,8 @@ static const struct argp_option option_table[] = {
 	  "Unix socket, mode 0600, for causeway-switch", 0 },
 	{ "control-socket", OPTION_CONTROL_SOCKET, "PATH", 0,
 	  "Unix socket that tells who is served (SOCKET.control)", 0 },
+	{ "metrics", OPTION_METRICS, "PATH|127.0.0.1:PORT", 0,
+	  "serve metrics for Prometheus over HTTP there", 0 },
 	{ "vsock-port", OPTION_VSOCK_PORT, "PORT", 0, "listen on AF_VSOCK too (0: no)", 0 },
 	{ "tcp", OPTION_TCP, "HOST:PORT", 0, "listen on TCP too; needs --token-file", 0 },
 	{ "token-file", OPTION_TOKEN_FILE, "FILE", 0, "the secret that TCP clients must know", 0 },
@@ -82,6 +85,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		break;
 	case OPTION_CONTROL_SOCKET:
 		options->control_socket = text;
+		break;
+	case OPTION_METRICS:
+		options->metrics = text;
 		break;
 	case OPTION_TCP:
 		options->tcp = text;
@@ -149,12 +155,13 @@ static int config_number(struct config *config, config_setting_t *group, const c
 static int options_from_group(struct supervisor_options *options, struct config *config,
 			      config_setting_t *group, struct error *error)
 {
-	static const char *const known[] = {
-		"socket",     "socket_mode",  "switch_socket", "control_socket",
-		"vsock_port", "tcp",	      "token_file",    "driver",
-		"worker",     "memory_limit", "max_clients",   "max_clients_per_identity",
-		NULL
-	};
+	static const char *const known[] = { "socket",	      "socket_mode",
+					     "switch_socket", "control_socket",
+					     "vsock_port",    "tcp",
+					     "token_file",    "driver",
+					     "worker",	      "memory_limit",
+					     "max_clients",   "max_clients_per_identity",
+					     "metrics",	      NULL };
 	const struct {
 		const char *name;
 		const char **value;
@@ -162,6 +169,7 @@ static int options_from_group(struct supervisor_options *options, struct config 
 		{ "socket", &options->socket },
 		{ "switch_socket", &options->switch_socket },
 		{ "control_socket", &options->control_socket },
+		{ "metrics", &options->metrics },
 		{ "tcp", &options->tcp },
 		{ "token_file", &options->token_file },
 		{ "driver", &options->driver },

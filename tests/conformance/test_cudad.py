@@ -150,6 +150,7 @@ class Cudad:
 
     def status(self):
         with self.connect(self.socket + ".control") as sock:
+            sock.sendall(b'{"command": "status"}\n')
             text = b""
             while some := sock.recv(65536):
                 text += some
