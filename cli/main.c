@@ -25,6 +25,7 @@ static const struct {
 	{ "status", cli_status, "causeway status", "show what the daemons of this host do" },
 	{ "top", cli_top, "causeway top", "the same, as it changes" },
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
+	{ "simulate", cli_simulate, "causeway simulate", "try a policy of sharing on traces" },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))

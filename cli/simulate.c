@@ -214,7 +214,8 @@ static void print_table(const struct simulate_options *chosen,
 		       result->wait_median_ns / NS_PER_MS, result->wait_p99_ns / NS_PER_MS,
 		       result->wait_max_ns / NS_PER_MS);
 	}
-	printf("\nThe device worked in %.2f%% of the time in which it was wanted; handing over took "
+	printf("\nThe device worked in %.2f%% of the time in which it was wanted; handing over "
+	       "took "
 	       "%.2f%%.\n",
 	       100 * part(summary->device_ns, summary->wanted_ns),
 	       100 * part(summary->handover_ns, summary->wanted_ns));

@@ -22,6 +22,36 @@ def test_misuse(words, sentence):
     assert sentence in result.stderr
 
 
+@pytest.mark.parametrize("words, sentence", (
+    ([], "no --tenant"),
+    (["--tenant", "a"], "expected either trace=FILE or kernel=US"),
+    (["--tenant", "a,kernel=1,weight=0"], 'weight is "0": expected a number from 1 to 1000'),
+    (["--tenant", "a,kernel=1", "--policy", "lottery"], 'policy is "lottery"'),
+    (["--tenant", "a,trace=/nonexistent"], "cannot read '/nonexistent'"),
+))
+def test_simulate_misuse(words, sentence):
+    result = daemons.run_program([CAUSEWAY, "simulate", *words], {})
+    assert result.returncode == 2
+    assert sentence in result.stderr
+
+
+def test_simulate_replays_a_trace(tmp_path):
+    trace = tmp_path / "steps.trace"
+    trace.write_text("# a step of three kernels, waited for\n5 900\n5 40\n5 60 wait\n")
+    words = ["--seconds", "5", "--tenant", f"steps,weight=3,trace={trace}",
+             "--tenant", "batch,kernel=10000", "--json"]
+    result = daemons.run_program([CAUSEWAY, "simulate", *words], {})
+    assert result.returncode == 0
+    answer = json.loads(result.stdout)
+    steps, batch = answer["tenants"]
+    assert steps["share"] == pytest.approx(0.75, rel=0.02)
+    assert batch["share"] == pytest.approx(0.25, rel=0.02)
+    assert steps["launches"] > 1000
+    first_come = json.loads(daemons.run_program(
+        [CAUSEWAY, "simulate", "--policy", "first-come", *words], {}).stdout)
+    assert first_come["tenants"][0]["share"] < 0.6
+
+
 def test_help():
     result = daemons.run_program([CAUSEWAY, "--help"], {})
     assert result.returncode == 0
