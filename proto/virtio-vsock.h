@@ -60,6 +60,14 @@ enum virtio_vsock_op {
 #define VIRTIO_VSOCK_SHUTDOWN_SEND    2u /* the sender will send no more */
 #define VIRTIO_VSOCK_SHUTDOWN_BOTH    3u
 
+/* flags of VIRTIO_VSOCK_OP_RW on a SEQPACKET connection: the end of a message, of a record */
+#define VIRTIO_VSOCK_SEQ_EOM   1u
+#define VIRTIO_VSOCK_SEQ_EOR   2u
+#define VIRTIO_VSOCK_SEQ_FLAGS (VIRTIO_VSOCK_SEQ_EOM | VIRTIO_VSOCK_SEQ_EOR)
+
+/* features */
+#define VIRTIO_VSOCK_F_SEQPACKET (1ull << 1)
+
 #define VIRTIO_VSOCK_CID_HOST  2u
 #define VIRTIO_VSOCK_CID_FIRST 3u /* 0 to 2 are reserved */
 

@@ -73,6 +73,8 @@ static void vhost_queue_stop(struct vhost_device *device, unsigned int index)
 {
 	struct vhost_queue *queue = &device->queues[index];
 
+	if (queue->ready && device->ops->queue_stopping)
+		device->ops->queue_stopping(device->context, index);
 	queue->started = false;
 	vhost_queue_update(device, index);
 	if (queue->kick_fd >= 0)
@@ -338,6 +340,8 @@ static int vhost_serve_set_vring_enable(struct vhost_device *device,
 
 	if (!queue || incoming->payload.state.num > 1)
 		return -EINVAL;
+	if (queue->ready && incoming->payload.state.num == 0 && device->ops->queue_stopping)
+		device->ops->queue_stopping(device->context, incoming->payload.state.index);
 	queue->enabled = incoming->payload.state.num == 1;
 	vhost_queue_update(device, incoming->payload.state.index);
 	return 0;

@@ -52,6 +52,8 @@ struct vhost_device_ops {
 	/* 0 or -errno; NULL refuses every write */
 	int (*config_write)(void *context, uint32_t offset, const void *from, uint32_t bytes);
 	void (*queue_started)(void *context, unsigned int index);
+	/* about to stop: chains that are kept can still be pushed; may be NULL */
+	void (*queue_stopping)(void *context, unsigned int index);
 	void (*queue_stopped)(void *context, unsigned int index);
 	void (*queue_kicked)(void *context, unsigned int index);
 	void (*reset)(void *context); /* the driver starts anew: forget what it set up */

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-static _Thread_local struct vhost_memory *fault_memory;
+static _Thread_local struct vhost_memory *fault_memory, *fault_other_memory;
 static _Thread_local struct vhost_mapping *const *fault_mappings;
 static _Thread_local unsigned int fault_mapping_count;
 static struct sigaction fault_previous;
@@ -23,12 +23,20 @@ static bool vhost_fault_replace(struct vhost_mapping *mapping, const unsigned ch
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
-static bool vhost_fault_mend(const unsigned char *address)
+static bool vhost_fault_mend_memory(struct vhost_memory *memory, const unsigned char *address)
 {
-	for (unsigned int i = 0; fault_memory && i < fault_memory->count; i++) {
-		if (vhost_fault_replace(fault_memory->regions[i].mapping, address))
+	for (unsigned int i = 0; memory && i < memory->count; i++) {
+		if (vhost_fault_replace(memory->regions[i].mapping, address))
 			return true;
 	}
+	return false;
+}
+
+static bool vhost_fault_mend(const unsigned char *address)
+{
+	if (vhost_fault_mend_memory(fault_memory, address) ||
+	    vhost_fault_mend_memory(fault_other_memory, address))
+		return true;
 	for (unsigned int i = 0; i < fault_mapping_count; i++) {
 		if (vhost_fault_replace(fault_mappings[i], address))
 			return true;
@@ -75,4 +83,9 @@ void vhost_fault_guard_mappings(struct vhost_mapping *const *list, unsigned int 
 void vhost_fault_guard(struct vhost_memory *memory)
 {
 	fault_memory = memory;
+}
+
+void vhost_fault_guard_other(struct vhost_memory *memory)
+{
+	fault_other_memory = memory;
 }

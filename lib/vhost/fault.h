@@ -30,4 +30,7 @@ void vhost_fault_guard_mappings(struct vhost_mapping *const *list, unsigned int 
  */
 void vhost_fault_guard(struct vhost_memory *memory);
 
+/* vhost_fault_guard_other - the same for a second memory, to copy from one guest to another */
+void vhost_fault_guard_other(struct vhost_memory *memory);
+
 #endif

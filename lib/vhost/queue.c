@@ -193,6 +193,17 @@ int vhost_queue_pop(struct vhost_queue *queue, struct vhost_chain *chain, struct
 	return 1;
 }
 
+int vhost_queue_walk(const struct vhost_queue *queue, uint16_t head, struct vhost_chain *chain,
+		     struct iovec *vectors)
+{
+	memset(chain, 0, sizeof(*chain));
+	chain->vectors = vectors;
+	chain->head = head;
+	if (!queue->ready)
+		return -EFAULT;
+	return vhost_chain_walk(queue, chain, VHOST_CHAIN_VECTORS_MAX);
+}
+
 void vhost_queue_unpop(struct vhost_queue *queue, unsigned int count)
 {
 	__atomic_store_n(&queue->next_available, queue->next_available - count, __ATOMIC_RELAXED);

@@ -77,6 +77,16 @@ int vhost_queue_resolve(struct vhost_queue *queue);
 int vhost_queue_pop(struct vhost_queue *queue, struct vhost_chain *chain, struct iovec *vectors,
 		    unsigned int capacity);
 
+/**
+ * vhost_queue_walk - the chain with that head once more, for a device that keeps chains
+ *
+ * Memory may have moved since it was popped, and the driver may have changed the descriptors: the
+ * chain is checked anew. Vectors: VHOST_CHAIN_VECTORS_MAX. Return: 0, or -errno when it makes no
+ * sense any more.
+ */
+int vhost_queue_walk(const struct vhost_queue *queue, uint16_t head, struct vhost_chain *chain,
+		     struct iovec *vectors);
+
 /* vhost_queue_unpop - give back the @count chains popped last; none of them may be pushed yet */
 void vhost_queue_unpop(struct vhost_queue *queue, unsigned int count);
 

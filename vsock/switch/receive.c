@@ -33,18 +33,11 @@ static bool receive_pop(struct vm *vm, struct vhost_chain *chain, struct iovec *
 	struct vhost_queue *queue = receive_queue(vm);
 	int popped = vhost_queue_pop(queue, chain, vectors, capacity);
 
-	if (popped == -EPROTO)
-		log_warning("VM '%s': its receive queue makes no sense; it stands still until the "
-			    "guest resets its device",
-			    vm->own.name);
 	if (popped <= 0)
 		return false;
 	if (chain->readable_count == 0 &&
 	    chain->writable_bytes >= sizeof(struct virtio_vsock_header))
 		return true;
-	log_warning("VM '%s': a receive buffer of %zu bytes holds no packet; the queue stands "
-		    "still until the guest resets its device",
-		    vm->own.name, chain->writable_bytes);
 	vhost_queue_unpop(queue, 1);
 	vhost_queue_break(queue);
 	return false;
@@ -65,8 +58,7 @@ static void receive_header(const struct vm *vm, const struct connection *connect
 	};
 }
 
-/* One packet without data; whether there was a buffer for it. */
-static bool receive_put(struct vm *vm, const struct virtio_vsock_header *header)
+bool receive_put(struct vm *vm, const struct virtio_vsock_header *header)
 {
 	struct vhost_chain *chain = &vm->worker->chains[0];
 
@@ -89,6 +81,7 @@ void receive_reset(struct vm *vm, const struct virtio_vsock_header *header)
 	reset->src_cid = header->dst_cid;
 	reset->src_port = header->dst_port;
 	reset->dst_port = header->src_port;
+	reset->type = header->type;
 }
 
 static bool receive_put_reset(struct vm *vm)
@@ -99,7 +92,7 @@ static bool receive_put_reset(struct vm *vm)
 		.dst_cid = vm->own.cid,
 		.src_port = reset->src_port,
 		.dst_port = reset->dst_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.type = reset->type,
 		.op = VIRTIO_VSOCK_OP_RST,
 	};
 
@@ -281,7 +274,8 @@ static void receive_data(struct vm *vm, struct connection *connection)
 
 bool receive_is_pending(struct vm *vm)
 {
-	return (vm->reset_count || !TAILQ_EMPTY(&vm->ready)) && vhost_queue_peek(receive_queue(vm));
+	return (vm->reset_count || !TAILQ_EMPTY(&vm->farewells) || !TAILQ_EMPTY(&vm->ready)) &&
+	       vhost_queue_peek(receive_queue(vm));
 }
 
 /* One packet without data, or the data of one connection; whether to go on. With the lock. */
@@ -293,6 +287,8 @@ static bool receive_round(struct vm *vm)
 		return false;
 	if (vm->reset_count)
 		return receive_put_reset(vm);
+	if (!TAILQ_EMPTY(&vm->farewells))
+		return flow_put_farewell(vm);
 	connection = TAILQ_FIRST(&vm->ready);
 	if (!connection)
 		return false;

@@ -3,10 +3,11 @@
  * Guest to host: packets of the transmit queue.
  *
  * Hops: transmit_run pops a chain -> transmit_packet checks its header (the one gate for what a
- * guest writes) -> transmit_data hands the payload's vectors, which lie in guest memory, to
- * sendmsg(). The chain is returned as soon as its packet was looked at. What a full socket refuses
- * goes to the connection's remainder (vm.h says why there is one) and transmit_resume sends it on;
- * credit is given back by transmit_credit only when the socket has room for a whole window.
+ * guest writes) -> what is for another guest is flow.c's; else transmit_data hands the payload's
+ * vectors, which lie in guest memory, to sendmsg(). The chain is returned as soon as its packet was
+ * looked at. What a full socket refuses goes to the connection's remainder (vm.h says why there is
+ * one) and transmit_resume sends it on; credit is given back by transmit_credit only when the
+ * socket has room for a whole window.
  */
 #include <errno.h>
 #include <linux/sockios.h>
@@ -238,20 +239,14 @@ static void transmit_to_connection(struct vm *vm, struct connection *connection,
 	}
 }
 
-/* The gate for a packet's header; then by whether its connection exists. */
-static void transmit_packet(struct vm *vm, const struct virtio_vsock_header *header,
-			    struct transmit_payload *payload)
+/* A packet for the host. */
+static void transmit_to_host(struct vm *vm, const struct virtio_vsock_header *header,
+			     struct transmit_payload *payload)
 {
 	struct connection *connection = NULL;
-	bool ours;
+	bool ours = header->type == VIRTIO_VSOCK_TYPE_STREAM;
 
-	counter_add(&vm->counters.sent.packets, 1);
-	counter_add(&vm->counters.sent.bytes, header->len);
-	limiter_charge(&vm->limiter, header->len);
-	capture_packet(header, payload->vectors, payload->count);
-	ours = header->src_cid == vm->own.cid && header->dst_cid == VIRTIO_VSOCK_CID_HOST &&
-	       header->type == VIRTIO_VSOCK_TYPE_STREAM;
-
+	delivery_end(&vm->worker->delivery); /* no other VM is held over system calls */
 	if (ours)
 		connection = connection_find(vm, header->src_port, header->dst_port);
 	if (connection && connection->state == CONNECTION_CLOSING &&
@@ -268,9 +263,32 @@ static void transmit_packet(struct vm *vm, const struct virtio_vsock_header *hea
 	} else if (ours && header->op == VIRTIO_VSOCK_OP_REQUEST) {
 		transmit_request(vm, header);
 	} else {
-		/* A source that is not this guest, a stranger's CID, or a forgotten connection. */
 		receive_reset(vm, header);
 	}
+}
+
+/* The gate for a packet's header; then by where it goes. */
+static enum flow_verdict transmit_packet(struct vm *vm, const struct virtio_vsock_header *header,
+					 struct transmit_payload *payload, uint16_t head)
+{
+	struct delivery_source source = { .vectors = payload->vectors, .count = payload->count };
+	enum flow_verdict verdict = FLOW_TAKEN;
+
+	if (header->src_cid != vm->own.cid) {
+		if (header->op != VIRTIO_VSOCK_OP_RST)
+			receive_reset(vm, header); /* a source that is not this guest */
+	} else if (header->dst_cid == VIRTIO_VSOCK_CID_HOST) {
+		transmit_to_host(vm, header, payload);
+	} else {
+		verdict = flow_packet(vm, header, &source, head);
+	}
+	if (verdict == FLOW_HELD)
+		return verdict;
+	counter_add(&vm->counters.sent.packets, 1);
+	counter_add(&vm->counters.sent.bytes, header->len);
+	limiter_charge(&vm->limiter, header->len);
+	capture_packet(header, payload->vectors, payload->count);
+	return verdict;
 }
 
 /* Splits a chain into header and payload; false when it is too short for what it says. */
@@ -301,7 +319,8 @@ static bool transmit_parse(struct vhost_chain *chain, struct virtio_vsock_header
 
 bool transmit_may_pop(const struct vm *vm)
 {
-	return vm->reset_count < VM_RESETS_MAX && vm->limited_until_ns == 0;
+	return vm->reset_count < VM_RESETS_MAX && vm->limited_until_ns == 0 &&
+	       vm->held_until_ns == 0;
 }
 
 bool transmit_is_pending(struct vm *vm)
@@ -310,17 +329,26 @@ bool transmit_is_pending(struct vm *vm)
 	       vhost_queue_has_work(vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT));
 }
 
-int transmit_rest(struct vm *vm)
+/* Ends the rest until *@until_ns when it is over; ms until then, -1 without one. */
+static int transmit_rest_until(uint64_t *until_ns)
 {
 	uint64_t now_ns;
 
-	if (vm->limited_until_ns == 0)
+	if (*until_ns == 0)
 		return -1;
 	now_ns = vm_clock_ns();
-	if (now_ns < vm->limited_until_ns)
-		return (int)((vm->limited_until_ns - now_ns) / 1000000) + 1;
-	vm->limited_until_ns = 0;
+	if (now_ns < *until_ns)
+		return (int)((*until_ns - now_ns) / 1000000) + 1;
+	*until_ns = 0;
 	return -1;
+}
+
+int transmit_rest(struct vm *vm)
+{
+	int limited_ms = transmit_rest_until(&vm->limited_until_ns);
+	int held_ms = transmit_rest_until(&vm->held_until_ns);
+
+	return limited_ms > held_ms ? limited_ms : held_ms;
 }
 
 /* Whether the bandwidth limit lets the next packet pass; else the queue rests. */
@@ -340,6 +368,7 @@ void transmit_run(struct vm *vm)
 	struct vhost_queue *queue = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
 	struct virtio_vsock_header header;
 	struct transmit_payload payload;
+	enum flow_verdict verdict;
 
 	for (int i = 0; i < TRANSMIT_PACKETS_PER_TURN && transmit_is_pending(vm) &&
 			transmit_is_within_limit(vm);
@@ -348,16 +377,17 @@ void transmit_run(struct vm *vm)
 		int popped =
 			vhost_queue_pop(queue, chain, vm->worker->vectors, VHOST_CHAIN_VECTORS_MAX);
 
-		if (popped < 0)
-			log_warning("VM '%s': its transmit queue makes no sense; it stands still "
-				    "until the guest resets its device",
-				    vm->own.name);
 		if (popped <= 0)
 			break;
 		/* A chain too short for a packet is returned like any other: nobody to answer. */
+		verdict = FLOW_TAKEN;
 		if (transmit_parse(chain, &header, &payload))
-			transmit_packet(vm, &header, &payload);
-		vhost_queue_push(queue, chain->head, 0);
+			verdict = transmit_packet(vm, &header, &payload, chain->head);
+		if (verdict == FLOW_HELD)
+			vhost_queue_unpop(queue, 1);
+		else if (verdict == FLOW_TAKEN)
+			vhost_queue_push(queue, chain->head, 0);
 	}
+	delivery_end(&vm->worker->delivery);
 	vhost_queue_notify(queue);
 }

@@ -18,6 +18,7 @@
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/vhost/fault.h"
+#include "vsock/switch/flow_data.h"
 
 #define VM_SOCKET_MODE 0600
 
@@ -31,16 +32,30 @@ static void vm_config_read(void *context, uint32_t offset, void *to, uint32_t by
 
 static void vm_queue_started(void *context, unsigned int index)
 {
-	const struct vm *vm = context;
+	struct vm *vm = context;
+	struct vhost_queue *transmit = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
 
 	log_debug("VM '%s': queue %u starts", vm->own.name, index);
+	if (index == VIRTIO_VSOCK_QUEUE_TRANSMIT && flow_resize(vm, transmit->size) < 0)
+		log_warning("VM '%s': no memory to keep packets; they are copied", vm->own.name);
+	if (vm_can_send(vm))
+		flow_open_door(vm, (vm->device.features & VIRTIO_VSOCK_F_SEQPACKET) != 0);
+}
+
+static void vm_queue_stopping(void *context, unsigned int index)
+{
+	if (index == VIRTIO_VSOCK_QUEUE_TRANSMIT)
+		flow_spill(context);
 }
 
 static void vm_queue_stopped(void *context, unsigned int index)
 {
-	const struct vm *vm = context;
+	struct vm *vm = context;
 
 	log_debug("VM '%s': queue %u stops", vm->own.name, index);
+	flow_close_door(vm);
+	if (index == VIRTIO_VSOCK_QUEUE_TRANSMIT && vm->kept_total)
+		vm->driver_is_new = true; /* its memory went away with packets in it */
 }
 
 /* Each turn serves the queues anyway. */
@@ -59,36 +74,47 @@ static void vm_reset(void *context)
 }
 
 static const struct vhost_device_ops vm_device_ops = {
-	.features = VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX,
+	.features =
+		VIRTIO_VSOCK_F_SEQPACKET | VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX,
 	.queue_count = VIRTIO_VSOCK_QUEUE_COUNT,
 	.config_bytes = sizeof(struct virtio_vsock_config),
 	.config_read = vm_config_read,
 	.queue_started = vm_queue_started,
+	.queue_stopping = vm_queue_stopping,
 	.queue_stopped = vm_queue_stopped,
 	.queue_kicked = vm_queue_kicked,
 	.reset = vm_reset,
 };
 
+static bool vm_queue_is_sane(struct vm *vm, enum virtio_vsock_queue index)
+{
+	const struct vhost_queue *queue = vhost_device_queue(&vm->device, index);
+
+	return queue->ready && !__atomic_load_n(&queue->broken, __ATOMIC_RELAXED);
+}
+
 bool vm_can_send(struct vm *vm)
 {
-	return vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_RECEIVE)->ready &&
-	       vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT)->ready;
+	return vm_queue_is_sane(vm, VIRTIO_VSOCK_QUEUE_RECEIVE) &&
+	       vm_queue_is_sane(vm, VIRTIO_VSOCK_QUEUE_TRANSMIT);
 }
 
 bool vm_is_pending(struct vm *vm)
 {
-	return transmit_is_pending(vm) || receive_is_pending(vm);
+	return transmit_is_pending(vm) || receive_is_pending(vm) || flow_has_waiters(vm) ||
+	       __atomic_load_n(&vm->has_mail, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&vm->retries, __ATOMIC_RELAXED);
 }
 
 void vm_arm(struct vm *vm, bool sleeping)
 {
 	struct vhost_queue *receive = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_RECEIVE);
 	struct vhost_queue *transmit = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
-	bool starved = vm->reset_count || !TAILQ_EMPTY(&vm->ready);
+	bool starved = vm->reset_count || !TAILQ_EMPTY(&vm->farewells) || !TAILQ_EMPTY(&vm->ready);
 
 	vhost_queue_want_kicks(transmit, sleeping && transmit_may_pop(vm));
 	vm_lock(vm);
-	vhost_queue_want_kicks(receive, sleeping && starved);
+	vhost_queue_want_kicks(receive, (sleeping && starved) || !TAILQ_EMPTY(&vm->waiters));
 	vm_unlock(vm);
 }
 
@@ -113,9 +139,34 @@ static void vm_attach(struct vm *vm)
 /* Connections end with the session; the next VMM may attach at once. */
 static void vm_end_session(struct vm *vm)
 {
+	flow_close_door(vm);
+	flow_end_all(vm, false);
 	vm_lock(vm);
 	vhost_device_detach(&vm->device);
 	vm_unlock(vm);
+	connection_free_all(vm);
+	vm->driver_is_new = vm->is_wrecked = false;
+}
+
+/* A guest whose rings make no sense loses its connections, once; others do not notice. */
+static void vm_check_queues(struct vm *vm)
+{
+	const struct vhost_queue *receive = &vm->device.queues[VIRTIO_VSOCK_QUEUE_RECEIVE];
+	const struct vhost_queue *transmit = &vm->device.queues[VIRTIO_VSOCK_QUEUE_TRANSMIT];
+
+	if (!__atomic_load_n(&receive->broken, __ATOMIC_RELAXED) && !transmit->broken) {
+		vm->is_wrecked = false;
+		return;
+	}
+	if (vm->is_wrecked)
+		return;
+	vm->is_wrecked = true;
+	log_warning(
+		"VM '%s': its %s queue makes no sense; its connections end, and it stands still "
+		"until the guest resets its device",
+		vm->own.name, transmit->broken ? "transmit" : "receive");
+	flow_close_door(vm);
+	flow_end_all(vm, false);
 	connection_free_all(vm);
 }
 
@@ -162,6 +213,7 @@ static void vm_device_woken(struct vm *vm, uint32_t index)
 	vm_unlock(vm);
 	if (vm->driver_is_new) {
 		vm->driver_is_new = false;
+		flow_end_all(vm, false);
 		connection_free_all(vm);
 	}
 	if (status < 0)
@@ -205,7 +257,7 @@ int vm_next_ms(struct vm *vm)
 {
 	int next_ms = vm_nearer(connection_expire(vm), host_rest(vm));
 
-	return vm_nearer(next_ms, transmit_rest(vm));
+	return vm_nearer(vm_nearer(next_ms, flow_expire(vm)), transmit_rest(vm));
 }
 
 void vm_serve(struct vm *vm)
@@ -213,8 +265,13 @@ void vm_serve(struct vm *vm)
 	struct error error = { 0 };
 
 	vhost_fault_guard(&vm->device.memory);
+	flow_read_mail(vm);
+	if (__atomic_exchange_n(&vm->retries, false, __ATOMIC_ACQ_REL))
+		flow_resume(vm);
 	transmit_run(vm);
 	receive_run(vm);
+	flow_wake_waiters(vm);
+	vm_check_queues(vm);
 	if (vhost_device_check(&vm->device, &error) < 0)
 		vm_detach(vm, error.text);
 }
@@ -226,6 +283,7 @@ static void vm_say_farewell(struct vm *vm)
 		if (vm->slots[slot] && vm->slots[slot]->state != CONNECTION_GREETING &&
 		    vm->slots[slot]->state != CONNECTION_DRAINING)
 			connection_reset(vm, vm->slots[slot]);
+	flow_end_all(vm, true);
 	while (receive_is_pending(vm))
 		receive_run(vm);
 }
@@ -285,6 +343,7 @@ void vm_close(struct vm *vm)
 	vhost_fault_guard(&vm->device.memory);
 	vm_say_farewell(vm);
 	vm_end_session(vm);
+	flow_wait_for_ends(vm);
 	vhost_fault_guard(NULL);
 	vm_close_listener(vm, &vm->vmm_listener, vm->own.socket);
 	vm_close_listener(vm, &vm->host_listener, vm->own.host_socket);
@@ -304,10 +363,12 @@ static void vm_free(struct vm *vm)
 {
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->flows_lock);
+	pthread_mutex_destroy(&vm->mail_lock);
 	free(vm->own.name);
 	free(vm->own.socket);
 	free(vm->own.host_socket);
 	free(vm->slots);
+	free(vm->kept);
 	free(vm);
 }
 
@@ -322,6 +383,12 @@ struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 	vm->vmm_listener = vm->host_listener = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->flows_lock, NULL);
+	pthread_mutex_init(&vm->mail_lock, NULL);
+	TAILQ_INIT(&vm->waiters);
+	TAILQ_INIT(&vm->mail);
+	TAILQ_INIT(&vm->blocked);
+	TAILQ_INIT(&vm->farewells);
+	TAILQ_INIT(&vm->timed_flows);
 	TAILQ_INIT(&vm->ready);
 	TAILQ_INIT(&vm->timed);
 	vm->next_host_port = VM_HOST_PORT_FIRST;
@@ -357,5 +424,8 @@ void vm_flow_each(struct vm *vm, void (*visit)(const struct vm_flow *flow, void 
 	for (uint32_t slot = 0; slot < vm->connections_max; slot++)
 		if (vm->slots[slot])
 			connection_visit(vm->slots[slot], visit, context);
+	for (unsigned int i = 0; i < VM_PORT_BUCKETS; i++)
+		for (const struct flow_end *end = vm->flows[i]; end; end = end->bucket_next)
+			flow_visit(end, visit, context);
 	pthread_mutex_unlock(&vm->flows_lock);
 }

@@ -2,6 +2,8 @@
 /*
  * One VM: its device, its connections, its sockets, and the hops between them.
  *
+ * What one guest sends to another is flow.h's; the connections here are those with the host.
+ *
  * Threads: a VM belongs to its worker. Other threads, which bring packets of other guests, use its
  * receive queue and memory, under ->lock: the worker takes it wherever it changes the device or
  * fills receive buffers, and not for the transmit queue, which is its own. Which lock guards what
@@ -44,6 +46,7 @@
 #include "lib/vhost/device.h"
 #include "proto/virtio-vsock.h"
 #include "vsock/switch/counters.h"
+#include "vsock/switch/flow.h"
 #include "vsock/switch/limiter.h"
 #include "vsock/switch/settings.h"
 #include "vsock/switch/switch.h"
@@ -123,6 +126,7 @@ struct connection {
 struct vm_reset {
 	uint64_t src_cid; /* of the reset: whom the guest addressed */
 	uint32_t src_port, dst_port;
+	uint16_t type;
 };
 
 TAILQ_HEAD(connection_list, connection);
@@ -140,16 +144,37 @@ struct vm {
 	int vmm_listener, host_listener;
 	uint64_t host_rests_until_ns; /* when the host listener is looked at again; 0: now */
 
-	pthread_mutex_t lock;	    /* of ->device, its memory and receive queue */
-	struct vhost_device device; /* the transmit queue is the worker's, without the lock */
-	bool driver_is_new;	    /* the worker's: what the old driver had open must end */
+	pthread_mutex_t lock;	      /* of ->device, its memory and receive queue, and: */
+	struct vhost_device device;   /* the transmit queue is the worker's, without the lock */
+	struct flow_end_list waiters; /* of other VMs, in line for receive buffers */
+	uint32_t waiter_count;	      /* atomic: also looked at without the lock */
+	bool waiters_poked;	      /* atomic, too: the first one knows of buffers */
 
-	pthread_mutex_t flows_lock; /* for ->slots and their members' lifetime; the worker writes */
-	struct connection **slots;  /* settings->connections of them */
+	pthread_mutex_t flows_lock; /* tables of connections and flows, their members' lifetime */
+	struct connection **slots;  /* settings->connections of them; the worker writes */
 	uint32_t connection_count;
 	uint32_t connections_max; /* settings->connections when it was created */
+	struct flow_end *flows[VM_PORT_BUCKETS];
+	uint32_t flow_count;
+	bool door_is_open;  /* guests may connect to this one */
+	bool has_seqpacket; /* its driver took that feature */
+
+	pthread_mutex_t mail_lock;
+	struct flow_end_list mail; /* ends of flows that are over */
+	bool has_mail;		   /* atomic: also looked at without the lock */
+	bool retries;		   /* atomic: what is blocked may get on */
+	uint32_t ends_there;	   /* atomic: ends not let go of */
 
 	/* The worker's own from here on. */
+	bool is_wrecked;	      /* a queue is broken, and its connections were ended */
+	bool driver_is_new;	      /* what the old driver had open must end */
+	struct flow_end_list blocked; /* ends with something to send that found no place */
+	uint32_t blocked_count;
+	struct flow_end_list farewells; /* ends whose guest is owed a reset */
+	struct flow_list timed_flows;
+	struct flow_kept *kept; /* by head; kept_size of them */
+	uint32_t kept_size, kept_total;
+	uint64_t held_until_ns; /* a flow holds up the transmit queue; 0: none does */
 	struct connection *buckets[VM_PORT_BUCKETS];
 	struct connection_list ready; /* owed packets, or data for the guest */
 	struct connection_list timed;
@@ -187,7 +212,7 @@ void vm_arm(struct vm *vm, bool sleeping);
 /* vm_serve - both queues, each within a budget */
 void vm_serve(struct vm *vm);
 
-/* vm_can_send - the guest's driver is there; with vm->lock, or by its worker */
+/* vm_can_send - the guest's driver is there and sane; with vm->lock, or by its worker */
 bool vm_can_send(struct vm *vm);
 
 /* vm_lock - for the device, its memory and receive queue; the thread may touch them then */
@@ -269,6 +294,8 @@ int transmit_rest(struct vm *vm);
 /* receive_run - fill the guest's receive buffers with what is owed and what is readable */
 void receive_run(struct vm *vm);
 bool receive_is_pending(struct vm *vm);
+/* receive_put - one packet without data; whether there was a buffer for it. Locked. */
+bool receive_put(struct vm *vm, const struct virtio_vsock_header *header);
 /* receive_reset - owe a reset for a packet of no connection; the caller saw that there is room */
 void receive_reset(struct vm *vm, const struct virtio_vsock_header *header);
 

@@ -29,16 +29,19 @@ void worker_poke(struct worker *worker)
 		log_error("a worker cannot be woken: %s", strerror(errno));
 }
 
-static bool worker_is_pending(void *context)
+bool worker_has_work(struct worker *worker)
 {
-	struct worker *worker = context;
-
 	if (__atomic_load_n(&worker->poked, __ATOMIC_SEQ_CST))
 		return true;
 	for (unsigned int i = 0; i < worker->vm_end; i++)
 		if (worker->vms[i] && vm_is_pending(worker->vms[i]))
 			return true;
 	return false;
+}
+
+static bool worker_is_pending(void *context)
+{
+	return worker_has_work(context);
 }
 
 static void worker_arm(void *context, bool sleeping)
@@ -204,6 +207,7 @@ struct worker *worker_create(uint32_t spin_us, struct error *error)
 	}
 	pthread_mutex_init(&worker->command_lock, NULL);
 	pthread_cond_init(&worker->command_done, NULL);
+	worker->delivery.vectors = worker->payload;
 	worker->bell_fd = -1;
 	status = vhost_wait_init(&worker->wait, spin_us);
 	if (status == 0) {

@@ -17,6 +17,7 @@
 #include "lib/base/error.h"
 #include "lib/vhost/queue.h"
 #include "lib/vhost/wait.h"
+#include "vsock/switch/deliver.h"
 #include "vsock/switch/settings.h"
 
 #define WORKER_CHAINS_MAX 32u /* buffers of a guest filled by one read */
@@ -53,7 +54,8 @@ struct worker {
 	/* Scratch of one hop, never kept across calls. */
 	struct vhost_chain chains[WORKER_CHAINS_MAX];
 	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
-	struct iovec payload[VHOST_CHAIN_VECTORS_MAX];
+	struct iovec payload[VHOST_CHAIN_VECTORS_MAX]; /* of a delivery, while there is one */
+	struct delivery delivery;
 };
 
 /* worker_create - without a thread until worker_start(); NULL with a sentence */
@@ -69,6 +71,9 @@ void worker_release(struct worker *worker, struct vm *vm);
 
 /* worker_poke - from any thread: look at the VMs' mail */
 void worker_poke(struct worker *worker);
+
+/* worker_has_work - a turn would find something to do in its VMs' queues or mail */
+bool worker_has_work(struct worker *worker);
 
 /* worker_turn - wait at most @timeout_ms, then serve what there is: one round of the thread */
 void worker_turn(struct worker *worker, int timeout_ms);

@@ -1,0 +1,859 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flows between guests: three guests whose drivers are in the test, one worker that the test turns,
+ * or a worker with a thread for each.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "lib/base/io.h"
+#include "lib/vhost/fault.h"
+#include "tests/unit/vhost_frontend.h"
+#include "vsock/switch/vm.h"
+
+#define GUESTS	     3
+#define CID(index)   (3u + (index))
+#define RECEIVE	     VIRTIO_VSOCK_QUEUE_RECEIVE
+#define TRANSMIT     VIRTIO_VSOCK_QUEUE_TRANSMIT
+#define BUFFER_BYTES 3776u
+#define WINDOW	     (256u << 10)
+#define SLOT_BYTES   8192u /* of the place of a packet to send */
+#define FEATURES     (VIRTIO_VSOCK_F_SEQPACKET | VIRTIO_RING_F_EVENT_IDX | VIRTIO_RING_F_INDIRECT_DESC)
+
+struct guest {
+	struct bench *bench;
+	struct vm *vm;
+	struct frontend frontend;
+	bool is_attached;
+	uint32_t taken; /* fwd_cnt that it tells */
+	uint32_t window;
+	uint16_t type;
+};
+
+struct bench {
+	char folder[64];
+	struct settings settings;
+	struct vsock_switch sw;
+	struct guest guests[GUESTS];
+};
+
+static void bench_serve(void *context)
+{
+	struct guest *guest = context;
+	struct worker *worker = guest->bench->sw.shared[0];
+
+	for (int i = 0; i < 3 || (worker->vms[0] && worker_has_work(worker)); i++)
+		worker_turn(worker, 0);
+}
+
+static void guest_attach(struct guest *guest, uint64_t features)
+{
+	int fd = io_unix_connect(guest->vm->own.socket, NULL);
+
+	assert_true(fd >= 0);
+	bench_serve(guest);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	frontend_open(&guest->frontend, FRONTEND_QEMU, bench_serve, guest, fd);
+	frontend_handshake(&guest->frontend, features);
+	guest->is_attached = true;
+	guest->taken = 0;
+	guest->window = WINDOW;
+	guest->type = VIRTIO_VSOCK_TYPE_STREAM;
+}
+
+static void guest_detach(struct guest *guest)
+{
+	if (guest->is_attached)
+		frontend_close(&guest->frontend);
+	guest->is_attached = false;
+}
+
+static void bench_open(struct bench *bench)
+{
+	struct error error = { 0 };
+	char text[128];
+
+	memset(bench, 0, sizeof(*bench));
+	strcpy(bench->folder, "/tmp/causeway-test-XXXXXX");
+	assert_non_null(mkdtemp(bench->folder));
+	bench->settings.connections = 64;
+	assert_int_equal(switch_open(&bench->sw, &bench->settings, &error), 0);
+	/* A shared worker without a thread: the test turns it. */
+	bench->sw.shared[0] = worker_create(0, &error);
+	bench->settings.threads = 1;
+	for (unsigned int i = 0; i < GUESTS; i++) {
+		snprintf(text, sizeof(text), "guest%u,cid=%u,socket=%s/%u", i, CID(i),
+			 bench->folder, i);
+		assert_int_equal(settings_add_vm(&bench->settings, text, &error), 0);
+		assert_int_equal(switch_vm_add(&bench->sw, &bench->settings.vms[i], &error), 0);
+		bench->guests[i].bench = bench;
+		bench->guests[i].vm = bench->sw.vms[i];
+		guest_attach(&bench->guests[i], FEATURES);
+	}
+}
+
+static void bench_close(struct bench *bench)
+{
+	for (unsigned int i = 0; i < GUESTS; i++)
+		guest_detach(&bench->guests[i]);
+	for (unsigned int i = 0; i < bench->sw.vm_count; i++) {
+		assert_int_equal(bench->sw.vms[i]->flow_count, 0);
+		assert_int_equal(bench->sw.vms[i]->ends_there, 0);
+		assert_int_equal(bench->sw.vms[i]->remainders_bytes, 0);
+		assert_int_equal(bench->sw.vms[i]->kept_total, 0);
+		assert_int_equal(bench->sw.vms[i]->references, 1);
+	}
+	switch_close(&bench->sw);
+	settings_free(&bench->settings);
+	assert_int_equal(rmdir(bench->folder), 0);
+}
+
+static void guest_post_only(struct guest *guest, unsigned int count)
+{
+	while (count--) {
+		uint64_t slot =
+			guest->frontend.queues[RECEIVE].next_descriptor % FRONTEND_QUEUE_SIZE;
+		struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS + slot * 4096,
+						 .len = BUFFER_BYTES,
+						 .flags = VIRTIO_RING_DESC_F_WRITE };
+
+		frontend_offer(&guest->frontend, RECEIVE, &part, 1);
+	}
+}
+
+static void guest_post(struct guest *guest, unsigned int count)
+{
+	guest_post_only(guest, count);
+	frontend_kick(&guest->frontend, RECEIVE);
+}
+
+/* Puts a packet into the transmit queue; its head. Does not kick. */
+static uint16_t guest_offer(struct guest *guest, const struct virtio_vsock_header *header,
+			    const void *payload)
+{
+	uint64_t slot = guest->frontend.queues[TRANSMIT].next_descriptor % FRONTEND_QUEUE_SIZE;
+	uint64_t place = FRONTEND_BORDER + slot * SLOT_BYTES;
+	struct virtio_ring_desc part = { .addr = place, .len = sizeof(*header) + header->len };
+
+	frontend_put(&guest->frontend, place, header, sizeof(*header));
+	frontend_put(&guest->frontend, place + sizeof(*header), payload, header->len);
+	return frontend_offer(&guest->frontend, TRANSMIT, &part, 1);
+}
+
+static struct virtio_vsock_header guest_header(const struct guest *guest, const struct guest *to,
+					       uint16_t op, uint32_t port, uint32_t to_port)
+{
+	return (struct virtio_vsock_header){ .src_cid = guest->vm->own.cid,
+					     .dst_cid = to->vm->own.cid,
+					     .src_port = port,
+					     .dst_port = to_port,
+					     .type = guest->type,
+					     .op = op,
+					     .buf_alloc = guest->window,
+					     .fwd_cnt = guest->taken };
+}
+
+static void guest_send(struct guest *guest, const struct guest *to, uint16_t op, uint32_t port,
+		       uint32_t to_port, uint32_t flags)
+{
+	struct virtio_vsock_header header = guest_header(guest, to, op, port, to_port);
+
+	header.flags = flags;
+	guest_offer(guest, &header, "");
+	frontend_kick(&guest->frontend, TRANSMIT);
+}
+
+static uint16_t guest_offer_data(struct guest *guest, const struct guest *to, uint32_t port,
+				 uint32_t to_port, const void *data, uint32_t bytes, uint32_t flags)
+{
+	struct virtio_vsock_header header =
+		guest_header(guest, to, VIRTIO_VSOCK_OP_RW, port, to_port);
+
+	header.len = bytes;
+	header.flags = flags;
+	return guest_offer(guest, &header, data);
+}
+
+static void guest_send_data(struct guest *guest, const struct guest *to, uint32_t port,
+			    uint32_t to_port, const void *data, uint32_t bytes)
+{
+	guest_offer_data(guest, to, port, to_port, data, bytes, 0);
+	frontend_kick(&guest->frontend, TRANSMIT);
+}
+
+/* The next packet for the guest; whether there is one. Its buffer is not posted again. */
+static bool guest_receive(struct guest *guest, struct virtio_vsock_header *header, void *payload)
+{
+	struct virtio_ring_used_elem used;
+	uint64_t place;
+
+	if (!frontend_used(&guest->frontend, RECEIVE, &used))
+		return false;
+	place = guest->frontend.queues[RECEIVE].descriptors[used.id].addr;
+	frontend_get(&guest->frontend, place, header, sizeof(*header));
+	assert_int_equal(used.len, sizeof(*header) + header->len);
+	assert_int_equal(header->dst_cid, guest->vm->own.cid);
+	if (header->len)
+		frontend_get(&guest->frontend, place + sizeof(*header), payload, header->len);
+	guest->taken += header->len;
+	return true;
+}
+
+static void guest_expect(struct guest *guest, uint16_t op, struct virtio_vsock_header *header)
+{
+	unsigned char payload[BUFFER_BYTES];
+
+	assert_true(guest_receive(guest, header, payload));
+	assert_int_equal(header->op, op);
+	assert_int_equal(header->len, 0);
+}
+
+static void guest_expect_nothing(struct guest *guest)
+{
+	struct virtio_vsock_header header;
+	unsigned char payload[BUFFER_BYTES];
+
+	assert_false(guest_receive(guest, &header, payload));
+}
+
+static unsigned int guest_returned(struct guest *guest)
+{
+	struct virtio_ring_used_elem used;
+	unsigned int count = 0;
+
+	while (frontend_used(&guest->frontend, TRANSMIT, &used))
+		count++;
+	return count;
+}
+
+/* Connects port @port of @from to @to_port of @to; both got what is due, two buffers are used. */
+static void connect_guests(struct guest *from, struct guest *to, uint32_t port, uint32_t to_port)
+{
+	struct virtio_vsock_header header;
+
+	guest_post(from, 1);
+	guest_post(to, 1);
+	guest_send(from, to, VIRTIO_VSOCK_OP_REQUEST, port, to_port, 0);
+	guest_expect(to, VIRTIO_VSOCK_OP_REQUEST, &header);
+	assert_int_equal(header.src_cid, from->vm->own.cid);
+	assert_int_equal(header.src_port, port);
+	assert_int_equal(header.dst_port, to_port);
+	assert_int_equal(header.type, from->type);
+	assert_int_equal(header.buf_alloc, from->window);
+	guest_send(to, from, VIRTIO_VSOCK_OP_RESPONSE, to_port, port, 0);
+	guest_expect(from, VIRTIO_VSOCK_OP_RESPONSE, &header);
+	assert_int_equal(header.src_cid, to->vm->own.cid);
+	guest_returned(from);
+	guest_returned(to);
+}
+
+static unsigned char pattern(uint64_t at)
+{
+	return (unsigned char)((at * 0x9e3779b97f4a7c15u) >> 56);
+}
+
+static void fill(unsigned char *to, uint64_t at, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		to[i] = pattern(at + i);
+}
+
+/* Reads packets of the flow from @port until there are none; how many bytes of the pattern came. */
+static uint64_t guest_read_pattern(struct guest *guest, uint32_t port, uint64_t at)
+{
+	unsigned char payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+
+	while (guest_receive(guest, &header, payload)) {
+		if (header.src_port != port || header.op != VIRTIO_VSOCK_OP_RW)
+			continue;
+		for (uint32_t i = 0; i < header.len; i++, at++)
+			assert_int_equal(payload[i], pattern(at));
+	}
+	return at;
+}
+
+static void guests_connect_and_talk(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+	char payload[BUFFER_BYTES];
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	guest_post(a, 8);
+	guest_post(b, 8);
+	guest_send_data(a, b, 100, 200, "to b", 4);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.op, VIRTIO_VSOCK_OP_RW);
+	assert_int_equal(header.len, 4);
+	assert_memory_equal(payload, "to b", 4);
+	guest_send_data(b, a, 200, 100, "to a!", 5);
+	assert_true(guest_receive(a, &header, payload));
+	assert_memory_equal(payload, "to a!", 5);
+	assert_int_equal(header.fwd_cnt, 4);
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 200, 100, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_CREDIT_REQUEST, &header);
+	guest_send(a, b, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 100, 200, 0);
+	guest_expect(b, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	assert_int_equal(header.fwd_cnt, 5);
+	/* Half-close, then the other half, answered with a reset as guests do. */
+	guest_send(a, b, VIRTIO_VSOCK_OP_SHUTDOWN, 100, 200, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	guest_expect(b, VIRTIO_VSOCK_OP_SHUTDOWN, &header);
+	assert_int_equal(header.flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	guest_send_data(b, a, 200, 100, "more", 4);
+	assert_true(guest_receive(a, &header, payload));
+	guest_send(b, a, VIRTIO_VSOCK_OP_SHUTDOWN, 200, 100, VIRTIO_VSOCK_SHUTDOWN_BOTH);
+	guest_expect(a, VIRTIO_VSOCK_OP_SHUTDOWN, &header);
+	guest_send(a, b, VIRTIO_VSOCK_OP_RST, 100, 200, 0);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	guest_expect_nothing(a);
+	assert_int_equal(a->vm->flow_count + b->vm->flow_count, 0);
+	bench_close(&bench);
+}
+
+static void what_cannot_be_reached_is_reset(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	guest_post(a, 8);
+	guest_post(b, 8);
+	/* A closed port: the other guest resets. */
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 201, 0);
+	guest_expect(b, VIRTIO_VSOCK_OP_REQUEST, &header);
+	guest_send(b, a, VIRTIO_VSOCK_OP_RST, 201, 100, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.src_port, 201);
+	assert_int_equal(header.dst_port, 100);
+	assert_int_equal(header.src_cid, CID(1));
+	/* A VM whose VMM is gone, itself, and none at all. */
+	guest_detach(b);
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_send(a, a, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	b->vm->own.cid += 100;
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.src_cid, CID(1) + 100);
+	assert_int_equal(a->vm->counters.refused, 3);
+	bench_close(&bench);
+}
+
+static void a_dead_guest_ends_its_flows(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b, *c;
+	struct bench bench;
+	char payload[BUFFER_BYTES];
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	c = &bench.guests[2];
+	connect_guests(a, b, 100, 200);
+	connect_guests(c, a, 300, 400);
+	guest_post(a, 2);
+	guest_detach(b);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.src_cid, CID(1));
+	guest_attach(b, FEATURES); /* the next VMM, at once */
+	connect_guests(a, b, 100, 200);
+	assert_int_equal(switch_vm_remove(&bench.sw, "guest1", NULL), 0);
+	bench_serve(a);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_send_data(c, a, 300, 400, "alive", 5);
+	guest_post(a, 1);
+	assert_true(guest_receive(a, &header, payload));
+	assert_memory_equal(payload, "alive", 5);
+	bench_close(&bench);
+}
+
+static void a_sender_keeps_to_its_credit(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char bytes[1000] = { 0 };
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	b->window = 1500;
+	connect_guests(a, b, 100, 200);
+	guest_post(a, 4);
+	guest_post(b, 4);
+	guest_send_data(a, b, 100, 200, bytes, 1000);
+	assert_true(guest_receive(b, &header, bytes));
+	guest_send_data(a, b, 100, 200, bytes, 501);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	bench_close(&bench);
+}
+
+static void tiny_packets_share_a_buffer(void **state)
+{
+	unsigned char bytes[200], payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	guest_post(b, 4);
+	fill(bytes, 0, sizeof(bytes));
+	for (unsigned int i = 0; i < 50; i++)
+		guest_offer_data(a, b, 100, 200, bytes + i * 3, 3, 0);
+	frontend_kick(&a->frontend, TRANSMIT);
+	assert_int_equal(guest_returned(a), 50);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.len, 150);
+	assert_memory_equal(payload, bytes, 150);
+	guest_expect_nothing(b);
+	bench_close(&bench);
+}
+
+static void packets_are_split_for_the_receiver(void **state)
+{
+	unsigned char bytes[8000];
+	struct guest *a, *b;
+	struct bench bench;
+	uint64_t at = 0;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	guest_post(b, 100);
+	for (unsigned int i = 0; i < 20; i++) {
+		fill(bytes, i * sizeof(bytes), sizeof(bytes));
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	}
+	frontend_kick(&a->frontend, TRANSMIT);
+	at = guest_read_pattern(b, 100, 0);
+	assert_int_equal(at, 20 * sizeof(bytes));
+	bench_close(&bench);
+}
+
+/* A receiver without buffers holds back its flow alone; the rest comes when buffers do. */
+static void a_receiver_without_buffers_holds_its_sender(void **state)
+{
+	unsigned char bytes[8000], payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct guest *a, *b, *c;
+	struct bench bench;
+	uint64_t at;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	c = &bench.guests[2];
+	connect_guests(a, b, 100, 200);
+	connect_guests(a, c, 100, 200);
+	guest_post(b, 3);
+	guest_post(c, 3);
+	for (unsigned int i = 0; i < 10; i++) {
+		fill(bytes, i * sizeof(bytes), sizeof(bytes));
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	}
+	guest_offer_data(a, c, 100, 200, "goes on", 7, 0);
+	frontend_kick(&a->frontend, TRANSMIT);
+	assert_true(guest_receive(c, &header, payload));
+	assert_memory_equal(payload, "goes on", 7);
+	assert_int_equal(guest_returned(a), 2); /* one packet had room, and the one for c */
+	assert_int_equal(a->vm->kept_total, 9);
+	assert_int_equal(a->vm->counters.stalls, 1);
+	at = guest_read_pattern(b, 100, 0);
+	guest_post_only(b, 1);
+	assert_true(frontend_wants_kick(&b->frontend, RECEIVE, true));
+	for (int i = 0; i < 30; i++) {
+		guest_post(b, 2);
+		at = guest_read_pattern(b, 100, at);
+	}
+	assert_int_equal(at, 10 * sizeof(bytes));
+	assert_int_equal(guest_returned(a), 9);
+	assert_int_equal(a->vm->remainder_bytes_ever, 0);
+	bench_close(&bench);
+}
+
+/* The memory table may be told anew, elsewhere, while chains are kept. */
+static void kept_chains_survive_a_new_memory_table(void **state)
+{
+	unsigned char bytes[8000];
+	struct guest *a, *b;
+	struct bench bench;
+	uint64_t at;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	for (unsigned int i = 0; i < 8; i++) {
+		fill(bytes, i * sizeof(bytes), sizeof(bytes));
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	}
+	frontend_kick(&a->frontend, TRANSMIT);
+	assert_int_equal(a->vm->kept_total, 8);
+	frontend_share_memory(&a->frontend);
+	frontend_share_memory(&b->frontend);
+	bench_serve(a);
+	guest_post(b, 24);
+	at = guest_read_pattern(b, 100, 0);
+	assert_int_equal(at, 8 * sizeof(bytes));
+	assert_int_equal(guest_returned(a), 8);
+	bench_close(&bench);
+}
+
+/* A guest that is paused while chains are kept gets them back; their bytes are not lost. */
+static void kept_chains_survive_a_pause(void **state)
+{
+	unsigned char bytes[8000];
+	struct guest *a, *b;
+	struct bench bench;
+	uint16_t base;
+	uint64_t at;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	for (unsigned int i = 0; i < 8; i++) {
+		fill(bytes, i * sizeof(bytes), sizeof(bytes));
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	}
+	frontend_kick(&a->frontend, TRANSMIT);
+	base = frontend_stop_queue(&a->frontend, TRANSMIT);
+	assert_int_equal(a->vm->kept_total, 0);
+	assert_int_equal(guest_returned(a), 8);
+	guest_post(b, 12);
+	at = guest_read_pattern(b, 100, 0);
+	frontend_start_queue(&a->frontend, TRANSMIT, base);
+	guest_post(b, 12);
+	at = guest_read_pattern(b, 100, at);
+	assert_int_equal(at, 8 * sizeof(bytes));
+	bench_close(&bench);
+}
+
+/* A receiver that takes nothing does not take away its sender's descriptors either. */
+static void a_flood_to_a_dead_receiver_is_merged(void **state)
+{
+	unsigned char bytes[100], payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct guest *a, *b, *c;
+	struct bench bench;
+	uint64_t at = 0;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	c = &bench.guests[2];
+	connect_guests(a, b, 100, 200);
+	connect_guests(a, c, 100, 200);
+	guest_post(c, 3);
+	for (unsigned int i = 0; i < 1000; i++) {
+		fill(bytes, i * sizeof(bytes), sizeof(bytes));
+		/* Where the chains lie that are kept from the start. */
+		if (i && a->frontend.queues[TRANSMIT].next_descriptor % FRONTEND_QUEUE_SIZE == 0)
+			a->frontend.queues[TRANSMIT].next_descriptor += 32;
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+		frontend_kick(&a->frontend, TRANSMIT);
+		while (a->vm->held_until_ns)
+			worker_turn(bench.sw.shared[0], 100);
+		bench_serve(a);
+	}
+	guest_send_data(a, c, 100, 200, "goes on", 7);
+	assert_true(guest_receive(c, &header, payload));
+	assert_int_equal(guest_returned(a), 1001 - a->vm->kept_total);
+	assert_true(a->vm->kept_total <= FRONTEND_QUEUE_SIZE / 8);
+	assert_true(a->vm->remainder_bytes_ever > 90000);
+	while (at < 100000) {
+		uint64_t before = at;
+
+		guest_post(b, 4);
+		at = guest_read_pattern(b, 100, at);
+		assert_true(at > before);
+	}
+	bench_close(&bench);
+}
+
+/* Two flows of one guest and one of another share a receiver's buffers. */
+static void flows_take_turns(void **state)
+{
+	static unsigned char bytes[8000];
+	struct virtio_vsock_header header;
+	uint64_t got[3] = { 0 };
+	struct guest *a, *b, *c;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	c = &bench.guests[2];
+	connect_guests(a, b, 100, 200);
+	connect_guests(a, b, 101, 200);
+	connect_guests(c, b, 102, 200);
+	for (int i = 0; i < 16; i++)
+		guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	for (int i = 0; i < 16; i++)
+		guest_offer_data(a, b, 101, 200, bytes, sizeof(bytes), 0);
+	for (int i = 0; i < 16; i++)
+		guest_offer_data(c, b, 102, 200, bytes, sizeof(bytes), 0);
+	frontend_kick(&a->frontend, TRANSMIT);
+	frontend_kick(&c->frontend, TRANSMIT);
+	guest_post(b, 3 * (FLOW_TURN_BYTES / (BUFFER_BYTES - sizeof(header)) + 1));
+	while (guest_receive(b, &header, bytes))
+		got[header.src_port - 100] += header.len;
+	for (int i = 0; i < 3; i++)
+		assert_in_range(got[i], FLOW_TURN_BYTES - 4000, FLOW_TURN_BYTES + 4000);
+	bench_close(&bench);
+}
+
+static void messages_keep_their_ends(void **state)
+{
+	unsigned char bytes[8000], payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+	uint32_t total = 0;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	a->type = b->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	connect_guests(a, b, 100, 200);
+	guest_post(b, 12);
+	fill(bytes, 0, sizeof(bytes));
+	/* Two short messages, one in two packets, one that needs three buffers. */
+	guest_offer_data(a, b, 100, 200, bytes, 10, VIRTIO_VSOCK_SEQ_EOM);
+	guest_offer_data(a, b, 100, 200, bytes, 20, VIRTIO_VSOCK_SEQ_FLAGS);
+	guest_offer_data(a, b, 100, 200, bytes, 30, 0);
+	guest_offer_data(a, b, 100, 200, bytes + 30, 40, VIRTIO_VSOCK_SEQ_EOM);
+	guest_offer_data(a, b, 100, 200, bytes, 8000, VIRTIO_VSOCK_SEQ_EOM);
+	frontend_kick(&a->frontend, TRANSMIT);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.len, 10);
+	assert_int_equal(header.flags, VIRTIO_VSOCK_SEQ_EOM);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.len, 20);
+	assert_int_equal(header.flags, VIRTIO_VSOCK_SEQ_FLAGS);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.len, 70);
+	assert_int_equal(header.flags, VIRTIO_VSOCK_SEQ_EOM);
+	assert_memory_equal(payload, bytes, 70);
+	while (total < 8000) {
+		assert_true(guest_receive(b, &header, payload));
+		total += header.len;
+		assert_int_equal(header.flags, total == 8000 ? VIRTIO_VSOCK_SEQ_EOM : 0);
+	}
+	guest_expect_nothing(b);
+	bench_close(&bench);
+}
+
+static void kept_messages_keep_their_ends(void **state)
+{
+	unsigned char bytes[100], payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	a->type = b->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	connect_guests(a, b, 100, 200);
+	fill(bytes, 0, sizeof(bytes));
+	for (unsigned int i = 1; i <= 100; i++) {
+		guest_offer_data(a, b, 100, 200, bytes, i, VIRTIO_VSOCK_SEQ_EOM);
+		frontend_kick(&a->frontend, TRANSMIT);
+		while (a->vm->held_until_ns)
+			worker_turn(bench.sw.shared[0], 100);
+		bench_serve(a);
+	}
+	assert_true(a->vm->remainders_bytes > 0);
+	for (unsigned int i = 1; i <= 100; i++) {
+		guest_post(b, 1);
+		assert_true(guest_receive(b, &header, payload));
+		assert_int_equal(header.len, i);
+		assert_int_equal(header.flags, VIRTIO_VSOCK_SEQ_EOM);
+		assert_memory_equal(payload, bytes, i);
+	}
+	bench_close(&bench);
+}
+
+static void seqpacket_needs_both_drivers(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	guest_detach(b);
+	guest_attach(b, VIRTIO_RING_F_EVENT_IDX);
+	a->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	guest_post(a, 2);
+	guest_post(b, 2);
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.type, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	guest_expect_nothing(b);
+	bench_close(&bench);
+}
+
+static void a_broken_ring_ends_its_own_connections(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b, *c;
+	struct bench bench;
+	char payload[BUFFER_BYTES];
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	c = &bench.guests[2];
+	connect_guests(a, b, 100, 200);
+	connect_guests(a, c, 100, 200);
+	guest_post(a, 8);
+	guest_post(c, 2);
+	frontend_offer_head(&b->frontend, RECEIVE, 999);
+	guest_send_data(a, b, 100, 200, "lost", 4);
+	bench_serve(a);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.src_cid, CID(1));
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_send_data(a, c, 100, 200, "goes on", 7);
+	assert_true(guest_receive(c, &header, payload));
+	bench_close(&bench);
+}
+
+static void a_head_that_is_kept_may_not_come_again(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char bytes[100] = { 0 };
+	struct guest *a, *b;
+	struct bench bench;
+	uint16_t head;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	head = guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	frontend_kick(&a->frontend, TRANSMIT);
+	frontend_offer_head(&a->frontend, TRANSMIT, head);
+	frontend_kick(&a->frontend, TRANSMIT);
+	assert_true(a->vm->is_wrecked);
+	guest_post(b, 2);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	bench_close(&bench);
+}
+
+/* A sender that changes a kept packet, or whose memory goes away, loses that flow. */
+static void a_kept_packet_that_changes_ends_its_flow(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char bytes[100] = { 0 };
+	struct guest *a, *b;
+	struct bench bench;
+	uint16_t head;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	connect_guests(a, b, 100, 200);
+	head = guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
+	frontend_kick(&a->frontend, TRANSMIT);
+	a->frontend.queues[TRANSMIT].descriptors[head].len = 60;
+	guest_post(b, 2);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	guest_post(a, 2);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(guest_returned(a), 1);
+	bench_close(&bench);
+}
+
+static void a_receiver_whose_memory_is_cut_off(void **state)
+{
+	unsigned char bytes[5000] = { 0 };
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	assert_int_equal(vhost_fault_install(), 0); /* cmocka took the signal */
+	connect_guests(a, b, 100, 200);
+	guest_post(a, 2);
+	guest_post(b, 8);
+	assert_int_equal(ftruncate(b->frontend.memory_fds[0], FRONTEND_BUFFERS), 0);
+	guest_send_data(a, b, 100, 200, bytes, sizeof(bytes));
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(b->vm->device.socket_fd, -1);
+	b->frontend.serve(b->frontend.context);
+	bench_close(&bench);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(guests_connect_and_talk),
+		cmocka_unit_test(what_cannot_be_reached_is_reset),
+		cmocka_unit_test(a_dead_guest_ends_its_flows),
+		cmocka_unit_test(a_sender_keeps_to_its_credit),
+		cmocka_unit_test(tiny_packets_share_a_buffer),
+		cmocka_unit_test(packets_are_split_for_the_receiver),
+		cmocka_unit_test(a_receiver_without_buffers_holds_its_sender),
+		cmocka_unit_test(kept_chains_survive_a_new_memory_table),
+		cmocka_unit_test(kept_chains_survive_a_pause),
+		cmocka_unit_test(a_flood_to_a_dead_receiver_is_merged),
+		cmocka_unit_test(flows_take_turns),
+		cmocka_unit_test(messages_keep_their_ends),
+		cmocka_unit_test(kept_messages_keep_their_ends),
+		cmocka_unit_test(seqpacket_needs_both_drivers),
+		cmocka_unit_test(a_broken_ring_ends_its_own_connections),
+		cmocka_unit_test(a_head_that_is_kept_may_not_come_again),
+		cmocka_unit_test(a_kept_packet_that_changes_ends_its_flow),
+		cmocka_unit_test(a_receiver_whose_memory_is_cut_off),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

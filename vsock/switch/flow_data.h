@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a flow's ends send and what of it waits: between flow.c and flow_data.c; see flow.h. */
+#ifndef CAUSEWAY_VSOCK_SWITCH_FLOW_DATA_H
+#define CAUSEWAY_VSOCK_SWITCH_FLOW_DATA_H
+
+#include "vsock/switch/flow.h"
+
+/* Works on constant ends, too. */
+#define flow_other(end) (&(end)->flow->ends[(end) == &(end)->flow->ends[0]])
+
+/* flow_finish - the flow is over, unless it was; who is told gets a reset */
+void flow_finish(struct flow *flow, bool tell_asker, bool tell_other);
+/* flow_wait_for_ends - all ends of @vm have been let go of; none can come any more */
+void flow_wait_for_ends(struct vm *vm);
+
+/* flow_heard - what a header says of its sender's window */
+void flow_heard(struct flow_end *end, const struct virtio_vsock_header *header);
+/* flow_owe - a packet without data for the other end: sent now, or when its turn comes */
+void flow_owe(struct vm *vm, struct flow_end *end, enum flow_owed packet);
+/* flow_may_send - @bytes bytes are within what the other end allowed */
+bool flow_may_send(const struct flow_end *end, uint32_t bytes);
+/* flow_data - a packet with data, which is allowed; see flow_packet() */
+enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
+			    const struct virtio_vsock_header *header,
+			    struct delivery_source *source, uint16_t head);
+/* flow_drop - forget what @end has not sent yet, its chains are returned */
+void flow_drop(struct vm *vm, struct flow_end *end);
+
+#endif
