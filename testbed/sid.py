@@ -30,7 +30,7 @@ UNUSED_SOURCES = (
 # What a tree for modules needs besides its generated files.
 HEADER_FOLDERS = ("include", "scripts", "arch/um", "arch/x86/include", "arch/x86/um")
 HEADER_FILES = ("Makefile", ".config", "Module.symvers", "Kconfig", "arch/x86/Makefile.um",
-                "tools/scripts", "tools/build")
+                "scripts/module-common.c", "tools/scripts", "tools/build")
 HEADER_UNWANTED = shutil.ignore_patterns("*.c", "*.S", "*.a", "*.o", ".*.cmd", "dtc", "*.dts*",
                                          "*.py", "kconfig", "gdb", "coccinelle")
 
