@@ -46,7 +46,7 @@
 #include "vsock/switch/deliver.h"
 
 #define FLOW_TURN_BYTES	 (64u << 10)
-#define FLOW_HOLD_NS	 3000000u
+#define FLOW_HOLD_NS	 50000000u
 #define FLOW_PATIENCE_NS 2500000000u /* of a REQUEST; Linux guests give up after 2 s */
 #define FLOW_WINDOW_MAX	 (1u << 30)  /* what an end may allow at once, as we count */
 
@@ -85,6 +85,7 @@ struct flow_end {
 	uint32_t kept_count;
 	uint64_t moved_ns; /* when it was blocked, or last got on since */
 	struct buffer remainder;
+	size_t remainder_done; /* bytes of it that are out already */
 	struct flow_end *bucket_next;
 	TAILQ_ENTRY(flow_end) blocked_link; /* in vm->blocked while ->is_blocked */
 	TAILQ_ENTRY(flow_end) waiter_link;

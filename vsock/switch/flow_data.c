@@ -8,7 +8,9 @@
 
 #include "vsock/switch/vm.h"
 
-/* Behind the remainder's messages of a flow with boundaries. */
+#define FLOW_CUT_BYTES (1u << 20)
+
+/* In front of each of the remainder's messages, where a flow has messages. */
 struct flow_record {
 	uint32_t bytes;
 	uint32_t flags;
@@ -316,40 +318,55 @@ static bool flow_push_kept(struct vm *vm, struct flow_end *end, uint32_t *budget
 	return true;
 }
 
+/* Drops @bytes bytes of what was copied. What is out already is cut off in large pieces only. */
+static void flow_shorten(struct vm *vm, struct flow_end *end, size_t bytes)
+{
+	end->remainder_done += bytes;
+	if (end->remainder_done == end->remainder.used) {
+		vm->remainders_bytes -= end->remainder.used;
+		buffer_free(&end->remainder);
+		end->remainder_done = 0;
+	} else if (end->remainder_done >= FLOW_CUT_BYTES) {
+		vm->remainders_bytes -= end->remainder_done;
+		buffer_consume(&end->remainder, end->remainder_done);
+		end->remainder_done = 0;
+	}
+}
+
 /* What was copied, up to *@budget bytes; whether none is left. */
 static bool flow_push_remainder(struct vm *vm, struct flow_end *end, uint32_t *budget)
 {
-	struct buffer *remainder = &end->remainder;
+	size_t extra = 0;
 
-	while (remainder->used) {
-		struct flow_record record = { (uint32_t)remainder->used, 0 };
-		size_t extra = end->flow->type == VIRTIO_VSOCK_TYPE_SEQPACKET ? sizeof(record) : 0;
-		struct iovec vector = { .iov_base = remainder->data + extra };
+	if (end->flow->type == VIRTIO_VSOCK_TYPE_SEQPACKET)
+		extra = sizeof(struct flow_record);
+	while (end->remainder.used) {
+		unsigned char *from = end->remainder.data + end->remainder_done;
+		struct flow_record record = {
+			.bytes = (uint32_t)(end->remainder.used - end->remainder_done),
+		};
+		struct iovec vector = { .iov_base = from + extra };
 		struct delivery_source source = { .vectors = &vector, .count = 1 };
 		uint32_t bytes, taken;
 
 		if (*budget == 0)
 			return false;
-		memcpy(&record, remainder->data, extra);
+		memcpy(&record, from, extra);
 		vector.iov_len = record.bytes;
 		bytes = record.bytes > *budget ? *budget : record.bytes;
 		taken = flow_deliver(vm, end, &source, bytes,
 				     bytes == record.bytes ? record.flags : 0);
 		*budget -= taken;
-		if (extra &&
-		    taken < record.bytes) { /* the record's rest moves up to what is left */
+		if (extra && taken < record.bytes) { /* the record moves up to what is left of it */
 			record.bytes -= taken;
-			buffer_consume(remainder, taken);
-			memcpy(remainder->data, &record, sizeof(record));
-			vm->remainders_bytes -= taken;
+			memcpy(from + taken, &record, sizeof(record));
+			flow_shorten(vm, end, taken);
 		} else {
-			buffer_consume(remainder, extra + taken);
-			vm->remainders_bytes -= extra + taken;
+			flow_shorten(vm, end, extra + taken);
 		}
 		if (taken < bytes)
 			return false;
 	}
-	buffer_free(remainder);
 	return true;
 }
 
@@ -459,6 +476,7 @@ void flow_drop(struct vm *vm, struct flow_end *end)
 	vm->held_until_ns = 0;
 	vm->remainders_bytes -= end->remainder.used;
 	buffer_free(&end->remainder);
+	end->remainder_done = 0;
 }
 
 void flow_spill(struct vm *vm)
