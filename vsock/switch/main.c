@@ -23,13 +23,14 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "lib/base/log.h"
 #include "lib/vhost/fault.h"
+#include "vsock/switch/capture_file.h"
+#include "vsock/switch/control.h"
 #include "vsock/switch/switch.h"
 
 /* Each connection takes a descriptor. */
@@ -43,25 +44,40 @@ static void main_raise_limit(void)
 	}
 }
 
-/* Serves until SIGTERM or SIGINT. */
-static int main_run(struct settings *settings, struct error *error)
+/* Signals are the main thread's: workers, which are started later, inherit the mask. */
+static void main_block_signals(void)
 {
-	static struct vsock_switch sw;
 	sigset_t signals;
-	int number, status;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
+/* Serves until SIGTERM or SIGINT. */
+static int main_run(struct settings *settings, int argc, char **argv, struct error *error)
+{
+	static struct vsock_switch sw;
+	struct control control;
+	int status;
+
+	main_block_signals();
 	status = switch_open(&sw, settings, error);
 	for (unsigned int i = 0; i < settings->vm_count && status == 0; i++)
 		status = switch_vm_add(&sw, &settings->vms[i], error);
+	if (status == 0 && settings->capture)
+		status = capture_file_start(settings->capture, error);
+	if (status == 0)
+		status = control_open(&control, &sw, argc, argv, error);
 	if (status == 0) {
 		log_info("serving %u VM%s", sw.vm_count, sw.vm_count == 1 ? "" : "s");
-		sigwait(&signals, &number);
+		status = control_run(&control);
+		control_close(&control);
 	}
 	switch_close(&sw);
+	capture_file_stop();
 	return status;
 }
 
@@ -80,7 +96,7 @@ int main(int argc, char **argv)
 	if (status == 0)
 		status = vhost_fault_install();
 	if (status == 0)
-		status = main_run(&settings, &error);
+		status = main_run(&settings, argc, argv, &error);
 	if (status < 0)
 		log_error("%s", error.code ? error.text : strerror(-status));
 	settings_free(&settings);

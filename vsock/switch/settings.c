@@ -19,6 +19,7 @@
 #define SETTINGS_CONNECTIONS_DEFAULT 1024
 #define SETTINGS_CONNECTIONS_MAX     65536
 #define SETTINGS_FILE		     "/etc/causeway/causeway.conf"
+#define SETTINGS_PATH_BYTES	     108	      /* what a Unix socket takes */
 #define SETTINGS_CID_MAX	     (UINT32_MAX - 1) /* all ones means "any" */
 
 static int settings_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number)
@@ -32,38 +33,60 @@ static int settings_number(const char *text, uint64_t minimum, uint64_t maximum,
 	return 0;
 }
 
-/* The gate for a VM, whoever described it. Takes copies. */
-static int settings_put_vm(struct settings *settings, const char *name, uint64_t cid,
-			   const char *socket, const char *host_socket, struct error *error)
+struct settings_vm *settings_find_vm(struct settings *settings, const char *name)
 {
-	struct settings_vm *vm = &settings->vms[settings->vm_count];
+	for (unsigned int i = 0; i < settings->vm_count; i++)
+		if (strcmp(settings->vms[i].name, name) == 0)
+			return &settings->vms[i];
+	return NULL;
+}
 
-	if (!name || !*name || !socket || !*socket)
+static void settings_free_vm(struct settings_vm *vm)
+{
+	free(vm->name);
+	free(vm->socket);
+	free(vm->host_socket);
+}
+
+void settings_drop_vm(struct settings *settings, struct settings_vm *vm)
+{
+	settings_free_vm(vm);
+	*vm = settings->vms[--settings->vm_count];
+}
+
+int settings_put_vm(struct settings *settings, const struct settings_vm *vm, struct error *error)
+{
+	struct settings_vm *own = &settings->vms[settings->vm_count];
+
+	if (!vm->name || !*vm->name || !vm->socket || !*vm->socket)
 		return error_set(error, -EINVAL, "a VM needs a name and a socket");
-	if (cid < VIRTIO_VSOCK_CID_FIRST || cid > SETTINGS_CID_MAX)
-		return error_set(error, -EINVAL, "VM '%s': its cid must be %u to %u", name,
-				 VIRTIO_VSOCK_CID_FIRST, SETTINGS_CID_MAX);
+	if (vm->cid < VIRTIO_VSOCK_CID_FIRST || vm->cid > SETTINGS_CID_MAX)
+		return error_set(error, -EINVAL, "VM '%s': its cid is %llu: expected %u to %u",
+				 vm->name, (unsigned long long)vm->cid, VIRTIO_VSOCK_CID_FIRST,
+				 SETTINGS_CID_MAX);
 	if (settings->vm_count == SETTINGS_VMS_MAX)
 		return error_set(error, -ENOSPC, "more than %d VMs", SETTINGS_VMS_MAX);
 	for (unsigned int i = 0; i < settings->vm_count; i++) {
 		const struct settings_vm *other = &settings->vms[i];
 
-		if (other->cid == cid || strcmp(other->name, name) == 0 ||
-		    strcmp(other->socket, socket) == 0)
+		if (other->cid == vm->cid || strcmp(other->name, vm->name) == 0 ||
+		    strcmp(other->socket, vm->socket) == 0)
 			return error_set(error, -EEXIST,
 					 "VMs '%s' and '%s' share a name, a cid or a socket",
-					 other->name, name);
+					 other->name, vm->name);
 	}
-	vm->cid = cid;
-	vm->name = strdup(name);
-	vm->socket = strdup(socket);
-	if (host_socket)
-		vm->host_socket = strdup(host_socket);
-	else if (asprintf(&vm->host_socket, "%s.host", socket) < 0)
-		vm->host_socket = NULL;
-	settings->vm_count++;
-	if (!vm->name || !vm->socket || !vm->host_socket)
+	*own = *vm;
+	own->name = strdup(vm->name);
+	own->socket = strdup(vm->socket);
+	if (vm->host_socket)
+		own->host_socket = strdup(vm->host_socket);
+	else if (asprintf(&own->host_socket, "%s.host", vm->socket) < 0)
+		own->host_socket = NULL;
+	if (!own->name || !own->socket || !own->host_socket) {
+		settings_free_vm(own);
 		return error_set(error, -ENOMEM, "out of memory");
+	}
+	settings->vm_count++;
 	return 0;
 }
 
@@ -87,32 +110,50 @@ static int settings_put_service(struct settings *settings, uint32_t port, const 
 	return 0;
 }
 
+/* One part of the option --vm behind the name. */
+static int settings_vm_part(struct settings_vm *vm, char *part, struct error *error)
+{
+	uint64_t number;
+
+	if (strncmp(part, "cid=", 4) == 0) {
+		if (settings_number(part + 4, 0, UINT64_MAX, &vm->cid) < 0)
+			return error_set(error, -EINVAL, "VM '%s': '%s' is no cid", vm->name,
+					 part + 4);
+	} else if (strncmp(part, "socket=", 7) == 0) {
+		vm->socket = part + 7;
+	} else if (strncmp(part, "host-socket=", 12) == 0) {
+		vm->host_socket = part + 12;
+	} else if (strncmp(part, "group=", 6) == 0) {
+		return settings_vm_add_group(vm, part + 6, error);
+	} else if (strncmp(part, "limit-mib-s=", 12) == 0) {
+		if (settings_number(part + 12, 0, SETTINGS_LIMIT_MIB_MAX, &number) < 0)
+			return error_set(error, -EINVAL,
+					 "VM '%s': limit-mib-s is '%s': expected 0 "
+					 "to %u",
+					 vm->name, part + 12, SETTINGS_LIMIT_MIB_MAX);
+		vm->limit_bytes_per_s = number << 20;
+	} else {
+		return error_set(error, -EINVAL,
+				 "VM '%s': '%s' is none of cid=, socket=, "
+				 "host-socket=, group=, limit-mib-s=",
+				 vm->name, part);
+	}
+	return 0;
+}
+
 int settings_add_vm(struct settings *settings, const char *text, struct error *error)
 {
 	autofree char *copy = strdup(text);
-	const char *socket = NULL, *host_socket = NULL;
-	char *rest = copy, *name, *part;
-	uint64_t cid = 0;
+	struct settings_vm vm = { 0 };
+	char *rest = copy, *part;
+	int status = 0;
 
 	if (!copy)
 		return error_set(error, -ENOMEM, "out of memory");
-	name = strsep(&rest, ",");
-	while ((part = strsep(&rest, ","))) {
-		if (strncmp(part, "cid=", 4) == 0) {
-			if (settings_number(part + 4, 0, UINT64_MAX, &cid) < 0)
-				return error_set(error, -EINVAL, "VM '%s': '%s' is no cid", name,
-						 part + 4);
-		} else if (strncmp(part, "socket=", 7) == 0) {
-			socket = part + 7;
-		} else if (strncmp(part, "host-socket=", 12) == 0) {
-			host_socket = part + 12;
-		} else {
-			return error_set(
-				error, -EINVAL,
-				"VM '%s': '%s' is none of cid=, socket=, host-socket=", name, part);
-		}
-	}
-	return settings_put_vm(settings, name, cid, socket, host_socket, error);
+	vm.name = strsep(&rest, ",");
+	while (status == 0 && (part = strsep(&rest, ",")))
+		status = settings_vm_part(&vm, part, error);
+	return status < 0 ? status : settings_put_vm(settings, &vm, error);
 }
 
 int settings_add_service(struct settings *settings, const char *text, struct error *error)
@@ -134,21 +175,40 @@ int settings_add_service(struct settings *settings, const char *text, struct err
 	return settings_put_service(settings, (uint32_t)port, socket, option != NULL, error);
 }
 
+/* Puts file and line before the sentence that is there. */
+static int settings_place(struct config *config, config_setting_t *group, struct error *error)
+{
+	return error_prefix(error, "%s:%u", config->path, config_setting_source_line(group));
+}
+
 static int settings_load_vm(struct settings *settings, struct config *config,
 			    config_setting_t *group, struct error *error)
 {
-	static const char *const known[] = { "name", "cid", "socket", "host_socket", NULL };
+	static const char *const known[] = { "name",   "cid",	      "socket", "host_socket",
+					     "groups", "limit_mib_s", NULL };
 	const char *name = NULL, *socket = NULL, *host_socket = NULL;
-	int64_t cid = 0;
+	struct settings_vm vm = { 0 };
+	int64_t cid = 0, limit = 0;
 
 	if (config_get_string(config, group, "name", &name, error) < 0 ||
 	    config_get_integer(config, group, "cid", VIRTIO_VSOCK_CID_FIRST, SETTINGS_CID_MAX, &cid,
 			       error) < 0 ||
 	    config_get_string(config, group, "socket", &socket, error) < 0 ||
 	    config_get_string(config, group, "host_socket", &host_socket, error) < 0 ||
+	    config_get_integer(config, group, "limit_mib_s", 0, SETTINGS_LIMIT_MIB_MAX, &limit,
+			       error) < 0 ||
 	    config_check_unknown(config, group, known, error) < 0)
 		return -EINVAL;
-	return settings_put_vm(settings, name, (uint64_t)cid, socket, host_socket, error);
+	vm.name = (char *)name;
+	vm.cid = (uint64_t)cid;
+	vm.socket = (char *)socket;
+	vm.host_socket = (char *)host_socket;
+	vm.limit_bytes_per_s = (uint64_t)limit << 20;
+	if (name && settings_load_groups(&vm, config, group, error) < 0)
+		return -EINVAL;
+	if (settings_put_vm(settings, &vm, error) < 0)
+		return settings_place(config, group, error);
+	return 0;
 }
 
 static int settings_load_service(struct settings *settings, struct config *config,
@@ -166,7 +226,9 @@ static int settings_load_service(struct settings *settings, struct config *confi
 	    config_get_boolean(config, group, "identity", &identity, error) < 0 ||
 	    config_check_unknown(config, group, known, error) < 0)
 		return -EINVAL;
-	return settings_put_service(settings, (uint32_t)port, socket, identity, error);
+	if (settings_put_service(settings, (uint32_t)port, socket, identity, error) < 0)
+		return settings_place(config, group, error);
+	return 0;
 }
 
 typedef int settings_load_one(struct settings *settings, struct config *config,
@@ -198,31 +260,64 @@ static int settings_load_list(struct settings *settings, struct config *config,
 	return 0;
 }
 
-static int settings_load_section(struct settings *settings, struct config *config,
+/* A string that wins over what the file says when an option gave it. */
+static int settings_load_string(struct config *config, config_setting_t *section, const char *name,
+				char **value, struct error *error)
+{
+	const char *text = NULL;
+
+	if (config_get_string(config, section, name, &text, error) < 0)
+		return -EINVAL;
+	if (!text || *value)
+		return 0;
+	*value = strdup(text);
+	return *value ? 0 : error_set(error, -ENOMEM, "out of memory");
+}
+
+static int settings_load_numbers(struct settings *settings, struct config *config,
 				 config_setting_t *section, struct error *error)
 {
-	static const char *const known[] = { "spin_us", "connections", "threads",
-					     "vms",	"services",    NULL };
 	int64_t spin_us = settings->spin_us, connections = settings->connections;
 	int64_t threads = settings->threads;
-	int status;
 
 	if (config_get_integer(config, section, "spin_us", 0, SETTINGS_SPIN_US_MAX, &spin_us,
 			       error) < 0 ||
 	    config_get_integer(config, section, "connections", 1, SETTINGS_CONNECTIONS_MAX,
 			       &connections, error) < 0 ||
 	    config_get_integer(config, section, "threads", 0, SETTINGS_THREADS_MAX, &threads,
-			       error) < 0 ||
-	    config_check_unknown(config, section, known, error) < 0)
+			       error) < 0)
 		return -EINVAL;
 	settings->spin_us = (uint32_t)spin_us;
 	settings->connections = (uint32_t)connections;
 	settings->threads = (uint32_t)threads;
-	status = settings_load_list(settings, config, section, "vms", settings_load_vm, error);
-	if (status < 0)
-		return status;
-	return settings_load_list(settings, config, section, "services", settings_load_service,
-				  error);
+	return 0;
+}
+
+static int settings_load_section(struct settings *settings, struct config *config,
+				 config_setting_t *section, struct error *error)
+{
+	static const char *const known[] = { "spin_us", "connections", "threads", "vms", "services",
+					     "rules",	"control",     "metrics", NULL };
+	int status = settings_load_numbers(settings, config, section, error);
+
+	if (status == 0)
+		status = config_check_unknown(config, section, known, error);
+	if (status == 0)
+		status =
+			settings_load_string(config, section, "control", &settings->control, error);
+	if (status == 0)
+		status =
+			settings_load_string(config, section, "metrics", &settings->metrics, error);
+	if (status == 0)
+		status = settings_load_list(settings, config, section, "vms", settings_load_vm,
+					    error);
+	if (status == 0)
+		status = settings_load_list(settings, config, section, "services",
+					    settings_load_service, error);
+	if (status == 0)
+		status = settings_load_list(settings, config, section, "rules", settings_load_rule,
+					    error);
+	return status;
 }
 
 int settings_load(struct settings *settings, const char *path, struct error *error)
@@ -258,15 +353,26 @@ enum settings_key {
 	KEY_SPIN,
 	KEY_CONNECTIONS,
 	KEY_THREADS,
+	KEY_CONTROL,
+	KEY_METRICS,
+	KEY_CAPTURE,
 };
 
 static const struct argp_option settings_options[] = {
 	{ "config", KEY_CONFIG, "FILE", 0,
 	  "Read the section 'switch' of FILE (" SETTINGS_FILE " if there is no --vm)", 0 },
-	{ "vm", KEY_VM, "NAME,cid=N,socket=PATH[,host-socket=PATH]", 0,
-	  "Serve a VM: its VMM connects to PATH, host programs to the host socket (default: "
-	  "PATH.host), and what the guest connects to port P of CID 2 goes to HOST-SOCKET_P",
+	{ "vm", KEY_VM, "NAME,cid=N,socket=PATH[,...]", 0,
+	  "Serve a VM: its VMM connects to PATH, host programs to host-socket=PATH (default: "
+	  "PATH.host), and what the guest connects to port P of CID 2 goes to HOST-SOCKET_P; "
+	  "group=NAME puts it into a group, limit-mib-s=N limits what it sends",
 	  0 },
+	{ "control", KEY_CONTROL, "PATH", 0,
+	  "Take commands and tell the state there; by default switch.control in /run/causeway, "
+	  "unless VMs are named by options alone",
+	  0 },
+	{ "metrics", KEY_METRICS, "PATH|127.0.0.1:PORT", 0,
+	  "Serve metrics for Prometheus over HTTP there", 0 },
+	{ "capture", KEY_CAPTURE, "FILE", 0, "Write all packets to FILE, for Wireshark", 0 },
 	{ "service", KEY_SERVICE, "PORT=PATH[,identity]", 0,
 	  "Take guests' connections to PORT to the Unix socket PATH; with identity, tell the "
 	  "daemon the guest's CID first",
@@ -282,7 +388,6 @@ static const struct argp_option settings_options[] = {
 struct settings_parse {
 	struct settings *settings;
 	struct error *error;
-	const char *config;
 	int64_t spin_us, connections, threads; /* -1: not given; what is given wins over the file */
 };
 
@@ -300,6 +405,14 @@ static int settings_option_number(struct settings_parse *parse, const char *name
 	return 0;
 }
 
+/* Keeps a copy of what an option says. */
+static int settings_option_string(struct settings_parse *parse, char **value, const char *argument)
+{
+	free(*value);
+	*value = strdup(argument);
+	return *value ? 0 : error_set(parse->error, -ENOMEM, "out of memory");
+}
+
 static error_t settings_option(int key, char *argument, struct argp_state *state)
 {
 	struct settings_parse *parse = state->input;
@@ -307,7 +420,16 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 
 	switch (key) {
 	case KEY_CONFIG:
-		parse->config = argument;
+		status = settings_option_string(parse, &parse->settings->config, argument);
+		break;
+	case KEY_CONTROL:
+		status = settings_option_string(parse, &parse->settings->control, argument);
+		break;
+	case KEY_METRICS:
+		status = settings_option_string(parse, &parse->settings->metrics, argument);
+		break;
+	case KEY_CAPTURE:
+		status = settings_option_string(parse, &parse->settings->capture, argument);
 		break;
 	case KEY_VM:
 		status = settings_add_vm(parse->settings, argument, parse->error);
@@ -336,6 +458,15 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 	return -status;
 }
 
+const char *settings_control_default(void)
+{
+	static char path[SETTINGS_PATH_BYTES];
+	const char *runtime = geteuid() ? getenv("XDG_RUNTIME_DIR") : NULL;
+
+	snprintf(path, sizeof(path), "%s/causeway/switch.control", runtime ? runtime : "/run");
+	return path;
+}
+
 int settings_read(struct settings *settings, int argc, char **argv, struct error *error)
 {
 	static const struct argp argp = {
@@ -343,17 +474,24 @@ int settings_read(struct settings *settings, int argc, char **argv, struct error
 		.parser = settings_option,
 		.doc = "Carry AF_VSOCK sockets between virtual machines and this host.",
 	};
-	struct settings_parse parse = { settings, error, NULL, -1, -1, -1 };
+	struct settings_parse parse = { settings, error, -1, -1, -1 };
+	bool by_default = false;
 	int status;
 
 	memset(settings, 0, sizeof(*settings));
 	settings->spin_us = SETTINGS_SPIN_US_DEFAULT;
 	settings->connections = SETTINGS_CONNECTIONS_DEFAULT;
 	status = -argp_parse(&argp, argc, argv, 0, NULL, &parse);
-	if (!parse.config && settings->vm_count == 0 && access(SETTINGS_FILE, F_OK) == 0)
-		parse.config = SETTINGS_FILE;
-	if (status == 0 && parse.config)
-		status = settings_load(settings, parse.config, error);
+	if (status == 0 && !settings->config && settings->vm_count == 0 &&
+	    access(SETTINGS_FILE, F_OK) == 0)
+		status = settings_option_string(&parse, &settings->config, SETTINGS_FILE);
+	if (status == 0 && !settings->control && (settings->config || settings->vm_count == 0))
+		by_default = true;
+	if (status == 0 && settings->config)
+		status = settings_load(settings, settings->config, error);
+	if (status == 0 && by_default && !settings->control)
+		status = settings_option_string(&parse, &settings->control,
+						settings_control_default());
 	if (status < 0)
 		return status;
 	if (parse.spin_us >= 0)
@@ -362,19 +500,18 @@ int settings_read(struct settings *settings, int argc, char **argv, struct error
 		settings->connections = (uint32_t)parse.connections;
 	if (parse.threads >= 0)
 		settings->threads = (uint32_t)parse.threads;
-	if (settings->vm_count == 0)
-		return error_set(error, -EINVAL, "no VM to serve: give --vm or --config");
 	return 0;
 }
 
 void settings_free(struct settings *settings)
 {
-	for (unsigned int i = 0; i < settings->vm_count; i++) {
-		free(settings->vms[i].name);
-		free(settings->vms[i].socket);
-		free(settings->vms[i].host_socket);
-	}
+	while (settings->vm_count)
+		settings_free_vm(&settings->vms[--settings->vm_count]);
 	for (unsigned int i = 0; i < settings->service_count; i++)
 		free(settings->services[i].socket);
+	free(settings->config);
+	free(settings->control);
+	free(settings->metrics);
+	free(settings->capture);
 	memset(settings, 0, sizeof(*settings));
 }

@@ -393,6 +393,7 @@ struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 	TAILQ_INIT(&vm->timed);
 	vm->next_host_port = VM_HOST_PORT_FIRST;
 	vm->own = *own;
+	limiter_set(&vm->limiter, own->limit_bytes_per_s);
 	vm->own.name = strdup(own->name);
 	vm->own.socket = strdup(own->socket);
 	vm->own.host_socket = strdup(own->host_socket);
