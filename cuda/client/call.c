@@ -30,6 +30,7 @@
 
 #include "cuda/client/callback.h"
 #include "cuda/client/client.h"
+#include "cuda/client/trace.h"
 
 #define GIVE_WAY_YIELDS 100
 #define PRINT_BYTES_MAX (16u << 20) /* device text kept for one call; more is cut */
@@ -144,6 +145,11 @@ static int call_send(const struct client_call *call, size_t bytes, uint32_t cont
 
 	if (error)
 		return error;
+	if (trace_counters) {
+		trace_count(&trace_counters->requests, 1);
+		trace_count(&trace_counters->bytes_out,
+			    bytes + (call->send ? bulk_bytes(call->send) : 0));
+	}
 	call_compose(at, call, bytes, context, sequence);
 	error = link_commit(client.link, bytes);
 	if (!error && call->send)
@@ -269,6 +275,8 @@ static CUresult call_exchange(struct client_call *call, size_t bytes, uint32_t c
 	struct call_wait wait = { .call = call, .done = PTHREAD_COND_INITIALIZER };
 	int error;
 
+	if (trace_counters)
+		trace_count(&trace_counters->round_trips, 1);
 	send_lock();
 	wait.sequence = ++client.sequence;
 	pthread_mutex_lock(&reader.lock);
@@ -509,5 +517,7 @@ int client_call_read(void)
 	error = link_peek(client.link, reply.bytes, &at);
 	if (error)
 		return error;
+	if (trace_counters)
+		trace_count(&trace_counters->bytes_in, reply.bytes + reply.bulk_bytes);
 	return read_message(&reply, (const unsigned char *)at + sizeof(reply));
 }

@@ -10,14 +10,34 @@
 #ifndef CAUSEWAY_CUDA_CLIENT_TRACE_H
 #define CAUSEWAY_CUDA_CLIENT_TRACE_H
 
-extern int trace_fd; /* -1: off; constant after the library's constructors */
+#include <stdint.h>
 
-double trace_clock_us(void);
+/*
+ * With CAUSEWAY_CUDA_COUNTERS=FILE, FILE holds these numbers while the program runs, each 64 bits
+ * in the machine's byte order: a benchmark maps it and looks before and after.
+ */
+struct trace_counters {
+	uint64_t calls;	      /* of the program to functions of the driver */
+	uint64_t requests;    /* sent to the worker */
+	uint64_t round_trips; /* requests that waited for a reply */
+	uint64_t bytes_out;   /* through the link */
+	uint64_t bytes_in;
+};
 
-/* trace_start - when a call began; 0 while the tracer is off */
+extern struct trace_counters *trace_counters; /* NULL: nobody wants them */
+extern int trace_wanted; /* the tracer or the counters are on; constant after the constructors */
+
+/* trace_call - count a call; returns when it began, 0 while the tracer is off */
+double trace_call(void);
+
 static inline double trace_start(void)
 {
-	return __builtin_expect(trace_fd >= 0, 0) ? trace_clock_us() : 0;
+	return __builtin_expect(trace_wanted, 0) ? trace_call() : 0;
+}
+
+static inline void trace_count(uint64_t *counter, uint64_t more)
+{
+	__atomic_add_fetch(counter, more, __ATOMIC_RELAXED);
 }
 
 void trace_begin(const char *name);

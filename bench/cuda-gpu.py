@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA on this machine's GPU through Causeway against the driver directly: copies, launches, PyTorch."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import daemons
+import measure
+
+HERE = pathlib.Path(__file__).resolve().parent
+RUN_SECONDS = 240
+SMALL_LINKS = ("ring", "unix", "tcp")
+TORCH_LINKS = ("ring",)
+
+
+def system_driver():
+    """The path of this machine's libcuda.so.1, or None."""
+    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False)
+    places = re.findall(r"libcuda\.so\.1 .*=> (\S+)", listed.stdout)
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        places.append(f"{folder}/libcuda.so.1")
+    places += ["/usr/local/nvidia/lib64/libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"]
+    for place in places:
+        if os.path.exists(place):
+            return place
+    return None
+
+
+def has_torch():
+    """Whether this Python has PyTorch, without importing it here."""
+    done = subprocess.run([sys.executable, "-c",
+                           "import importlib.util as u; print(bool(u.find_spec('torch')))"],
+                          capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "True"
+
+
+class Place:
+    """Where a program runs: natively, or as a client over a link."""
+
+    def __init__(self, name, environment, counters=None):
+        self.name = name
+        self.environment = environment
+        self.counters = counters
+
+    def run(self, bench, command):
+        """The last line of JSON that the program prints."""
+        _, output, _ = bench.run(command, self.environment, RUN_SECONDS)
+        lines = [line for line in output.splitlines() if line.startswith("{")]
+        if not lines:
+            raise measure.Failed(f"{command[0]} printed no figures ({self.name})")
+        return json.loads(lines[-1])
+
+
+def collect(bench, places, rounds, command):
+    """Run the command @rounds times in each place in turn: {place: {figure: median of each run}}."""
+    found = {place.name: {} for place in places}
+    for number in range(rounds):
+        for place in places:
+            bench.progress(f"{pathlib.Path(str(command()[0])).name}, round {number + 1}: "
+                           f"{place.name}")
+            for key, value in place.run(bench, command()).items():
+                if isinstance(value, list):
+                    value = measure.Samples(value).median
+                found[place.name].setdefault(key, []).append(value)
+    return found
+
+
+def ratio(client, native):
+    return measure.Samples([c / n for c, n in zip(client, native)])
+
+
+def difference(client, native, unit):
+    return measure.Samples([c - n for c, n in zip(client, native)], unit)
+
+
+def driver_figures(client, native):
+    """The fields that cuda_gpu measures, of one link."""
+    fields = {"matmul_total_ratio": ratio(client["matmul_total_ms"], native["matmul_total_ms"])}
+    for kind, size in (("pageable", 34), ("pageable", 256), ("pinned", 256)):
+        for way in ("h2d", "d2h"):
+            name = f"{way}_{kind}_{size}"
+            fields[f"{way}_{kind}_ratio_{size}"] = ratio(client[name], native[name])
+    fields["launch_issue_ratio"] = ratio(client["launch_issue_us"], native["launch_issue_us"])
+    fields["launch_sync_extra_us"] = difference(client["launch_sync_us"],
+                                                native["launch_sync_us"], "us")
+    for way in ("h2d", "d2h"):
+        name = f"small_{way}_us"
+        fields[f"small_copy_extra_us_{way}"] = difference(client[name], native[name], "us")
+    return fields
+
+
+def torch_figures(client, native):
+    """The fields that cuda_gpu_torch.py measures, of one link."""
+    fields = {}
+    for name in native:
+        if name.startswith("sgemm_"):
+            fields["cublas_sgemm_ratio_" + name.split("_")[1]] = ratio(client[name], native[name])
+    for size in ("small", "large"):
+        name = f"{size}_step_ms"
+        if name not in native:
+            continue
+        fields[f"torch_step_ratio_{size}"] = ratio(client[name], native[name])
+        fields[f"torch_losses_identical_{size}"] = str(
+            client[f"{size}_loss"] == native[f"{size}_loss"])
+        counters = client.get(f"{size}_counters")
+        if counters:
+            fields[f"torch_step_round_trips_{size}"] = counters[-1]["round_trips"]
+            fields[f"torch_step_counters_{size}"] = counters[-1]
+    fields["torch_import_to_first_result_extra_s"] = difference(
+        client["import_to_first_result_s"], native["import_to_first_result_s"], "s")
+    return fields
+
+
+def as_samples(figures):
+    """Raw medians of one place, for the record."""
+    return {key: measure.Samples(values) if isinstance(values[0], (int, float)) else str(values[-1])
+            for key, values in figures.items()}
+
+
+def measure_links(bench, native, cudad, scale):
+    program = bench.program("bench/cuda_gpu")
+    places = [native] + [Place(link, cudad.environment(link)) for link in SMALL_LINKS]
+    found = collect(bench, places, bench.rounds, lambda: [program, scale])
+    results = {"native": as_samples(found["native"])}
+    for link in SMALL_LINKS:
+        results[link] = driver_figures(found[link], found["native"])
+        results[f"{link} raw"] = as_samples(found[link])
+    return results
+
+
+def measure_torch(bench, native, cudad):
+    counters = cudad.folder / "counters"
+    places = [native]
+    for link in TORCH_LINKS:
+        environment = {**cudad.environment(link), "CAUSEWAY_CUDA_COUNTERS": str(counters)}
+        places.append(Place(link, environment, counters))
+    found = collect(bench, places, min(bench.rounds, 3),
+                    lambda: [sys.executable, HERE / "cuda_gpu_torch.py", repr(time.time())])
+    results = {"torch native": as_samples(found["native"])}
+    for link in TORCH_LINKS:
+        results[f"torch {link}"] = torch_figures(found[link], found["native"])
+        results[f"torch {link} raw"] = as_samples(found[link])
+    return results
+
+
+def run(bench):
+    driver = system_driver()
+    if not driver:
+        return {"ring": measure.Skipped("this machine has no libcuda.so.1 of its own")}
+    native = Place("native", {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")})
+    with daemons.Cudad(driver=driver) as cudad:
+        # A device made of this processor is for trying the benchmark itself.
+        scale = 16 if os.path.realpath(driver).startswith(str(bench.build)) else 1
+        results = measure_links(bench, native, cudad, scale)
+        if has_torch():
+            results.update(measure_torch(bench, native, cudad))
+        else:
+            results["torch ring"] = measure.Skipped("this Python has no PyTorch")
+    return results
