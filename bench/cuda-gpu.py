@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import time
 
 import daemons
@@ -32,7 +31,7 @@ def system_driver():
 
 def has_torch():
     """Whether this Python has PyTorch, without importing it here."""
-    done = subprocess.run([sys.executable, "-c",
+    done = subprocess.run(["python3", "-c",
                            "import importlib.util as u; print(bool(u.find_spec('torch')))"],
                           capture_output=True, text=True, check=False)
     return done.stdout.strip() == "True"
@@ -139,7 +138,7 @@ def measure_torch(bench, native, cudad):
         environment = {**cudad.environment(link), "CAUSEWAY_CUDA_COUNTERS": str(counters)}
         places.append(Place(link, environment, counters))
     found = collect(bench, places, min(bench.rounds, 3),
-                    lambda: [sys.executable, HERE / "cuda_gpu_torch.py", repr(time.time())])
+                    lambda: ["python3", HERE / "cuda_gpu_torch.py", repr(time.time())])
     results = {"torch native": as_samples(found["native"])}
     for link in TORCH_LINKS:
         results[f"torch {link}"] = torch_figures(found[link], found["native"])
@@ -156,7 +155,7 @@ def run(bench):
         # A device made of this processor is for trying the benchmark itself.
         scale = 16 if os.path.realpath(driver).startswith(str(bench.build)) else 1
         results = measure_links(bench, native, cudad, scale)
-        if has_torch():
+        if has_torch() and "NO_TORCH" not in os.environ:
             results.update(measure_torch(bench, native, cudad))
         else:
             results["torch ring"] = measure.Skipped("this Python has no PyTorch")

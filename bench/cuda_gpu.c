@@ -14,7 +14,6 @@
  *	matmul_total_ms		two matrices to the device, their product, the product back
  * A wrong byte or product ends it with exit status 1.
  */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +31,6 @@
 #define DEPTH	  4224
 #define TILE_EDGE 32
 
-static int (*host_allocate)(void **at, size_t bytes, unsigned int flags);
-static int (*host_free)(void *at);
 static const char *separator = "";
 
 static void print_samples(const char *name, const double *samples)
@@ -104,12 +101,12 @@ static void measure_pinned(int mib, size_t bytes)
 {
 	void *one, *other;
 
-	CHECK(host_allocate(&one, bytes, 0));
-	CHECK(host_allocate(&other, bytes, 0));
+	CHECK(driver.host_allocate(&one, bytes, 0));
+	CHECK(driver.host_allocate(&other, bytes, 0));
 	fill(one, bytes, 2);
 	measure_copies("pinned", mib, bytes, one, other);
-	CHECK(host_free(one));
-	CHECK(host_free(other));
+	CHECK(driver.host_free(one));
+	CHECK(driver.host_free(other));
 }
 
 static void measure_small(void)
@@ -221,14 +218,11 @@ static void measure_matmul(int scale)
 int main(int argc, char **argv)
 {
 	int scale = argc == 2 ? atoi(argv[1]) : 1;
-	void *library = dlopen("libcuda.so.1", RTLD_NOW);
 
-	if (argc > 2 || scale < 1 || scale > 16 || !library) {
-		fprintf(stderr, "usage: cuda_gpu [SCALE]   1 to 16; libcuda.so.1 must be there\n");
+	if (argc > 2 || scale < 1 || scale > 16) {
+		fprintf(stderr, "usage: cuda_gpu [SCALE]   1 to 16\n");
 		return 2;
 	}
-	*(void **)&host_allocate = dlsym(library, "cuMemHostAlloc");
-	*(void **)&host_free = dlsym(library, "cuMemFreeHost");
 	driver_begin("cuda_gpu", 1, argv);
 	printf("{");
 	measure_launches();

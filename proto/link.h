@@ -14,6 +14,11 @@
  * server, then the ring towards the client, ring_bytes each. Wakes are single bytes of any value:
  * to a reader over the connection itself, to a writer over the second socket. Its control words
  * are in the machine's own byte order: a ring never leaves the machine.
+ *
+ * Over a Unix socket, with or without a ring, the client may offer shared memory for whatever the
+ * link's user wants: a memfd sealed like the ring's, of shared_bytes, as the last descriptor. The
+ * answer says whether the server took it; where something between them kept the descriptor, it did
+ * not.
  */
 #ifndef CAUSEWAY_PROTO_LINK_H
 #define CAUSEWAY_PROTO_LINK_H
@@ -24,7 +29,7 @@
 #include <stdint.h>
 
 #define LINK_WIRE_MAGIC	     0x4b4c5743u /* "CWLK" */
-#define LINK_WIRE_VERSION    1
+#define LINK_WIRE_VERSION    2
 #define LINK_TOKEN_BYTES_MAX 64
 
 enum link_wire_medium {
@@ -44,12 +49,14 @@ struct link_greeting {
 	uint64_t ring_bytes;   /* of one direction, a power of two; 0 unless medium is RING */
 	uint64_t memory_bytes; /* LINK_RING_HEADER_BYTES + 2 * ring_bytes, or 0 */
 	uint8_t token[LINK_TOKEN_BYTES_MAX];
-	uint8_t zero_c[32];
+	uint64_t shared_bytes; /* of the memory that is offered, or 0 */
+	uint8_t zero_c[24];
 };
 
 _Static_assert(sizeof(struct link_greeting) == 128, "link_greeting");
 _Static_assert(offsetof(struct link_greeting, ring_bytes) == 16, "link_greeting.ring_bytes");
 _Static_assert(offsetof(struct link_greeting, token) == 32, "link_greeting.token");
+_Static_assert(offsetof(struct link_greeting, shared_bytes) == 96, "link_greeting.shared_bytes");
 
 /* Why a server says no. The text beside it is for people, the code for programs. */
 enum link_answer_code {
@@ -64,13 +71,14 @@ enum link_answer_code {
 };
 
 #define LINK_ANSWER_TEXT_BYTES 240
+#define LINK_ANSWER_SHARED     1u /* link_answer.flags: the shared memory was taken */
 
 struct link_answer {
 	uint32_t magic;
 	uint16_t version;    /* of the server */
 	uint16_t code;	     /* enum link_answer_code */
 	uint32_t text_bytes; /* without any end mark; at most LINK_ANSWER_TEXT_BYTES */
-	uint32_t zero;
+	uint32_t flags;	     /* 0, or LINK_ANSWER_SHARED with LINK_ANSWER_ACCEPTED */
 	char text[LINK_ANSWER_TEXT_BYTES]; /* bytes behind text_bytes are zero */
 };
 
@@ -79,9 +87,10 @@ _Static_assert(offsetof(struct link_answer, text) == 16, "link_answer.text");
 
 #define LINK_RING_HEADER_BYTES 65536u /* whole pages, whatever their size */
 /* Twice what a side may ask for in one piece: else writer and reader could wait for each other. */
-#define LINK_RING_BYTES_MIN (512u << 10)
-#define LINK_RING_BYTES_MAX (64u << 20)
-#define LINK_RING_FDS	    2
+#define LINK_RING_BYTES_MIN   (512u << 10)
+#define LINK_RING_BYTES_MAX   (64u << 20)
+#define LINK_RING_FDS	      2
+#define LINK_SHARED_BYTES_MAX (1ull << 46)
 
 /*
  * Control words of one direction, each on cache lines of its own (two, since processors fetch

@@ -272,5 +272,5 @@ def program_names():
     """The test programs that were built: the .cu ones only where nvcc was found."""
     names = sorted(path.stem for path in (ROOT / "tests" / "programs").glob("*.cu")
                    if path.stem != "driver_kernels")
-    names += ["driver_vectoradd", "driver_matmul", "driver_reduction"]
+    names += ["driver_vectoradd", "driver_matmul", "driver_reduction", "driver_copies"]
     return [name for name in names if (PROGRAMS / name).exists()]

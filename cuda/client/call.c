@@ -317,7 +317,8 @@ static bool result_lasting(CUresult result)
 
 CUresult client_call_run(struct client_call *call)
 {
-	struct client_object *current = client_context_current();
+	struct client_object *current =
+		call->context ? client_handle_at(call->context) : client_context_current();
 	uint32_t context = current ? current->number : 0;
 	size_t bytes = call_bytes(call);
 	CUresult result;

@@ -9,7 +9,7 @@
  *	call.c:client_call_run         order, send
  *	call.c:client_call_read        deliver the reply
  */
-#include "cuda/client/client.h"
+#include "cuda/client/shared.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -141,6 +141,7 @@ static int client_connect(struct error *error)
 
 	if (result)
 		return result;
+	config.link.shared_bytes = client_shared_offer();
 	result = link_connect(config.server, &config.link, &link, error);
 	if (result)
 		return error_prefix(error, "server %s", config.server);
@@ -154,6 +155,7 @@ static int client_connect(struct error *error)
 		return error_prefix(error, "server %s", config.server);
 	}
 	client.link = link;
+	client_shared_open();
 	if (client.driver_version > CUDA_VERSION)
 		client.driver_version = CUDA_VERSION; /* what is newer is not offered */
 	if (client.look_up_version)

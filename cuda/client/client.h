@@ -113,6 +113,7 @@ struct client_call {
 	struct client_piece pieces[CLIENT_PIECES_MAX]; /* the tail, each padded on the wire */
 	unsigned int piece_count;
 	const struct client_bulk *send; /* bulk behind the request, or NULL */
+	uint32_t context;		/* 0: the calling thread's current one */
 	/* What the reply may bring. */
 	void *reply;
 	uint32_t reply_bytes;
@@ -237,6 +238,8 @@ enum client_range_kind { CLIENT_RANGE_DEVICE, CLIENT_RANGE_GLOBAL, CLIENT_RANGE_
 /* client_range_lookup - copy out what is known of @address; false: nothing */
 struct range;
 bool client_range_lookup(uint64_t address, struct range *range);
+/* client_range_on_device - whether the worker can copy from and to it by its address */
+bool client_range_on_device(const struct range *range);
 /* client_range_check - CUDA_ERROR_INVALID_VALUE unless @bytes from @address are one device range's
  */
 CUresult client_range_check(uint64_t address, unsigned __int128 bytes);

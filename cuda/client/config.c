@@ -5,7 +5,8 @@
  *
  *	server           unix:PATH, ring:PATH, vsock:CID:PORT or tcp:HOST:PORT
  *	token_file       file with the secret for tcp
- *	spin_us          longest spin before sleeping, 0 to 10000
+ *	spin_us          longest spin before sleeping, 0 to 10000 (10000: a thread that waits for a
+ *	                 device spins without Causeway, too)
  *	ring_kib         size of each direction's ring, 512 to 1048576
  *	connect_wait_ms  bound on connecting, 1 to 600000
  */
@@ -22,6 +23,7 @@
 #define DEFAULT_RING   "/run/causeway/cuda.sock"
 #define DEFAULT_VSOCK  "vsock:2:7000"
 #define FILE_BYTES_MAX 16384
+#define SPIN_US	       10000
 
 /* config_read - a small file as a string; -EFBIG beyond @capacity - 1 bytes */
 static int config_read(const char *path, char *text, size_t capacity)
@@ -159,6 +161,7 @@ int client_config_load(struct client_config *config, struct error *error)
 	int result;
 
 	*config = (struct client_config){ .link = link_options_default };
+	config->link.spin_limit_us = SPIN_US;
 	result = config_read(path, text, sizeof(text));
 	if (!result)
 		result = config_parse(config, path, text, error);

@@ -13,16 +13,18 @@
  */
 #include <stdlib.h>
 
-#include "cuda/client/client.h"
+#include "cuda/client/shared.h"
 #include "cuda/common/range.h"
 
-#define PART_BYTES (4u << 20) /* of one request */
+#define PART_BYTES	 (4u << 20)   /* of one request */
+#define STAGED_BYTES_MIN (128u << 10) /* what is smaller travels with its request */
 
 struct side {
 	uint64_t at;
-	uint64_t pitch;	 /* bytes from row to row */
-	uint64_t height; /* rows from slice to slice */
-	bool device;
+	uint64_t pitch;	  /* bytes from row to row */
+	uint64_t height;  /* rows from slice to slice */
+	bool device;	  /* the worker reaches it by its address */
+	bool shared;	  /* .device, and pinned memory of the program's */
 	uint32_t context; /* of a peer copy, else 0 */
 };
 
@@ -47,7 +49,10 @@ static CUresult side_place(const struct copy *copy, struct side *side, bool must
 	unsigned __int128 bytes = side_bytes(copy, side);
 	struct range range;
 
-	side->device = client_range_lookup(side->at, &range) && range.kind != CLIENT_RANGE_HOST;
+	bool known = client_range_lookup(side->at, &range);
+
+	side->device = known && client_range_on_device(&range);
+	side->shared = side->device && range.kind == CLIENT_RANGE_HOST;
 	if (side->device)
 		return bytes > range.bytes - (side->at - range.start) ? CUDA_ERROR_INVALID_VALUE
 								      : CUDA_SUCCESS;
@@ -91,12 +96,34 @@ static CUresult copy_flat_part(uint64_t to, const struct client_bulk *bulk, uint
 	return client_call_run(&call);
 }
 
+/* copy_staged - a large copy of pageable memory; CUDA_ERROR_NOT_SUPPORTED: go another way */
+static CUresult copy_staged(const struct copy *copy, uint32_t stream)
+{
+	uint64_t bytes = copy->width_bytes * copy->rows * copy->slices;
+	CUresult result;
+
+	if (bytes < STAGED_BYTES_MIN || !client_shared_ready())
+		return CUDA_ERROR_NOT_SUPPORTED;
+	/* As the driver does: what is before it in the stream has ended when it begins. */
+	result = client_send_stream_synchronize(stream);
+	if (result)
+		return result;
+	return copy->to.device
+		       ? client_staged_to_device(
+				 copy->to.at, (const void *)(uintptr_t)copy->from.at, bytes, stream)
+		       : client_staged_from_device((void *)(uintptr_t)copy->to.at, copy->from.at,
+						   bytes, stream);
+}
+
 /* copy_flat_to_device - in parts, so that other threads' calls find their way between them */
 static CUresult copy_flat_to_device(const struct copy *copy, uint32_t stream)
 {
 	uint64_t bytes = copy->width_bytes * copy->rows * copy->slices, sent = 0;
-	CUresult result = CUDA_SUCCESS;
+	CUresult result = copy_staged(copy, stream);
 
+	if (result != CUDA_ERROR_NOT_SUPPORTED)
+		return result;
+	result = CUDA_SUCCESS;
 	while (sent < bytes && !result) {
 		uint64_t part = bytes - sent < PART_BYTES ? bytes - sent : PART_BYTES;
 		struct client_bulk bulk = { .at = (unsigned char *)(uintptr_t)copy->from.at + sent,
@@ -156,6 +183,12 @@ static CUresult copy_from_device(const struct copy *copy, uint32_t stream)
 	};
 	struct client_call call = { .receive = &bulk };
 
+	if (side_flat(copy, &copy->from) && side_flat(copy, &copy->to)) {
+		CUresult result = copy_staged(copy, stream);
+
+		if (result != CUDA_ERROR_NOT_SUPPORTED)
+			return result;
+	}
 	if (side_flat(copy, &copy->from)) {
 		call.number = CALL_copy_from_device;
 		call.block = &flat;
@@ -168,7 +201,8 @@ static CUresult copy_from_device(const struct copy *copy, uint32_t stream)
 	return client_call_run(&call);
 }
 
-static CUresult copy_on_device(const struct copy *copy, uint32_t stream)
+/* copy_on_device_issue - both sides are the worker's, too */
+static CUresult copy_on_device_issue(const struct copy *copy, uint32_t stream)
 {
 	if (side_flat(copy, &copy->to) && side_flat(copy, &copy->from))
 		return client_send_copy_on_device(copy->to.at, copy->from.at,
@@ -177,6 +211,16 @@ static CUresult copy_on_device(const struct copy *copy, uint32_t stream)
 	return client_send_copy_box_on_device(copy->to.at, copy->to.pitch, copy->to.height,
 					      copy->from.at, copy->from.pitch, copy->from.height,
 					      copy->width_bytes, copy->rows, copy->slices, stream);
+}
+
+static CUresult copy_on_device(const struct copy *copy, uint32_t stream)
+{
+	CUresult result = copy_on_device_issue(copy, stream);
+
+	/* Between the device and pinned memory the program sees when it is done. */
+	if (!result && copy->wait && (copy->to.shared || copy->from.shared))
+		result = client_send_stream_synchronize(stream);
+	return result;
 }
 
 /* copy_on_host - both sides are the program's: in stream order, hence after what is queued */
@@ -217,10 +261,12 @@ static CUresult copy_run(struct copy *copy, bool to_device, bool from_device)
 		result = side_place(copy, &copy->from, from_device);
 	if (result)
 		return result;
-	if (copy->to.device)
-		return copy->from.device ? copy_on_device(copy, stream)
-					 : copy_to_device(copy, stream);
-	return copy->from.device ? copy_from_device(copy, stream) : copy_on_host(copy);
+	if (copy->to.device && copy->from.device)
+		return copy_on_device(copy, stream);
+	if (copy->to.device && !copy->to.shared)
+		return copy_to_device(copy, stream);
+	return copy->from.device && !copy->from.shared ? copy_from_device(copy, stream)
+						       : copy_on_host(copy);
 }
 
 /* copy_linear - one run of bytes */

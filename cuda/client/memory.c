@@ -16,7 +16,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
-#include "cuda/client/client.h"
+#include "cuda/client/shared.h"
 #include "cuda/common/range.h"
 
 #define PAGE_BYTES     4096u
@@ -30,6 +30,8 @@ enum range_flags {
 	RANGE_ASYNC = 0x100,	  /* from a pool, in stream order */
 	RANGE_REGISTERED = 0x200, /* the program's own memory */
 	RANGE_RESERVED = 0x400,	  /* its pages are PROT_NONE here */
+	RANGE_SHARED = 0x800,	  /* pinned host memory that the worker has at the same address */
+	RANGE_MAPPED = 0x1000,	  /* kernels see it there, too */
 	RANGE_HOST_FLAGS = 0xff,  /* what the program asked for, of a host range */
 };
 
@@ -126,6 +128,11 @@ static int memory_adopt(uint64_t address, uint64_t bytes, enum client_range_kind
 	return error;
 }
 
+bool client_range_on_device(const struct range *range)
+{
+	return range->kind != CLIENT_RANGE_HOST || (range->flags & RANGE_SHARED);
+}
+
 bool client_range_lookup(uint64_t address, struct range *range)
 {
 	const struct range *found;
@@ -144,7 +151,7 @@ CUresult client_range_check(uint64_t address, unsigned __int128 bytes)
 
 	if (!bytes)
 		return CUDA_SUCCESS;
-	if (!client_range_lookup(address, &range) || range.kind == CLIENT_RANGE_HOST ||
+	if (!client_range_lookup(address, &range) || !client_range_on_device(&range) ||
 	    bytes > range.bytes - (address - range.start))
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;
@@ -393,10 +400,37 @@ static CUresult memory_host_insert(void *at, size_t bytes, unsigned int flags)
 	}
 }
 
+/* memory_host_map - pages for pinned memory: shared with the worker where that is possible */
+static CUresult memory_host_map(size_t bytes, void **at, unsigned int *flags)
+{
+	uint64_t device = 0;
+	CUresult result = client_shared_allocate(bytes, at, &device);
+
+	if (!result) {
+		*flags |= RANGE_SHARED;
+		if (device == (uintptr_t)*at)
+			*flags |= RANGE_MAPPED;
+		return CUDA_SUCCESS;
+	}
+	if (result != CUDA_ERROR_NOT_SUPPORTED)
+		return result;
+	*at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return *at == MAP_FAILED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+static void memory_host_unmap(void *at, size_t bytes, unsigned int flags)
+{
+	if (flags & RANGE_SHARED)
+		client_shared_free(at, bytes);
+	else
+		munmap(at, (bytes + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1));
+}
+
 CUresult client_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
 {
 	CUresult result = client_enter();
 	size_t bytes = (bytesize + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+	unsigned int flags = Flags;
 	void *at;
 
 	if (result)
@@ -405,12 +439,12 @@ CUresult client_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
-	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (at == MAP_FAILED)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	result = memory_host_insert(at, bytesize, Flags);
+	result = memory_host_map(bytes, &at, &flags);
+	if (result)
+		return result;
+	result = memory_host_insert(at, bytesize, flags);
 	if (result) {
-		munmap(at, bytes);
+		memory_host_unmap(at, bytes, flags);
 		return result;
 	}
 	*pp = at;
@@ -423,7 +457,7 @@ CUresult client_cuMemAllocHost_v2(void **pp, size_t bytesize)
 }
 
 /* memory_host_take - forget the host range that starts at @at; @registered says of which sort */
-static bool memory_host_take(void *at, bool registered, size_t *bytes)
+static bool memory_host_take(void *at, bool registered, size_t *bytes, unsigned int *flags)
 {
 	struct range *range;
 	bool found;
@@ -434,6 +468,7 @@ static bool memory_host_take(void *at, bool registered, size_t *bytes)
 		!(range->flags & RANGE_REGISTERED) == !registered;
 	if (found) {
 		*bytes = range->bytes;
+		*flags = range->flags;
 		range_remove(&memory.table, range->start);
 	}
 	pthread_mutex_unlock(&memory.lock);
@@ -442,14 +477,15 @@ static bool memory_host_take(void *at, bool registered, size_t *bytes)
 
 CUresult client_cuMemFreeHost(void *p)
 {
+	unsigned int flags;
 	size_t bytes;
 	CUresult result = client_enter();
 
 	if (result)
 		return result;
-	if (!memory_host_take(p, false, &bytes))
+	if (!memory_host_take(p, false, &bytes, &flags))
 		return CUDA_ERROR_INVALID_VALUE;
-	munmap(p, (bytes + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1));
+	memory_host_unmap(p, bytes, flags);
 	return CUDA_SUCCESS;
 }
 
@@ -468,16 +504,17 @@ CUresult client_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flag
 
 CUresult client_cuMemHostUnregister(void *p)
 {
+	unsigned int flags;
 	size_t bytes;
 	CUresult result = client_enter();
 
 	if (result)
 		return result;
-	return memory_host_take(p, true, &bytes) ? CUDA_SUCCESS
-						 : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	return memory_host_take(p, true, &bytes, &flags) ? CUDA_SUCCESS
+							 : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 
-/* The device cannot reach the program's memory: CAN_MAP_HOST_MEMORY says so, and so does this. */
+/* Kernels reach what is shared, at its own address, where the driver can; no other memory. */
 CUresult client_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags)
 {
 	struct range range;
@@ -488,7 +525,10 @@ CUresult client_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsign
 	if (!pdptr || Flags || !client_range_lookup((uintptr_t)p, &range) ||
 	    range.kind != CLIENT_RANGE_HOST)
 		return CUDA_ERROR_INVALID_VALUE;
-	return CUDA_ERROR_NOT_SUPPORTED;
+	if (!(range.flags & RANGE_MAPPED))
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*pdptr = (uintptr_t)p;
+	return CUDA_SUCCESS;
 }
 
 CUresult client_cuMemHostGetFlags(unsigned int *pFlags, void *p)
@@ -552,14 +592,15 @@ static CUresult pointer_attribute(const struct range *range, CUdeviceptr ptr,
 				  CUpointer_attribute attribute, void *data)
 {
 	bool host = range->kind == CLIENT_RANGE_HOST;
+	bool mapped = !host || (range->flags & RANGE_MAPPED);
 
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
 		*(unsigned int *)data = host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-		*(CUdeviceptr *)data = host ? 0 : ptr;
-		return host ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+		*(CUdeviceptr *)data = mapped ? ptr : 0;
+		return mapped ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 	case CU_POINTER_ATTRIBUTE_HOST_POINTER:
 		*(void **)data = host ? (void *)(uintptr_t)ptr : NULL;
 		return host ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
@@ -575,7 +616,7 @@ static CUresult pointer_attribute(const struct range *range, CUdeviceptr ptr,
 		*(unsigned char *)data = 0;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MAPPED:
-		*(unsigned char *)data = !host;
+		*(unsigned char *)data = mapped;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
 		*(unsigned long long *)data = 0;

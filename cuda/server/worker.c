@@ -153,6 +153,11 @@ CUresult worker_enter_context(uint32_t number)
 	return CUDA_SUCCESS;
 }
 
+unsigned int worker_context_generation(void)
+{
+	return __atomic_load_n(&context_generation, __ATOMIC_ACQUIRE);
+}
+
 static void *worker_thread(void *unused);
 
 /* worker_thread_start - one more thread that wants to lead; false: no more of them */

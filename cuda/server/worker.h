@@ -7,7 +7,7 @@
  *	worker_reply.c    replies and device printf's text
  *	worker_table.c    handles by number; device ranges
  *	worker_context.c, worker_module.c, worker_launch.c, worker_memory.c, worker_copy.c,
- *	worker_host.c     the hand-written requests
+ *	worker_shared.c, worker_host.c     the hand-written requests
  *
  * Locks: read_lock (who reads the link; worker.c), reply_lock (the writing side of the link;
  * worker_reply.c), table_lock (handles and ranges; worker_table.c, a leaf). order_lock (worker.c)
@@ -44,6 +44,9 @@ struct worker_options {
 
 extern struct cuda_driver worker_driver;
 extern struct link *worker_link;
+/* worker_shared.c: the driver's cuStreamWriteValue32_v2, or NULL */
+extern CUresult (*worker_write_value)(CUstream stream, CUdeviceptr address, uint32_t value,
+				      unsigned int flags);
 extern struct worker_options worker_options;
 
 /* The reply's block and tail are composed here; as large as the wire allows. */
@@ -97,6 +100,8 @@ CUresult worker_settle(CUresult result);
 /* worker_enter_context - make that context current in this thread */
 CUresult worker_enter_context(uint32_t number);
 void worker_context_gone(void *context);
+/* worker_context_generation - another number after each end of a context */
+unsigned int worker_context_generation(void);
 
 /* worker_serve - read and execute until the link ends and all threads have; returns the reason */
 int worker_serve(void);
@@ -126,13 +131,24 @@ void worker_handle_own(uint32_t number, void *owned);
 void *worker_handle_owned(uint32_t number);
 void worker_table_close(void);
 
-enum worker_range_kind { WORKER_RANGE_ALLOCATION, WORKER_RANGE_ASYNC, WORKER_RANGE_GLOBAL };
+enum worker_range_kind {
+	WORKER_RANGE_ALLOCATION,
+	WORKER_RANGE_ASYNC,
+	WORKER_RANGE_GLOBAL,
+	WORKER_RANGE_HOST, /* shared with the client; .serial is worker_range_host_mark()'s */
+};
 CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes);
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner);
 /* worker_range_take - forget the allocation at @address; CUDA_ERROR_INVALID_VALUE: there is none */
 CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind);
 void worker_range_forget(uint32_t owner);
+/* worker_range_host - copy out the shared range that holds @bytes from @address; false: none */
+struct range;
+bool worker_range_host(uint64_t address, uint64_t bytes, struct range *range);
+void worker_range_host_mark(uint64_t start, uint64_t mark);
+/* worker_range_host_take - forget the shared range that starts at @start */
+CUresult worker_range_host_take(uint64_t start, uint64_t *bytes);
 /* worker_memory_admit - CUDA_ERROR_OUT_OF_MEMORY where @bytes more would pass the limit */
 CUresult worker_memory_admit(uint64_t bytes);
 uint64_t worker_memory_used(void);
@@ -146,6 +162,9 @@ CUresult worker_function_describe(struct worker_call *call, uint32_t number, int
 /* worker.c: how many requests that may have given the device work were executed so far */
 uint64_t worker_issued(void);
 
+/* worker_legacy_idle - nothing was issued but the calling request since _waited() */
+bool worker_legacy_idle(const struct worker_call *call);
+void worker_legacy_waited(const struct worker_call *call);
 /* worker_context.c: wait for a stream, aside if it takes longer than a moment */
 CUresult worker_stream_wait(struct worker_call *call, CUstream stream);
 

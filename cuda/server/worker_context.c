@@ -170,16 +170,38 @@ static CUresult wait_query(CUresult (*query)(void *), void *subject)
 	return CUDA_ERROR_NOT_READY;
 }
 
+/*
+ * How much was issued when the legacy stream was last seen idle; in turn. What was issued since
+ * may have been something else, which only costs a question.
+ */
+static uint64_t legacy_idle;
+
+bool worker_legacy_idle(const struct worker_call *call)
+{
+	return call->in_turn && legacy_idle + 1 == worker_issued();
+}
+
+void worker_legacy_waited(const struct worker_call *call)
+{
+	if (call->in_turn)
+		legacy_idle = worker_issued();
+}
+
 CUresult worker_stream_wait(struct worker_call *call, CUstream stream)
 {
 	CUresult result = wait_query(query_stream, stream);
 
-	if (result != CUDA_ERROR_NOT_READY)
+	if (result && result != CUDA_ERROR_NOT_READY)
 		return result;
 	if (!worker_driver.cuStreamSynchronize)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	worker_step_aside(call);
-	return worker_driver.cuStreamSynchronize(stream);
+		return result == CUDA_ERROR_NOT_READY ? CUDA_ERROR_NOT_SUPPORTED : result;
+	/* Also when there is nothing to wait for: a query does not bring the text of printf. */
+	if (result == CUDA_ERROR_NOT_READY)
+		worker_step_aside(call);
+	result = worker_driver.cuStreamSynchronize(stream);
+	if (!result && !stream)
+		worker_legacy_waited(call);
+	return result;
 }
 
 CUresult worker_context_synchronize(struct worker_call *call,

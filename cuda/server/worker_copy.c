@@ -128,6 +128,8 @@ static CUresult device_to_host(void *to, CUdeviceptr from, size_t bytes, CUstrea
 {
 	CUresult result;
 
+	if (!stream && worker_driver.cuMemcpyDtoH_v2)
+		return worker_driver.cuMemcpyDtoH_v2(to, from, bytes);
 	if (!worker_driver.cuMemcpyDtoHAsync_v2 || !worker_driver.cuStreamSynchronize)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	result = worker_driver.cuMemcpyDtoHAsync_v2(to, from, bytes, stream);
@@ -222,12 +224,14 @@ static CUresult copy_from_device(struct worker_call *call, struct box *box, uint
 
 	if (!result)
 		result = box_check(call, box, &bytes);
-	if (!result)
+	if (!result && (box->stream || !worker_legacy_idle(call)))
 		result = worker_stream_wait(call, box->stream);
 	if (!result)
 		result = worker_settle(result);
 	if (result)
 		return result;
+	if (!box->stream)
+		worker_legacy_waited(call);
 	/* A client that is slow to take a large copy holds up its own threads no more than this
 	 * one. */
 	if (bytes > SEND_BYTES)
@@ -378,10 +382,10 @@ CUresult worker_copy_on_device(struct worker_call *call,
 								 request->from, from_context,
 								 request->bytes, stream)
 			       : CUDA_ERROR_NOT_SUPPORTED;
-	return worker_driver.cuMemcpyDtoDAsync_v2
-		       ? worker_driver.cuMemcpyDtoDAsync_v2(request->to, request->from,
-							    request->bytes, stream)
-		       : CUDA_ERROR_NOT_SUPPORTED;
+	/* Either side may be memory that is shared with the client: the driver sees which. */
+	return worker_driver.cuMemcpyAsync ? worker_driver.cuMemcpyAsync(request->to, request->from,
+									 request->bytes, stream)
+					   : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 CUresult worker_copy_box_on_device(struct worker_call *call,
@@ -395,11 +399,11 @@ CUresult worker_copy_box_on_device(struct worker_call *call,
 			  .slices = request->slices };
 	struct box from = to;
 	CUDA_MEMCPY3D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+		.srcMemoryType = CU_MEMORYTYPE_UNIFIED, /* or memory shared with the client */
 		.srcDevice = request->from,
 		.srcPitch = request->from_pitch,
 		.srcHeight = request->from_height,
-		.dstMemoryType = CU_MEMORYTYPE_DEVICE,
+		.dstMemoryType = CU_MEMORYTYPE_UNIFIED,
 		.dstDevice = request->to,
 		.dstPitch = request->to_pitch,
 		.dstHeight = request->to_height,

@@ -27,6 +27,7 @@
 
 #define IMAGE_LIMIT_BYTES (1ull << 30)
 #define GREETING_WAIT_MS  5000
+#define SPIN_US		  200 /* a sleeping worker is woken late, above all inside a VM */
 
 struct arguments {
 	int fd;
@@ -129,6 +130,7 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 		return CUDA_ERROR_NO_DEVICE;
 	}
 	cuda_driver_find(&worker_driver, library);
+	*(void **)&worker_write_value = dlsym(library, "cuStreamWriteValue32_v2");
 	if (!worker_driver.cuInit || !worker_driver.cuDeviceGetCount) {
 		snprintf(welcome->reason, sizeof(welcome->reason), "%s is no CUDA driver", path);
 		return CUDA_ERROR_NO_DEVICE;
@@ -241,6 +243,7 @@ static int worker_adopt(const struct arguments *arguments)
 	struct error error = { 0 };
 
 	options.connect_wait_ms = GREETING_WAIT_MS;
+	options.spin_limit_us = SPIN_US;
 	if (arguments->token_fd >= 0) {
 		ssize_t used = read(arguments->token_fd, token, sizeof(token) - 1);
 

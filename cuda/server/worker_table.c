@@ -159,6 +159,12 @@ CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned
 	return result;
 }
 
+/* range_allocated - whether a range of that kind is device memory that the client asked for */
+static bool range_allocated(uint16_t kind)
+{
+	return kind == WORKER_RANGE_ALLOCATION || kind == WORKER_RANGE_ASYNC;
+}
+
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner)
 {
@@ -169,7 +175,7 @@ CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_ki
 
 	pthread_mutex_lock(&table.lock);
 	error = range_insert(&table.ranges, &range);
-	if (!error && kind != WORKER_RANGE_GLOBAL)
+	if (!error && range_allocated(kind))
 		table.allocated_bytes += bytes;
 	pthread_mutex_unlock(&table.lock);
 	if (error == -EEXIST && kind == WORKER_RANGE_GLOBAL)
@@ -184,7 +190,7 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 
 	pthread_mutex_lock(&table.lock);
 	range = range_find(&table.ranges, address);
-	if (range && range->start == address && range->kind != WORKER_RANGE_GLOBAL) {
+	if (range && range->start == address && range_allocated(range->kind)) {
 		*kind = range->kind;
 		table.allocated_bytes -= range->bytes;
 		range_remove(&table.ranges, address);
@@ -202,11 +208,60 @@ void worker_range_forget(uint32_t owner)
 
 		if (range->owner != owner)
 			continue;
-		if (range->kind != WORKER_RANGE_GLOBAL)
+		if (range_allocated(range->kind))
 			table.allocated_bytes -= range->bytes;
 		range_remove(&table.ranges, range->start);
 	}
 	pthread_mutex_unlock(&table.lock);
+}
+
+/* range_host_at - under table_lock */
+static struct range *range_host_at(uint64_t address)
+{
+	struct range *range = range_find(&table.ranges, address);
+
+	return range && range->kind == WORKER_RANGE_HOST ? range : NULL;
+}
+
+bool worker_range_host(uint64_t address, uint64_t bytes, struct range *range)
+{
+	const struct range *found;
+
+	pthread_mutex_lock(&table.lock);
+	found = range_host_at(address);
+	if (found && bytes > found->bytes - (address - found->start))
+		found = NULL;
+	if (found)
+		*range = *found;
+	pthread_mutex_unlock(&table.lock);
+	return found != NULL;
+}
+
+void worker_range_host_mark(uint64_t start, uint64_t mark)
+{
+	struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_host_at(start);
+	if (range)
+		range->serial = mark;
+	pthread_mutex_unlock(&table.lock);
+}
+
+CUresult worker_range_host_take(uint64_t start, uint64_t *bytes)
+{
+	CUresult result = CUDA_ERROR_INVALID_VALUE;
+	const struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_host_at(start);
+	if (range && range->start == start) {
+		*bytes = range->bytes;
+		range_remove(&table.ranges, start);
+		result = CUDA_SUCCESS;
+	}
+	pthread_mutex_unlock(&table.lock);
+	return result;
 }
 
 CUresult worker_memory_admit(uint64_t bytes)

@@ -12,10 +12,12 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,7 +173,13 @@ static int check_sizes(const struct link_greeting *greeting, struct error *error
 {
 	uint64_t ring_bytes = le64toh(greeting->ring_bytes);
 	uint64_t memory_bytes = le64toh(greeting->memory_bytes);
+	uint64_t shared_bytes = le64toh(greeting->shared_bytes);
 
+	if (shared_bytes > LINK_SHARED_BYTES_MAX || shared_bytes % 4096 ||
+	    (shared_bytes && greeting->medium != LINK_WIRE_RING &&
+	     greeting->medium != LINK_WIRE_UNIX))
+		return error_set(error, -EPROTO, "greeting: shared memory of %llu bytes",
+				 (unsigned long long)shared_bytes);
 	if (greeting->medium != LINK_WIRE_RING) {
 		if (ring_bytes || memory_bytes)
 			return error_set(error, -EPROTO, "greeting: a ring's size without a ring");
@@ -261,6 +269,7 @@ static int answer_decide(struct link *link, const struct link_greeting *greeting
 {
 	int family = AF_UNSPEC;
 	socklen_t bytes = sizeof(family);
+	size_t own_count;
 	bool is_inet;
 	int status, one = 1;
 
@@ -270,14 +279,24 @@ static int answer_decide(struct link *link, const struct link_greeting *greeting
 	status = link_greeting_check(greeting, is_inet, options->token, error);
 	if (status < 0)
 		return status;
-	if (fd_count != (greeting->medium == LINK_WIRE_RING ? LINK_RING_FDS : 0))
+	own_count = greeting->medium == LINK_WIRE_RING ? LINK_RING_FDS : 0;
+	if (fd_count != own_count && (fd_count != own_count + 1 || !greeting->shared_bytes))
 		return error_set(error, -EPROTO, "greeting: %zu descriptors", fd_count);
+	if (fd_count > own_count)
+		status = ring_check_memory(fds[own_count], le64toh(greeting->shared_bytes),
+					   "the shared memory", error);
+	if (status < 0)
+		return status;
 	link->medium = medium_of_wire(greeting->medium);
 	if (is_inet)
 		setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (link->medium == LINK_RING)
-		return ring_attach(link, greeting, fds, error);
-	return 0;
+		status = ring_attach(link, greeting, fds, error);
+	if (status >= 0 && fd_count > own_count) {
+		link->shared_fd = fds[own_count];
+		link->shared_bytes = le64toh(greeting->shared_bytes);
+	}
+	return status;
 }
 
 int link_answer(struct link *link, const struct link_options *options, int64_t deadline_ms,
@@ -308,6 +327,7 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 		link_refuse(link->fd, status, reason.text);
 		return error_set(error, status, "%s", reason.text);
 	}
+	accepted.flags = htole32(link->shared_fd >= 0 ? LINK_ANSWER_SHARED : 0);
 	status = greeting_send(link->fd, &accepted, sizeof(accepted), NULL, 0, deadline_ms);
 	if (status < 0)
 		return error_set(error, status, "the peer left during the greeting: %s",
@@ -322,7 +342,8 @@ int link_answer_check(const struct link_answer *answer, struct error *error)
 
 	if (le32toh(answer->magic) != LINK_WIRE_MAGIC)
 		return error_set(error, -EPROTO, "the server does not speak the link's protocol");
-	if (text_bytes > LINK_ANSWER_TEXT_BYTES || code >= LINK_ANSWER_CODES || answer->zero)
+	if (text_bytes > LINK_ANSWER_TEXT_BYTES || code >= LINK_ANSWER_CODES ||
+	    le32toh(answer->flags) > (code == LINK_ANSWER_ACCEPTED ? LINK_ANSWER_SHARED : 0))
 		return error_set(error, -EPROTO, "the server's answer makes no sense");
 	if (code == LINK_ANSWER_ACCEPTED && le16toh(answer->version) != LINK_WIRE_VERSION)
 		return error_set(error, -EPROTONOSUPPORT,
@@ -348,6 +369,7 @@ static int greet_fill(struct link *link, const struct link_options *options,
 		greeting->memory_bytes =
 			htole64(LINK_RING_HEADER_BYTES + 2 * (uint64_t)link->ring.ring_bytes);
 	}
+	greeting->shared_bytes = htole64(link->shared_bytes);
 	if (link->medium != LINK_TCP)
 		return 0;
 	token_bytes = options->token ? strlen(options->token) : 0;
@@ -359,10 +381,35 @@ static int greet_fill(struct link *link, const struct link_options *options,
 	return 0;
 }
 
+/* Makes the memory that is offered; a system that has none offers none. */
+static void shared_make(struct link *link, uint64_t bytes)
+{
+	int fd = memfd_create("causeway-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return;
+	if (ftruncate(fd, (off_t)bytes) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		close(fd);
+		return;
+	}
+	link->shared_fd = fd;
+	link->shared_bytes = bytes;
+}
+
+static void shared_drop(struct link *link)
+{
+	if (link->shared_fd >= 0)
+		close(link->shared_fd);
+	link->shared_fd = -1;
+	link->shared_bytes = 0;
+}
+
 int link_greet(struct link *link, const struct link_options *options, int64_t deadline_ms,
 	       struct error *error)
 {
-	int travelling[LINK_RING_FDS] = { -1, -1 }, none[IO_FDS_MAX];
+	int travelling[LINK_RING_FDS + 1] = { -1, -1, -1 }, none[IO_FDS_MAX];
+	size_t travelling_count = link->medium == LINK_RING ? LINK_RING_FDS : 0;
 	size_t ring_bytes =
 		options->ring_bytes ? options->ring_bytes : link_options_default.ring_bytes;
 	struct link_greeting greeting;
@@ -372,13 +419,17 @@ int link_greet(struct link *link, const struct link_options *options, int64_t de
 
 	if (link->medium == LINK_RING)
 		status = ring_make(link, ring_bytes, travelling, error);
+	if (options->shared_bytes && (link->medium == LINK_RING || link->medium == LINK_UNIX))
+		shared_make(link, options->shared_bytes);
 	if (status >= 0)
 		status = greet_fill(link, options, &greeting, error);
 	if (status < 0)
 		goto out;
 	/* A server that refuses may hang up before it has read anything: its answer counts. */
-	greeting_send(link->fd, &greeting, sizeof(greeting), travelling,
-		      link->medium == LINK_RING ? LINK_RING_FDS : 0, deadline_ms);
+	if (link->shared_fd >= 0)
+		travelling[travelling_count++] = link->shared_fd;
+	greeting_send(link->fd, &greeting, sizeof(greeting), travelling, travelling_count,
+		      deadline_ms);
 	status =
 		greeting_receive(link->fd, &answer, sizeof(answer), none, &none_count, deadline_ms);
 	if (status < 0) {
@@ -388,8 +439,11 @@ int link_greet(struct link *link, const struct link_options *options, int64_t de
 	while (none_count)
 		close(none[--none_count]);
 	status = link_answer_check(&answer, error);
+	if (!(le32toh(answer.flags) & LINK_ANSWER_SHARED))
+		shared_drop(link);
 out:
-	for (int i = 0; i < LINK_RING_FDS; i++) {
+	/* The ring's two are the server's; the shared memory is the link's own as well. */
+	for (int i = 0; link->medium == LINK_RING && i < LINK_RING_FDS; i++) {
 		if (travelling[i] >= 0)
 			close(travelling[i]);
 	}

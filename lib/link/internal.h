@@ -49,6 +49,8 @@ struct link_ring {
 struct link {
 	int fd;
 	enum link_medium medium;
+	int shared_fd; /* -1: no shared memory */
+	uint64_t shared_bytes;
 	atomic_bool stopped; /* link_shutdown() was called */
 	int write_status;    /* first failure of the writing side, sticky; the writing thread's */
 	int read_status;     /* likewise for reading */
@@ -99,6 +101,8 @@ int ring_make(struct link *link, size_t ring_bytes, int fds[LINK_RING_FDS], stru
 /* ring_attach - the server's side: checks and maps what came; takes over fds on success only */
 int ring_attach(struct link *link, const struct link_greeting *greeting,
 		const int fds[LINK_RING_FDS], struct error *error);
+/* ring_check_memory - -EINVAL unless it is a plain memfd, sealed, of that size */
+int ring_check_memory(int memory_fd, uint64_t memory_bytes, const char *what, struct error *error);
 void ring_close(struct link *link);
 void ring_shutdown(struct link *link);
 int ring_reserve(struct link *link, size_t bytes, void **at);

@@ -51,6 +51,7 @@ static struct link *link_allocate(const struct link_options *options)
 	if (!link)
 		return NULL;
 	link->fd = -1;
+	link->shared_fd = -1;
 	link->ring.room_fd = -1;
 	if (limit_us > LINK_SPIN_LIMIT_US_MAX)
 		limit_us = LINK_SPIN_LIMIT_US_MAX;
@@ -69,6 +70,8 @@ static void link_release(struct link *link)
 		ring_close(link);
 	else
 		stream_close(link);
+	if (link->shared_fd >= 0)
+		close(link->shared_fd);
 	free(link);
 }
 
@@ -146,6 +149,12 @@ enum link_medium link_medium(const struct link *link)
 const char *link_medium_name(enum link_medium medium)
 {
 	return medium_names[medium];
+}
+
+int link_shared(const struct link *link, uint64_t *bytes)
+{
+	*bytes = link->shared_bytes;
+	return link->shared_fd;
 }
 
 int link_failure(struct link *link, int error_number)

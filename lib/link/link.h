@@ -44,6 +44,7 @@ struct link_options {
 	const char *token;	  /* TCP: the secret both sides know, 1 to 64 bytes; else NULL */
 	uint32_t spin_limit_us;	  /* longest spin before sleeping; 0 never spins */
 	uint32_t ring_bytes;	  /* client: size of each direction's ring; 0 = 4 MiB */
+	uint64_t shared_bytes;	  /* client: shared memory to offer; 0: none */
 	uint32_t connect_wait_ms; /* bound on connecting and greeting; 0: client 30000, server 5000
 				   */
 };
@@ -75,6 +76,16 @@ int link_adopt(int fd, const struct link_options *options, struct link **link, s
 enum link_medium link_medium(const struct link *link);
 /* link_medium_name - "unix", "ring", "tcp" or "vsock" */
 const char *link_medium_name(enum link_medium medium);
+
+/**
+ * link_shared - memory that both sides have, for the link's user
+ * @bytes: out: its size, constant; a multiple of 4096
+ *
+ * A memfd on tmpfs, sealed against shrinking and growing, sparse until it is touched. It is there
+ * over unix and ring, if the client's options ask for it, the system has it and the server took it.
+ * Return: the link's own descriptor, for mmap(), or -1.
+ */
+int link_shared(const struct link *link, uint64_t *bytes);
 
 /* The writing side. */
 

@@ -120,7 +120,7 @@ int ring_make(struct link *link, size_t ring_bytes, int fds[LINK_RING_FDS], stru
 }
 
 /* Refuses memory whose pages could vanish under this side, or that is not plain memory. */
-static int ring_check_memory(int memory_fd, uint64_t memory_bytes, struct error *error)
+int ring_check_memory(int memory_fd, uint64_t memory_bytes, const char *what, struct error *error)
 {
 	struct statfs filesystem;
 	struct stat status;
@@ -128,14 +128,14 @@ static int ring_check_memory(int memory_fd, uint64_t memory_bytes, struct error 
 
 	if (seals < 0 || (seals & RING_SEALS_NEEDED) != RING_SEALS_NEEDED ||
 	    (seals & RING_SEALS_REFUSED))
-		return error_set(error, -EINVAL,
-				 "the ring's memory is not sealed against shrinking and growing");
+		return error_set(error, -EINVAL, "%s is not sealed against shrinking and growing",
+				 what);
 	if (fstat(memory_fd, &status) < 0 || (uint64_t)status.st_size != memory_bytes)
-		return error_set(error, -EINVAL, "the ring's memory has %lld bytes, not %llu",
+		return error_set(error, -EINVAL, "%s has %lld bytes, not %llu", what,
 				 (long long)status.st_size, (unsigned long long)memory_bytes);
 	/* Huge pages of hugetlbfs can be missing when they are first touched. */
 	if (fstatfs(memory_fd, &filesystem) < 0 || filesystem.f_type != RING_TMPFS_MAGIC)
-		return error_set(error, -EINVAL, "the ring's memory is not an ordinary memfd");
+		return error_set(error, -EINVAL, "%s is not an ordinary memfd", what);
 	return 0;
 }
 
@@ -146,7 +146,8 @@ int ring_attach(struct link *link, const struct link_greeting *greeting,
 	int type = 0, family = 0, status;
 	socklen_t bytes = sizeof(int);
 
-	status = ring_check_memory(fds[0], le64toh(greeting->memory_bytes), error);
+	status = ring_check_memory(fds[0], le64toh(greeting->memory_bytes), "the ring's memory",
+				   error);
 	if (status < 0)
 		return status;
 	if (getsockopt(fds[1], SOL_SOCKET, SO_TYPE, &type, &bytes) < 0 || type != SOCK_STREAM ||

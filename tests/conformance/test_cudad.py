@@ -42,7 +42,7 @@ def is_alive(pid):
         return False
 
 
-def greeting(medium=UNIX, token=b"", version=1):
+def greeting(medium=UNIX, token=b"", version=2):
     return struct.pack("<IHBxI4xQQ64s32x", 0x4B4C5743, version, medium, len(token), 0, 0, token)
 
 

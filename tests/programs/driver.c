@@ -42,6 +42,15 @@ static const struct {
 	{ (void **)&driver.copy_out, "cuMemcpyDtoH_v2" },
 	{ (void **)&driver.launch, "cuLaunchKernel" },
 	{ (void **)&driver.get_error_name, "cuGetErrorName" },
+	{ (void **)&driver.primary_reset, "cuDevicePrimaryCtxReset_v2" },
+	{ (void **)&driver.context_get_current, "cuCtxGetCurrent" },
+	{ (void **)&driver.host_allocate, "cuMemHostAlloc" },
+	{ (void **)&driver.host_free, "cuMemFreeHost" },
+	{ (void **)&driver.copy_in_async, "cuMemcpyHtoDAsync_v2" },
+	{ (void **)&driver.copy_out_async, "cuMemcpyDtoHAsync_v2" },
+	{ (void **)&driver.stream_create, "cuStreamCreate" },
+	{ (void **)&driver.stream_synchronize, "cuStreamSynchronize" },
+	{ (void **)&driver.stream_destroy, "cuStreamDestroy_v2" },
 };
 
 void driver_check(int code, const char *call, int line)

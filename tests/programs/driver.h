@@ -39,6 +39,15 @@ struct driver {
 		      unsigned int block_z, unsigned int shared_bytes, CUstream stream,
 		      void **parameters, void **extra);
 	int (*get_error_name)(int code, const char **name);
+	int (*primary_reset)(int device);
+	int (*context_get_current)(CUcontext *context);
+	int (*host_allocate)(void **at, size_t bytes, unsigned int flags);
+	int (*host_free)(void *at);
+	int (*copy_in_async)(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
+	int (*copy_out_async)(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
+	int (*stream_create)(CUstream *stream, unsigned int flags);
+	int (*stream_synchronize)(CUstream stream);
+	int (*stream_destroy)(CUstream stream);
 };
 
 extern struct driver driver;

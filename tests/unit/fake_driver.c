@@ -333,6 +333,16 @@ static CUresult fake_cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t 
 	return CUDA_SUCCESS;
 }
 
+/* Either side may be the device's or memory of this process. */
+static CUresult fake_cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	if (!fake_inside(from, bytes))
+		return fake_cuMemcpyHtoDAsync(to, (const void *)(uintptr_t)from, bytes, stream);
+	if (!fake_inside(to, bytes))
+		return fake_cuMemcpyDtoHAsync((void *)(uintptr_t)to, from, bytes, stream);
+	return fake_cuMemcpyDtoDAsync(to, from, bytes, stream);
+}
+
 /* One side on the device, the other in memory. */
 static CUresult fake_cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream)
 {
@@ -475,6 +485,7 @@ void fake_driver_fill(struct cuda_driver *driver)
 		.cuMemcpyHtoDAsync_v2 = fake_cuMemcpyHtoDAsync,
 		.cuMemcpyDtoHAsync_v2 = fake_cuMemcpyDtoHAsync,
 		.cuMemcpyDtoDAsync_v2 = fake_cuMemcpyDtoDAsync,
+		.cuMemcpyAsync = fake_cuMemcpyAsync,
 		.cuMemcpy2DAsync_v2 = fake_cuMemcpy2DAsync,
 		.cuMemcpy3DAsync_v2 = fake_cuMemcpy3DAsync,
 		.cuMemsetD8Async = fake_cuMemsetD8Async,

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory that the program and the worker both have: parts of the link's shared memory.
+ *
+ * A part is mapped here, then announced to the worker (host_share), which maps it at the very same
+ * address and pins it for the device. So a pointer means the same in the program, in the worker's
+ * driver and in kernels, and the device copies straight from and to the program's memory. Where the
+ * worker has something at that address already, another address is tried.
+ *
+ * What is free of the link's memory is a table of extents that do not touch: first fit. A part that
+ * is given back loses its pages, so that the next one starts as zero.
+ *
+ * shared_lock protects the extents and the table of parts. It is a leaf.
+ */
+#include "cuda/client/shared.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "cuda/common/range.h"
+
+#define PAGE_BYTES  4096u
+#define SHARE_TRIES 8
+
+static struct {
+	pthread_mutex_t lock; /* shared_lock */
+	int fd;		      /* the link's; -1: none. Constant once the client is ready. */
+	struct range_table free;
+	struct range_table parts; /* by address; .serial is the offset in the link's memory */
+} shared = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
+
+uint64_t client_shared_offer(void)
+{
+	uint64_t bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * PAGE_BYTES;
+	struct rlimit limit;
+
+	/* Beyond this limit the kernel ends the program with a signal. */
+	if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < bytes)
+		bytes = limit.rlim_cur & ~(uint64_t)(PAGE_BYTES - 1);
+	return sysconf(_SC_PAGESIZE) == PAGE_BYTES ? bytes : 0;
+}
+
+void client_shared_open(void)
+{
+	struct range all = { .start = 0 };
+
+	shared.fd = link_shared(client.link, &all.bytes);
+	if (shared.fd < 0)
+		return;
+	shared.free.count = 0;
+	shared.parts.count = 0;
+	if (range_insert(&shared.free, &all))
+		shared.fd = -1;
+}
+
+bool client_shared_ready(void)
+{
+	return shared.fd >= 0;
+}
+
+/* extent_take - @bytes of the link's memory; false: there is no such piece */
+static bool extent_take(uint64_t bytes, uint64_t *offset)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&shared.lock);
+	for (size_t i = 0; i < shared.free.count && !found; i++) {
+		struct range rest = shared.free.ranges[i];
+
+		if (rest.bytes < bytes)
+			continue;
+		*offset = rest.start;
+		range_remove(&shared.free, rest.start);
+		rest.start += bytes;
+		rest.bytes -= bytes;
+		if (rest.bytes)
+			range_insert(&shared.free, &rest); /* there is room: one was removed */
+		found = true;
+	}
+	pthread_mutex_unlock(&shared.lock);
+	return found;
+}
+
+/* extent_give - back, joined with its neighbours */
+static void extent_give(uint64_t offset, uint64_t bytes)
+{
+	struct range joined = { .start = offset, .bytes = bytes };
+	size_t index;
+
+	fallocate(shared.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		  (off_t)bytes);
+	pthread_mutex_lock(&shared.lock);
+	index = range_index(&shared.free, offset);
+	if (index < shared.free.count && shared.free.ranges[index].start == offset + bytes) {
+		joined.bytes += shared.free.ranges[index].bytes;
+		range_remove(&shared.free, offset + bytes);
+	}
+	if (index) {
+		struct range *before = &shared.free.ranges[index - 1];
+
+		if (before->start + before->bytes == offset) {
+			before->bytes += joined.bytes;
+			pthread_mutex_unlock(&shared.lock);
+			return;
+		}
+	}
+	if (range_insert(&shared.free, &joined))
+		client_log("no memory to note that shared memory is free: %llu bytes are lost",
+			   (unsigned long long)joined.bytes);
+	pthread_mutex_unlock(&shared.lock);
+}
+
+/* part_map - map the part and announce it, at an address that both sides have free */
+static CUresult part_map(uint64_t offset, uint64_t bytes, void **mapped, uint64_t *device)
+{
+	void *refused[SHARE_TRIES];
+	CUresult result = CUDA_ERROR_NOT_SUPPORTED;
+	uint32_t taken = 1;
+	int tries = 0;
+
+	while (tries < SHARE_TRIES && taken) {
+		void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+				shared.fd, (off_t)offset);
+
+		if (at == MAP_FAILED) {
+			result = CUDA_ERROR_OUT_OF_MEMORY;
+			break;
+		}
+		result = client_send_host_share(offset, (uintptr_t)at, bytes, device, &taken);
+		if (!result && !taken) {
+			*mapped = at;
+			break;
+		}
+		refused[tries++] = at;
+		if (result)
+			break;
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	}
+	while (tries)
+		munmap(refused[--tries], bytes);
+	return result;
+}
+
+CUresult client_shared_allocate(size_t wanted, void **at, uint64_t *device)
+{
+	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+	struct range part = { .bytes = bytes };
+	CUresult result;
+	int error;
+
+	if (shared.fd < 0 || bytes < wanted)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (!extent_take(bytes, &part.serial))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = part_map(part.serial, bytes, at, device);
+	if (result) {
+		extent_give(part.serial, bytes);
+		return result;
+	}
+	part.start = (uintptr_t)*at;
+	pthread_mutex_lock(&shared.lock);
+	error = range_insert(&shared.parts, &part);
+	pthread_mutex_unlock(&shared.lock);
+	if (!error)
+		return CUDA_SUCCESS;
+	client_send_host_unshare(part.start);
+	munmap(*at, bytes);
+	extent_give(part.serial, bytes);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void client_shared_free(void *at, size_t wanted)
+{
+	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+	const struct range *part;
+	uint64_t offset = 0;
+
+	pthread_mutex_lock(&shared.lock);
+	part = range_find(&shared.parts, (uintptr_t)at);
+	if (part)
+		offset = part->serial;
+	range_remove(&shared.parts, (uintptr_t)at);
+	pthread_mutex_unlock(&shared.lock);
+	/* The worker lets go before it sees a later request for the same place. */
+	client_send_host_unshare((uintptr_t)at);
+	munmap(at, bytes);
+	extent_give(offset, bytes);
+}
