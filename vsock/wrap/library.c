@@ -20,8 +20,9 @@
  *	4. listener.c:wrap_accept	takes from both in turn
  *	5. listener.c:wrap_listeners_find	after exec: the pair is found again
  *
- * read, write, send, recv and their vectors are the kernel's: nothing stands in their way. sendto,
- * sendmsg and sendmmsg are looked at for an address, nothing else.
+ * read, write, send and their vectors are the kernel's: nothing stands in their way. sendto,
+ *sendmsg and sendmmsg are looked at for an address (send.c), recv, recvfrom and recvmsg for
+ *MSG_WAITALL (receive.c), nothing else.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -53,7 +54,9 @@ void wrap_real_resolve(void)
 	RESOLVE(sendto);
 	RESOLVE(sendmsg);
 	RESOLVE(sendmmsg);
-	RESOLVE(sockatmark);
+	RESOLVE(recv);
+	RESOLVE(recvfrom);
+	RESOLVE(recvmsg);
 	RESOLVE(close);
 	RESOLVE(close_range);
 	RESOLVE(dup);

@@ -191,7 +191,7 @@ static void listener_join(int fd, int companion)
 
 			if (slot->watches[i].epoll_fd && wrap_cookie(next) == cookie)
 				REAL(epoll_ctl)
-				(slot->watches[i].epoll_fd - 1, EPOLL_CTL_ADD, companion, &event);
+			(slot->watches[i].epoll_fd - 1, EPOLL_CTL_ADD, companion, &event);
 		}
 		if (!slot->alias_next || slot->alias_next - 1 == first)
 			break;
@@ -301,8 +301,11 @@ static void listen_beside(int fd, int backlog, struct server *server)
 		if (!listener)
 			made = -ENFILE;
 	}
+	/* A machine without vsock_loopback has no such side for local listeners: nothing is amiss.
+	 */
 	if (made < 0)
-		wrap_say(WRAP_REFUSED, "fd %d: listens at %s on TCP alone: %s (rule %u)", fd, text,
+		wrap_say(server->cid == VMADDR_CID_LOCAL ? WRAP_EXPLAIN : WRAP_REFUSED,
+			 "fd %d: listens at %s on TCP alone: %s (rule %u)", fd, text,
 			 server_reason(made), server->rule->number);
 	else
 		wrap_say(WRAP_EXPLAIN, "fd %d: listens at %s and at vsock port %u (rule %u)", fd,

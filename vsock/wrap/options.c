@@ -313,8 +313,6 @@ WRAP_EXPORT int ioctl(int fd, unsigned long request, ...)
 	code = REAL(ioctl)(fd, request, argument);
 	if (code == 0 || !wrap_state.active || (errno != EOPNOTSUPP && errno != ENOTTY))
 		return code;
-	if (request != FIONREAD && request >> 8 != SIOCGIFNAME >> 8)
-		return code;
 	code = errno;
 	tag = wrap_tag_of(fd);
 	errno = code;

@@ -62,7 +62,10 @@ struct wrap_real {
 			  const struct sockaddr *to, socklen_t to_bytes);
 	ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
 	int (*sendmmsg)(int fd, struct mmsghdr *messages, unsigned count, int flags);
-	int (*sockatmark)(int fd);
+	ssize_t (*recv)(int fd, void *data, size_t bytes, int flags);
+	ssize_t (*recvfrom)(int fd, void *data, size_t bytes, int flags, struct sockaddr *from,
+			    socklen_t *from_bytes);
+	ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
 	int (*close)(int fd);
 	int (*close_range)(unsigned first, unsigned last, int flags);
 	int (*dup)(int fd);
