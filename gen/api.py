@@ -77,22 +77,18 @@ class Parameter:
         device = re.fullmatch(r'device\[(.*)\]', note)
         if device:
             self.span, note = device.group(1), ''
+        array = re.match(r'(in|out|list)\[(.*)\]', note)
+        if array:
+            self.form = {'in': 'array', 'out': 'out-array', 'list': 'list'}[array.group(1)]
+            self.count, note = array.group(2), note[array.end():]
         words = note.split()
         self.nullable = 'null' in words
         rest = [word for word in words if word != 'null']
-        if not rest:
-            return
-        array = re.fullmatch(r'in\[(\w+)\]', rest[0])
-        if array:
-            self.form, self.count = 'array', array.group(1)
-            rest = rest[1:]
-        elif rest[0] in ('out', 'in', 'string', 'end'):
+        if rest and self.form == 'value' and rest[0] in ('out', 'in', 'string', 'end', 'new', 'find',
+                                                          'count', 'address'):
             self.form = rest.pop(0)
-        elif rest[0] == 'new':
-            self.form = 'new'
-            rest.pop(0)
-            if rest:
-                self.parent = rest.pop(0)
+        if rest and self.form in ('new', 'find', 'list'):
+            self.parent = rest.pop(0)
         if rest:
             raise BadRow(f'unknown annotation "{" ".join(rest)}" of {name}')
 
@@ -168,6 +164,7 @@ class Api:
         'int': ('i32', 4), 'unsigned int': ('u32', 4), 'unsigned': ('u32', 4),
         'unsigned char': ('u32', 4), 'unsigned short': ('u32', 4), 'float': ('f32', 4),
         'size_t': ('u64', 8), 'unsigned long long': ('u64', 8), 'uint64_t': ('u64', 8),
+        'uint32_t': ('u32', 4),
     }
 
     def __init__(self, path):
@@ -400,7 +397,7 @@ class Api:
 
     def _check_call(self, call):
         forms = [p.form for p in call.parameters]
-        if not call.reply and 'out' in forms:
+        if not call.reply and set(forms) & set(self.ANSWERS):
             raise BadRow('an out parameter needs a reply')
         if 'cached' in call.words and (not call.reply or set(forms) - {'value', 'out'}):
             raise BadRow('"cached" takes values and out parameters only')
@@ -424,10 +421,13 @@ class Api:
         if not p.type.endswith('*'):
             raise BadRow(f'{p.name} is no pointer')
         name, row = self.resolve(p.pointee)
-        if p.form == 'string':
+        if p.form == 'address':
+            if p.pointee != 'void':
+                raise BadRow(f'{p.name} is no address')
+        elif p.form == 'string':
             if p.pointee != 'char':
                 raise BadRow(f'{p.name} is no string')
-        elif p.form == 'new':
+        elif p.form in ('new', 'find'):
             if name not in self.kinds:
                 raise BadRow(f'{p.name}: {p.pointee} is no kind of handle')
             if p.parent and p.parent not in [q.name for q in call.parameters]:
@@ -435,12 +435,27 @@ class Api:
         elif isinstance(row, Record):
             if self.holds_pointer(row) and name not in self.POINTERS_UNUSED:
                 raise BadRow(f'{p.name}: {p.pointee} holds a pointer; the call must be local')
-        elif name in self.kinds or self.wire_scalar(p.pointee) is None:
+        elif name in self.kinds:
+            if p.form not in ('array', 'list'):
+                raise BadRow(f'{p.name}: a {p.pointee} cannot travel')
+        elif self.wire_scalar(p.pointee) is None:
             raise BadRow(f'{p.name}: a {p.pointee} cannot travel')
-        if p.form == 'array':
+        if p.form in ('array', 'out-array'):
+            self._check_count(call, p)
+        if p.form == 'list':
             count = [q for q in call.parameters if q.name == p.count]
-            if not count or self.wire_scalar(count[0].type) is None:
+            if not count or count[0].form != 'count':
                 raise BadRow(f'{p.name}: there is no count {p.count}')
+            if name in self.kinds and p.parent not in [q.name for q in call.parameters]:
+                raise BadRow(f'{p.name}: a list of handles names what they belong to')
+
+    def _check_count(self, call, p):
+        known = {q.name: q for q in call.parameters}
+        for word in re.findall(r'[A-Za-z_]\w*', p.count):
+            if word not in known or self.wire_scalar(known[word].type) is None:
+                raise BadRow(f'{p.name}: there is no count {word}')
+        if not re.fullmatch(r'[\w\s()*+-]+', p.count):
+            raise BadRow(f'{p.name}: "{p.count}" is no simple expression')
 
     @staticmethod
     def _check_span(call, p):
@@ -453,5 +468,8 @@ class Api:
         if not re.fullmatch(r'[\w\s()*+?:-]+', p.span):
             raise BadRow(f'{p.name}: "{p.span}" is no simple expression')
 
+    # Forms of parameters that a reply brings.
+    ANSWERS = ('out', 'out-array', 'list', 'count', 'find')
+
     # Structures whose pointers are for Windows alone; the worker clears them.
-    POINTERS_UNUSED = ('CUmemPoolProps_v1',)
+    POINTERS_UNUSED = ('CUmemPoolProps_v1', 'CUmemAllocationProp_v1')

@@ -105,7 +105,11 @@ def request_block(api, row):
             members.append(('uint32_t', f'{p.name}_bytes', 4, 4))
         elif p.form == 'new':
             members.append(('uint32_t', p.name, 4, 4))
-        elif p.form == 'out' and p.nullable:
+        elif p.form in ('address', 'count'):
+            members.append(('uint64_t', p.name, 8, 8))
+        elif p.form == 'array' and p.nullable:
+            members.append(('uint32_t', f'{p.name}_given', 4, 4))
+        elif p.form in ('out', 'list') and (p.nullable or p.form == 'list'):
             members.append(('uint32_t', f'{p.name}_wanted', 4, 4))
     return Block(members)
 
@@ -120,8 +124,21 @@ def reply_block(api, row):
     if hasattr(row, 'results'):
         members = [_wire_member(type_name, name) for type_name, name in row.results]
     else:
-        members = [_member(api, p.pointee, p.name) for p in row.parameters if p.form == 'out']
+        members = []
+        for p in row.parameters:
+            if p.form == 'out':
+                members.append(_member(api, p.pointee, p.name))
+            elif p.form == 'count':
+                members.append(('uint64_t', p.name, 8, 8))
+            elif p.form == 'find':
+                members.append(('uint32_t', p.name, 4, 4))
     return Block(members) if members else None
+
+
+def count_expression(p, prefix):
+    """The elements of an array, in 64 bits: what wraps is too many for any message."""
+    text = re.sub(r'[A-Za-z_]\w*', lambda m: f'(uint64_t){prefix}{m.group(0)}', p.count)
+    return text if re.fullmatch(r'\w+', p.count) else f'({text})'
 
 
 def span_expression(p, prefix):

@@ -88,6 +88,8 @@ def _sample(api, p, position):
         return f'round_trip_handle(KIND_{api.kinds[name]})'
     if p.type == 'CUdevice':
         return '0'
+    if p.form == 'address':
+        return f'(void *){0x5000 + position}ul'
     return f'({p.type}){3 * position + 5}'
 
 
@@ -102,7 +104,7 @@ def _real(api, p, position):
 def _fake(api, call, out):
     out += [f'static CUresult fake_{call.symbol}({call.declarations})', '{']
     for position, p in enumerate(call.parameters):
-        if p.form in ('value', 'end'):
+        if p.form in ('value', 'end', 'address'):
             out.append(f'\tround_trip_check("{call.symbol}", "{p.name}", {p.name} == '
                        f'{_real(api, p, position)});')
         elif p.form == 'in':
@@ -113,52 +115,95 @@ def _fake(api, call, out):
             out += [f'\texpected_{p.name}.{field} = NULL;' for field in cleared]
             out.append(f'\tround_trip_check("{call.symbol}", "{p.name}", '
                        f'!memcmp({p.name}, &expected_{p.name}, sizeof(expected_{p.name})));')
+        elif p.form == 'array' and api.resolve(p.pointee)[0] in api.kinds:
+            out += [f'\tfor (size_t i = 0; i < {p.count}; i++)',
+                    f'\t\tround_trip_check("{call.symbol}", "{p.name}", {p.name}[i] == '
+                    f'round_trip_real(KIND_{api.kinds[api.resolve(p.pointee)[0]]}));']
         elif p.form == 'array':
-            out += [f'\tfor (size_t i = 0; i < {p.count} * sizeof(*{p.name}); i++)',
+            out += [f'\tfor (size_t i = 0; i < ({p.count}) * sizeof(*{p.name}); i++)',
                     f'\t\tround_trip_check("{call.symbol}", "{p.name}", '
                     f'((const unsigned char *){p.name})[i] == {position + 17});']
         elif p.form == 'string':
             out.append(f'\tround_trip_check("{call.symbol}", "{p.name}", !strcmp({p.name}, "{p.name}"));')
-        elif p.form == 'new':
+        elif p.form in ('new', 'find'):
             out.append(f'\t*{p.name} = ({p.pointee})round_trip_made();')
+        elif p.form == 'count':
+            out += [f'\tround_trip_check("{call.symbol}", "{p.name}", *{p.name} == ROUND_TRIP_ROOM);',
+                    f'\t*{p.name} = ROUND_TRIP_LISTED;']
+        elif p.form == 'list' and api.resolve(p.pointee)[0] in api.kinds:
+            out += ['\tfor (size_t i = 0; i < ROUND_TRIP_LISTED; i++)',
+                    f'\t\t{p.name}[i] = ({p.pointee})round_trip_listed(i);']
+        elif p.form in ('list', 'out-array'):
+            count = 'ROUND_TRIP_LISTED' if p.form == 'list' else f'({p.count})'
+            out.append(f'\tmemset({p.name}, {position + 65}, {count} * sizeof(*{p.name}));')
         else:
             out.append(f'\tmemset({p.name}, {position + 65}, sizeof(*{p.name}));')
     out += ['\tround_trip_calls++;', '\treturn CUDA_SUCCESS;', '}', '']
 
 
-def _trip(api, call, out):
-    counts = {p.count for p in call.parameters if p.form == 'array'}
-    out += [f'static void trip_{call.symbol}(void **cmocka)', '{']
-    body, arguments = [], []
-    for position, p in enumerate(call.parameters):
-        if p.form in ('value', 'end'):
-            arguments.append(_sample(api, p, position))
-        elif p.form == 'in':
-            out.append(f'\t{p.pointee} {p.name};')
-            body.append(f'\tmemset(&{p.name}, {position + 17}, sizeof({p.name}));')
-            arguments.append(f'&{p.name}')
-        elif p.form == 'array':
-            count = next(i for i, q in enumerate(call.parameters) if q.name == p.count)
-            out.append(f'\t{p.pointee} {p.name}[{3 * count + 5}];')
-            body.append(f'\tmemset({p.name}, {position + 17}, sizeof({p.name}));')
-            arguments.append(p.name)
-        elif p.form == 'string':
-            arguments.append(f'"{p.name}"')
+def _count(call, p):
+    """The number of elements that the samples ask for."""
+    text = p.count
+    for position, q in enumerate(call.parameters):
+        text = re.sub(rf'\b{q.name}\b', str(3 * position + 5), text)
+    return eval(text)  # digits and operators only, checked by the reader
+
+
+def _trip_argument(api, call, p, position, out, body):
+    """Declare and fill what stands behind one parameter; returns the argument."""
+    handles = p.form in ('array', 'list') and api.resolve(p.pointee)[0] in api.kinds
+    if p.form in ('value', 'end', 'address'):
+        return _sample(api, p, position)
+    if p.form == 'string':
+        return f'"{p.name}"'
+    if p.form in ('array', 'out-array', 'list'):
+        count = 'ROUND_TRIP_ROOM' if p.form == 'list' else _count(call, p)
+        out.append(f'\t{p.pointee} {p.name}[{count}];')
+        if handles and p.form == 'array':
+            kind = api.kinds[api.resolve(p.pointee)[0]]
+            body += [f'\tfor (size_t i = 0; i < {count}; i++)',
+                     f'\t\t{p.name}[i] = round_trip_handle(KIND_{kind});']
         else:
-            out.append(f'\t{p.pointee} {p.name};')
-            arguments.append(f'&{p.name}')
-    assert counts <= {p.name for p in call.parameters}
+            body.append(f'\tmemset({p.name}, {position + 17}, sizeof({p.name}));')
+        return p.name
+    out.append(f'\t{p.pointee} {p.name};')
+    if p.form == 'in':
+        body.append(f'\tmemset(&{p.name}, {position + 17}, sizeof({p.name}));')
+    elif p.form == 'count':
+        body.append(f'\t{p.name} = ROUND_TRIP_ROOM;')
+    return f'&{p.name}'
+
+
+def _trip_check(api, call, p, position, out):
+    """What the program must find behind one parameter afterwards."""
+    kind = api.kinds.get(api.resolve(p.pointee)[0]) if p.type.endswith('*') else None
+    if p.form == 'out':
+        out += [f'\tfor (size_t i = 0; i < sizeof({p.name}); i++)',
+                f'\t\tassert_int_equal(((unsigned char *)&{p.name})[i], {position + 65});']
+    elif p.form in ('new', 'find'):
+        out.append(f'\tround_trip_made_check(KIND_{kind}, {p.name});')
+    elif p.form == 'count':
+        out.append(f'\tassert_int_equal({p.name}, ROUND_TRIP_LISTED);')
+    elif p.form == 'list' and kind:
+        out += ['\tfor (size_t i = 0; i < ROUND_TRIP_ROOM; i++)',
+                f'\t\tround_trip_listed_check(KIND_{kind}, i, {p.name}[i]);']
+    elif p.form in ('list', 'out-array'):
+        count = 'ROUND_TRIP_LISTED' if p.form == 'list' else _count(call, p)
+        out += [f'\tfor (size_t i = 0; i < {count} * sizeof(*{p.name}); i++)',
+                f'\t\tassert_int_equal(((unsigned char *){p.name})[i], {position + 65});']
+
+
+def _trip(api, call, out):
+    out += [f'static void trip_{call.symbol}(void **cmocka)', '{']
+    body = []
+    arguments = [_trip_argument(api, call, p, position, out, body)
+                 for position, p in enumerate(call.parameters)]
     out += ['\tunsigned int before = round_trip_calls;', '', '\t(void)cmocka;'] + body
     out += [f'\tassert_int_equal(client_{call.symbol}({", ".join(arguments)}), CUDA_SUCCESS);',
             '\tround_trip_settle();', '\tassert_int_equal(round_trip_calls, before + 1);',
             '\tassert_null(round_trip_wrong);']
     for position, p in enumerate(call.parameters):
-        if p.form == 'out':
-            out += [f'\tfor (size_t i = 0; i < sizeof({p.name}); i++)',
-                    f'\t\tassert_int_equal(((unsigned char *)&{p.name})[i], {position + 65});']
-        elif p.form == 'new':
-            kind = api.kinds[api.resolve(p.pointee)[0]]
-            out.append(f'\tround_trip_made_check(KIND_{kind}, {p.name});')
+        _trip_check(api, call, p, position, out)
     out += ['}', '']
 
 

@@ -2,7 +2,7 @@
 """Writers of the client: bodies of the calls that travel, exported functions, the tracer."""
 
 from api import Enum, Pointer, Record
-from layout import reply_block, span_expression
+from layout import count_expression, reply_block, span_expression
 from write_types import NOTICE, per_thread
 
 
@@ -29,11 +29,59 @@ def _piece(lines, data, count):
     lines.append(f'\tclient_call_piece(&call, {data}, {count});')
 
 
+def _element(api, p):
+    """Bytes of one element on the wire: a handle is its number."""
+    return 'sizeof(uint32_t)' if api.resolve(p.pointee)[0] in api.kinds else f'sizeof(*{p.name})'
+
+
+def _encode_array(api, p, lines):
+    """An array goes into the tail; handles as numbers, from memory that the body frees."""
+    count = count_expression(p, '')
+    name, _ = api.resolve(p.pointee)
+    indent = '\t'
+    if p.nullable:
+        lines += [f'\trequest.{p.name}_given = {p.name} != NULL;', f'\tif ({p.name}) {{']
+        indent = '\t\t'
+    else:
+        lines += [f'\tif ({count} && !{p.name})', '\t\treturn CUDA_ERROR_INVALID_VALUE;']
+    lines += [f'{indent}if ({count} > CUDA_WIRE_REQUEST_BYTES_MAX / sizeof(*{p.name}))',
+              f'{indent}\treturn CUDA_ERROR_INVALID_VALUE;']
+    if name in api.kinds:
+        lines += [f'{indent}result = client_numbers_{api.kinds[name]}({p.name}, {count}, &{p.name}_numbers);',
+                  f'{indent}if (result)', f'{indent}\treturn result;',
+                  f'{indent}client_call_piece(&call, {p.name}_numbers, {count} * sizeof(uint32_t));']
+    else:
+        lines.append(f'{indent}client_call_piece(&call, {p.name}, {count} * sizeof(*{p.name}));')
+    if p.nullable:
+        lines.append('\t}')
+
+
+def _lists(call):
+    return [p for p in call.parameters if p.form in ('list', 'out-array')]
+
+
+def _deliver_lists(api, call, out):
+    """What the reply's tail brought goes where the program wants it."""
+    out.append('\tlist = client_list_begin(&call, tail);')
+    for p in _lists(call):
+        name, _ = api.resolve(p.pointee)
+        if p.form == 'out-array':
+            count = count_expression(p, '')
+            out.append(f'\tresult = client_list_take(&list, {p.name}, {count}, {count}, sizeof(*{p.name}));')
+        elif name in api.kinds:
+            out.append(f'\tresult = client_list_handles(&list, KIND_{api.kinds[name]}, request.{p.parent}, '
+                       f'(void **){p.name}, *{p.count}, reply.{p.count});')
+        else:
+            out.append(f'\tresult = client_list_take(&list, {p.name}, *{p.count}, reply.{p.count}, '
+                       f'sizeof(*{p.name}));')
+        out += ['\tif (result)', '\t\treturn result;']
+
+
 def _encode(api, call):
     """Statements that check and encode the parameters."""
     lines = []
     for p in call.parameters:
-        if p.form in ('out', 'new', 'in', 'string') and not p.nullable:
+        if p.form in ('out', 'new', 'in', 'string', 'find', 'count') and not p.nullable:
             lines += [f'\tif (!{p.name})', '\t\treturn CUDA_ERROR_INVALID_VALUE;']
     for p in call.parameters:
         name, row = api.resolve(p.type)
@@ -41,6 +89,9 @@ def _encode(api, call):
             nullable = 'true' if p.nullable else 'false'
             lines += [f'\tresult = client_number_{api.kinds[name]}({p.name}, {nullable}, &request.{p.name});',
                       '\tif (result)', '\t\treturn result;']
+            if p.nullable and p.type == 'CUstream' and 'no-context' in call.words:
+                lines += [f'\tif (!request.{p.name} && !client_context_number())',
+                          '\t\treturn CUDA_ERROR_INVALID_CONTEXT;']
         elif p.form == 'value':
             lines.append(f'\trequest.{p.name} = {p.name};')
             if p.span:
@@ -48,11 +99,20 @@ def _encode(api, call):
                           '\tif (result)', '\t\treturn result;']
         elif p.form == 'in':
             lines.append(f'\trequest.{p.name} = *{p.name};')
+        elif p.form == 'address':
+            lines.append(f'\trequest.{p.name} = (uintptr_t){p.name};')
+        elif p.form == 'count':
+            lines.append(f'\trequest.{p.name} = *{p.name};')
+        elif p.form == 'list':
+            lines += [f'\trequest.{p.name}_wanted = {p.name} != NULL;',
+                      f'\tif ({p.name})',
+                      f'\t\tcall.tail_capacity += client_list_bytes(*{p.count}, {_element(api, p)});']
+        elif p.form == 'out-array':
+            lines += [f'\tif ({count_expression(p, "")} && !{p.name})',
+                      '\t\treturn CUDA_ERROR_INVALID_VALUE;',
+                      f'\tcall.tail_capacity += client_list_bytes({count_expression(p, "")}, {_element(api, p)});']
         elif p.form == 'array':
-            lines += [f'\tif ({p.count} && !{p.name})', '\t\treturn CUDA_ERROR_INVALID_VALUE;',
-                      f'\tif ({p.count} > CUDA_WIRE_REQUEST_BYTES_MAX / sizeof(*{p.name}))',
-                      '\t\treturn CUDA_ERROR_INVALID_VALUE;']
-            _piece(lines, p.name, f'{p.count} * sizeof(*{p.name})')
+            _encode_array(api, p, lines)
         elif p.form == 'string':
             lines += [f'\trequest.{p.name}_bytes = strnlen({p.name}, CUDA_WIRE_STRING_BYTES_MAX) + 1;',
                       f'\tif (request.{p.name}_bytes > CUDA_WIRE_STRING_BYTES_MAX)',
@@ -73,6 +133,11 @@ def _body(api, call, out):
         out.append(f'\tstruct wire_{call.symbol}_reply reply;')
     if new:
         out.append('\tstruct client_object *made;')
+    if _lists(call):
+        out += ['\tautofree unsigned char *tail = NULL;', '\tstruct client_list list;']
+    out += [f'\tautofree uint32_t *{p.name}_numbers = NULL;' for p in call.parameters
+            if p.form == 'array' and api.resolve(p.pointee)[0] in api.kinds]
+    out += [f'\tstruct client_object *{p.name}_found;' for p in call.parameters if p.form == 'find']
     out += _call_initialiser(call, reply)
     out += ['\tCUresult result = client_enter();', '', '\tif (result)', '\t\treturn result;']
     out += _encode(api, call)
@@ -81,16 +146,26 @@ def _body(api, call, out):
         parent = f'request.{new.parent}' if new.parent else '0' if 'no-context' in call.words else 'client_context_number()'
         out += [f'\tresult = client_handle_new(KIND_{api.kinds[name]}, {parent}, &made);',
                 '\tif (result)', '\t\treturn result;', f'\trequest.{new.name} = made->number;']
+    if _lists(call):
+        out += ['\tresult = client_list_open(&call, &tail);', '\tif (result)', '\t\treturn result;']
     out += ['\tresult = client_call_run(&call);']
     if new:
         out += ['\tif (result) {', '\t\tclient_handle_end(made);', '\t\treturn result;', '\t}',
                 f'\t*{new.name} = client_handle_pointer(made);']
     else:
         out += ['\tif (result)', '\t\treturn result;']
+    if _lists(call):
+        _deliver_lists(api, call, out)
     for p in call.parameters:
-        if p.form == 'out':
+        if p.form in ('out', 'count'):
             guard = f'\tif ({p.name})\n\t' if p.nullable else ''
             out.append(f'{guard}\t*{p.name} = reply.{p.name};')
+        elif p.form == 'find':
+            kind = api.kinds[api.resolve(p.pointee)[0]]
+            parent = f'request.{p.parent}' if p.parent else '0'
+            out += [f'\tresult = client_handle_adopt(KIND_{kind}, reply.{p.name}, {parent}, &{p.name}_found);',
+                    '\tif (result)', '\t\treturn result;',
+                    f'\t*{p.name} = client_handle_pointer({p.name}_found);']
     if end:
         out.append(f'\tclient_handle_end(client_handle_object({end.name}));')
     out += ['\treturn CUDA_SUCCESS;', '}', '']
@@ -151,7 +226,8 @@ def client_header(api):
 
 def client_source(api):
     """cuda_stubs.c: the bodies of all calls that travel."""
-    out = [NOTICE, '#include <string.h>', '', '#include "cuda/client/client.h"', '']
+    out = [NOTICE, '#include <stdlib.h>', '#include <string.h>', '', '#include "cuda/client/client.h"',
+           '#include "lib/base/clean.h"', '']
     for call in api.calls:
         if not call.local:
             _body(api, call, out)
@@ -227,6 +303,9 @@ def _traced(api, p, lines):
                       f'\t\ttrace_print("{p.name}=&{form}", {value});', '\telse',
                       f'\t\ttrace_print("{p.name}=%p", (void *){p.name});']
             return
+    if isinstance(api.resolve(p.type)[1], Record):
+        lines += [f'\ttrace_print("{p.name}={{...}}");', f'\t(void){p.name};']
+        return
     form, value = _trace_value(api, p.type, p.name)
     if p.type.startswith('const'):
         value = f'(const void *){p.name}'
@@ -241,7 +320,7 @@ def trace_source(api):
         lines = []
         for p in call.parameters:
             # An array that goes with a count, and a launch's parameters, show as pointers.
-            if p.form in ('array',) or p.type in ('void **', 'void *'):
+            if p.form in ('array', 'out-array', 'list') or p.type in ('void **', 'void *'):
                 lines.append(f'\ttrace_print("{p.name}=%p", (const void *){p.name});')
             else:
                 _traced(api, p, lines)

@@ -130,7 +130,10 @@ def weak_table(api):
 
 
 def per_thread_wrappers(api):
-    """The _ptsz functions: the same call with the calling thread's stream for the NULL stream."""
+    """
+    The _ptsz functions: the same call with the calling thread's stream for the NULL stream. A
+    driver that does not define the call itself answers that it is not supported.
+    """
     out = [NOTICE, '#include "gen/cuda_types.h"', '',
            '#pragma GCC visibility push(default)', '']
     for call in api.calls:
@@ -142,8 +145,9 @@ def per_thread_wrappers(api):
         arguments = ', '.join(
             f'{p.name} ? {p.name} : CU_STREAM_PER_THREAD' if p.name in streams else p.name
             for p in call.parameters)
-        out += [f'CUresult {per_thread(call)}({call.declarations})', '{',
-                f'\treturn {call.symbol}({arguments});', '}', '']
+        out += [f'#pragma weak {call.symbol}', f'CUresult {per_thread(call)}({call.declarations})', '{',
+                f'\treturn {call.symbol} ? {call.symbol}({arguments}) : CUDA_ERROR_NOT_SUPPORTED;',
+                '}', '']
     out += ['#pragma GCC visibility pop', '']
     return '\n'.join(out)
 

@@ -2,7 +2,7 @@
 """Writer of the worker's dispatch: decode, check, look up handles, call the driver."""
 
 from api import Pointer, Record
-from layout import reply_block, request_block, span_expression
+from layout import count_expression, reply_block, request_block, span_expression
 from write_types import NOTICE
 from write_wire import wire_rows
 
@@ -20,6 +20,56 @@ def _row_flags(row):
     if 'bulk' in row.words:
         flags.append('WORKER_BULK')
     return ' | '.join(flags) or '0'
+
+
+def _decode_array(api, p, lines, locals_):
+    """An array of the tail; numbers become the driver's handles in memory of the dispatch."""
+    name, _ = api.resolve(p.pointee)
+    count = count_expression(p, 'request.')
+    element = 'uint32_t' if name in api.kinds else p.pointee
+    handles = name in api.kinds
+    source = f'{p.name}_numbers' if handles else p.name
+    locals_.append(f'\tconst void *{source} = NULL;')
+    if handles:
+        locals_.append(f'\tautofree {p.pointee} *{p.name} = NULL;')
+    indent = '\t'
+    if p.nullable:
+        lines.append(f'\tif (request.{p.name}_given) {{')
+        indent = '\t\t'
+    lines += [f'{indent}{source} = worker_tail(call, {count}, sizeof({element}));',
+              f'{indent}if (!{source})', f'{indent}\treturn worker_broken(call);']
+    if handles:
+        lines += [f'{indent}result = worker_handles_find(call, KIND_{api.kinds[name]}, {source}, {count}, '
+                  f'(void ***)&{p.name});', f'{indent}if (result)', f'{indent}\treturn result;']
+    if p.nullable:
+        lines.append('\t}')
+
+
+def _decode_list(p, lines, locals_):
+    """Room for what the driver lists; NULL where the client wants the number alone."""
+    locals_.append(f'\tautofree {p.pointee} *{p.name} = NULL;')
+    wanted = f'request.{p.name}_wanted' if p.form == 'list' else 'true'
+    count = p.count if p.form == 'list' else count_expression(p, 'request.')
+    lines += [f'\tif ({wanted}) {{',
+              f'\t\t{p.name} = worker_list(call, {count}, sizeof(*{p.name}));',
+              f'\t\tif (!{p.name})', '\t\t\treturn CUDA_ERROR_OUT_OF_MEMORY;', '\t}']
+
+
+def _reply_list(api, p, out):
+    """Add a list to the reply's tail; handles become numbers."""
+    name, _ = api.resolve(p.pointee)
+    if p.form == 'out-array':
+        out.append(f'\tresult = worker_list_add(call, {p.name}, {count_expression(p, "request.")}, sizeof(*{p.name}));')
+        out += ['\tif (result)', '\t\treturn result;']
+        return
+    out.append(f'\tif (request.{p.name}_wanted) {{')
+    if name in api.kinds:
+        out.append(f'\t\tresult = worker_list_handles(call, KIND_{api.kinds[name]}, request.{p.parent}, '
+                   f'(void **){p.name}, {p.count}, request.{p.count});')
+    else:
+        out.append(f'\t\tresult = worker_list_add(call, {p.name}, {p.count} < request.{p.count} ? {p.count} : '
+                   f'request.{p.count}, sizeof(*{p.name}));')
+    out += ['\t\tif (result)', '\t\t\treturn result;', '\t}']
 
 
 def _decode(api, call, lines, locals_):
@@ -43,13 +93,24 @@ def _decode(api, call, lines, locals_):
             _, record = api.resolve(p.pointee)
             if isinstance(record, Record) and record.name in api.POINTERS_UNUSED:
                 lines += [f'\trequest.{p.name}.{f.name} = NULL;'
-                          for f in record.fields if '*' in f.type]
+                          for f in record.fields if '*' in getattr(f, 'type', '')]
             arguments.append(f'&request.{p.name}')
+        elif p.form == 'address':
+            arguments.append(f'(void *)(uintptr_t)request.{p.name}')
         elif p.form == 'array':
-            locals_.append(f'\tconst void *{p.name};')
-            lines += [f'\t{p.name} = worker_tail(call, request.{p.count}, sizeof({p.pointee}));',
-                      f'\tif (!{p.name})', '\t\treturn worker_broken(call);']
+            _decode_array(api, p, lines, locals_)
+            # Some functions take what they only read without saying so.
+            plain = 'const' in p.type or api.resolve(p.pointee)[0] in api.kinds
+            arguments.append(p.name if plain else f'({p.pointee} *)(uintptr_t){p.name}')
+        elif p.form == 'count':
+            locals_.append(f'\tsize_t {p.name};')
+            arguments.append(f'&{p.name}')
+        elif p.form in ('list', 'out-array'):
+            _decode_list(p, lines, locals_)
             arguments.append(p.name)
+        elif p.form == 'find':
+            locals_.append(f'\t{p.pointee} {p.name} = NULL;')
+            arguments.append(f'&{p.name}')
         elif p.form == 'string':
             locals_.append(f'\tconst char *{p.name};')
             lines += [f'\t{p.name} = worker_tail_string(call, request.{p.name}_bytes);',
@@ -70,6 +131,8 @@ def _decode(api, call, lines, locals_):
 
 def _dispatch(api, call, out):
     lines, locals_ = [], []
+    lines += [f'\t{p.name} = worker_list_count(request.{p.name});' for p in call.parameters
+              if p.form == 'count']
     arguments = _decode(api, call, lines, locals_)
     new = next((p for p in call.parameters if p.form == 'new'), None)
     end = next((p for p in call.parameters if p.form == 'end'), None)
@@ -88,8 +151,15 @@ def _dispatch(api, call, out):
     out += [f'\tresult = worker_driver.{call.symbol}({", ".join(arguments)});', '\tif (result)',
             '\t\treturn result;']
     for p in call.parameters:
-        if p.form == 'out':
+        if p.form in ('out', 'count'):
             out.append(f'\treply->{p.name} = {p.name};')
+        elif p.form in ('list', 'out-array'):
+            _reply_list(api, p, out)
+        elif p.form == 'find':
+            kind = api.kinds[api.resolve(p.pointee)[0]]
+            parent = f'request.{p.parent}' if p.parent else '0'
+            out += [f'\tresult = worker_handle_number(call, KIND_{kind}, {p.name}, {parent}, &reply->{p.name});',
+                    '\tif (result)', '\t\treturn result;']
     if new:
         kind = api.kinds[api.resolve(new.pointee)[0]]
         parent = f'request.{new.parent}' if new.parent else \
@@ -148,7 +218,8 @@ def dispatch_header(api):
 
 
 def dispatch_source(api):
-    out = [NOTICE, '#include "cuda/server/worker.h"', '']
+    out = [NOTICE, '#include <stdlib.h>', '', '#include "cuda/server/worker.h"', '#include "lib/base/clean.h"',
+           '']
     for call in api.calls:
         if not call.local:
             _dispatch(api, call, out)

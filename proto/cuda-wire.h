@@ -12,9 +12,11 @@
  * arrays and strings, each padded to 8 bytes, follows inside request.bytes. Bulk bytes follow
  * outside of it. A copy from the device comes in pieces, so that other threads' replies find their
  * way between them; the reply after the last piece says whether they are good. Requests are
- *executed in the order sent; replies come in any order and carry the request's sequence number. A
- *request whose call has no reply gets none, also when it fails. Handles are numbers that the client
- *chooses below CUDA_WIRE_HANDLES; 0 is the NULL handle. Device addresses are the worker's own.
+ * executed in the order sent; replies come in any order and carry the request's sequence number. A
+ * request whose call has no reply gets none, also when it fails. Handles are numbers that the
+ *client chooses below CUDA_WIRE_HANDLES_CLIENT; those that the driver made by itself (a captured
+ *graph's nodes) get one of the worker's from there to CUDA_WIRE_HANDLES. 0 is the NULL handle.
+ *Device addresses are the worker's own.
  */
 #ifndef CAUSEWAY_PROTO_CUDA_WIRE_H
 #define CAUSEWAY_PROTO_CUDA_WIRE_H
@@ -26,9 +28,12 @@
 #define CUDA_WIRE_MAGIC	  0x55434357u /* "WCCU" */
 #define CUDA_WIRE_VERSION 1u
 
-#define CUDA_WIRE_REQUEST_BYTES_MAX   (64u << 10) /* header, block and tail of one request */
-#define CUDA_WIRE_REPLY_BYTES_MAX     (64u << 10)
-#define CUDA_WIRE_HANDLES	      (1u << 18)
+#define CUDA_WIRE_REQUEST_BYTES_MAX (64u << 10) /* header, block and tail of one request */
+#define CUDA_WIRE_REPLY_BYTES_MAX   (64u << 10)
+#define CUDA_WIRE_HANDLES	    (1u << 18)
+#define CUDA_WIRE_HANDLES_CLIENT \
+	(1u << 17) /* below: the client's choice; from here: the worker's */
+#define CUDA_WIRE_LIST_MAX	      2048u /* elements of one list in a reply */
 #define CUDA_WIRE_DEVICES_MAX	      64u
 #define CUDA_WIRE_DEVICE_ATTRIBUTES   192u
 #define CUDA_WIRE_FUNCTION_ATTRIBUTES 16u
@@ -128,6 +133,55 @@ struct cuda_wire_option {
 	uint64_t value;
 };
 static_assert(sizeof(struct cuda_wire_option) == 16, "option");
+
+/* One side of a copy that CUDA_MEMCPY3D describes. */
+struct cuda_wire_place {
+	uint64_t at; /* device address, or the client's own where .type says host */
+	uint64_t x_bytes, y, z, lod;
+	uint64_t pitch, height;
+	uint32_t type;	/* CUmemorytype */
+	uint32_t array; /* its number where .type says array */
+};
+static_assert(sizeof(struct cuda_wire_place) == 64, "place");
+
+struct cuda_wire_copy {
+	struct cuda_wire_place to, from;
+	uint64_t width_bytes, rows, slices;
+	uint32_t context; /* of a node; 0: the current one */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct cuda_wire_copy) == 160, "copy");
+
+/* What a texture or surface reads: CUDA_RESOURCE_DESC without its handles. */
+struct cuda_wire_resource {
+	uint32_t type;	/* CUresourcetype */
+	uint32_t array; /* number of an array or a mipmapped array */
+	uint64_t at, bytes, width, height, pitch;
+	uint32_t format, channels, flags, reserved;
+};
+static_assert(sizeof(struct cuda_wire_resource) == 64, "resource");
+
+/* A kernel node; .parameter_bytes of parameters follow. */
+struct cuda_wire_kernel_node {
+	uint32_t function, context;
+	uint32_t grid[3], block[3];
+	uint32_t shared_bytes, parameter_bytes;
+};
+static_assert(sizeof(struct cuda_wire_kernel_node) == 40, "kernel node");
+
+struct cuda_wire_memset_node {
+	uint64_t to, pitch, width, height;
+	uint32_t value, element_bytes, context, reserved;
+};
+static_assert(sizeof(struct cuda_wire_memset_node) == 48, "memset node");
+
+/* A node that allocates: a pool's properties; .access_count of 12 bytes each follow. */
+struct cuda_wire_allocation_node {
+	uint64_t bytes;
+	int32_t allocation_type, handle_types, location_type, location;
+	uint32_t access_count, reserved;
+};
+static_assert(sizeof(struct cuda_wire_allocation_node) == 32, "allocation node");
 
 /* How an image came: a driver that is given the same sees what the program's would have seen. */
 enum cuda_wire_image {

@@ -2,6 +2,10 @@
 /*
  * Host functions: the program's functions that a stream calls in its order.
  *
+ * A lasting entry belongs to a node of a graph: each time the node runs, the worker asks with the
+ * entry's number below and the run's above bit 32, and a copy of the entry runs. It stays as long
+ * as the process, as graphs may be copied.
+ *
  * states of one entry: issued (request sent) -> arrived (the worker asks) -> running -> gone.
  * callback_lock protects the list and the counters; it is taken after call.c's wait_lock.
  */
@@ -23,6 +27,7 @@ struct callback {
 	CUstream stream;
 	void *data;
 	bool arrived;
+	bool lasting; /* runs any number of times */
 };
 
 static struct {
@@ -61,13 +66,33 @@ void client_callback_wake(void)
 	}
 }
 
+/* callback_again - a lasting entry's copy, for one run; under the lock */
+static struct callback *callback_again(const struct callback *lasting, uint64_t id)
+{
+	struct callback *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *lasting;
+	copy->next = NULL;
+	copy->id = id;
+	copy->lasting = false;
+	*callbacks.last = copy;
+	callbacks.last = &copy->next;
+	__atomic_add_fetch(&callbacks.outstanding, 1, __ATOMIC_RELEASE);
+	return copy;
+}
+
 int client_callback_arrived(uint64_t id)
 {
 	struct callback *callback;
 
 	pthread_mutex_lock(&callbacks.lock);
 	for (callback = callbacks.first; callback && callback->id != id; callback = callback->next)
-		;
+		if (callback->lasting && callback->id == (uint32_t)id) {
+			callback = callback_again(callback, id);
+			break;
+		}
 	if (callback && !callback->arrived) {
 		callback->arrived = true;
 		__atomic_add_fetch(&callbacks.arrived, 1, __ATOMIC_RELEASE);
@@ -76,6 +101,21 @@ int client_callback_arrived(uint64_t id)
 	}
 	pthread_mutex_unlock(&callbacks.lock);
 	return callback ? 0 : -EPROTO;
+}
+
+CUresult client_callback_find(uint64_t id, CUhostFn *function, void **data)
+{
+	const struct callback *callback;
+
+	pthread_mutex_lock(&callbacks.lock);
+	for (callback = callbacks.first; callback && callback->id != id; callback = callback->next)
+		;
+	if (callback) {
+		*function = callback->function;
+		*data = callback->data;
+	}
+	pthread_mutex_unlock(&callbacks.lock);
+	return callback ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 static bool callback_wanted(void)
@@ -178,6 +218,37 @@ static bool callback_forget(struct callback *entry)
 	return entry != NULL;
 }
 
+/* callback_enter - put @entry into the list with a number; the thread runs from then on */
+static int callback_enter(struct callback *entry, uint64_t *id)
+{
+	int error;
+
+	pthread_mutex_lock(&callbacks.lock);
+	error = callback_start();
+	if (!error) {
+		*id = entry->id = (uint32_t)++callbacks.ids;
+		if (!entry->lasting)
+			__atomic_add_fetch(&callbacks.outstanding, 1, __ATOMIC_RELEASE);
+		*callbacks.last = entry;
+		callbacks.last = &entry->next;
+	}
+	pthread_mutex_unlock(&callbacks.lock);
+	return error;
+}
+
+CUresult client_callback_lasting(CUhostFn function, void *data, uint64_t *id)
+{
+	struct callback *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	*entry = (struct callback){ .function = function, .data = data, .lasting = true };
+	if (!callback_enter(entry, id))
+		return CUDA_SUCCESS;
+	free(entry);
+	return CUDA_ERROR_OPERATING_SYSTEM;
+}
+
 CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallback callback,
 			       void *data)
 {
@@ -185,6 +256,7 @@ CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallb
 	uint32_t number;
 	CUresult result = client_number_stream(stream, true, &number);
 	uint64_t id;
+	bool lasting;
 	int error;
 
 	if (result)
@@ -197,21 +269,14 @@ CUresult client_callback_issue(CUstream stream, CUhostFn function, CUstreamCallb
 	*entry = (struct callback){
 		.function = function, .callback = callback, .stream = stream, .data = data
 	};
-	pthread_mutex_lock(&callbacks.lock);
-	error = callback_start();
-	if (!error) {
-		id = entry->id = ++callbacks.ids;
-		__atomic_add_fetch(&callbacks.outstanding, 1, __ATOMIC_RELEASE);
-		*callbacks.last = entry;
-		callbacks.last = &entry->next;
-	}
-	pthread_mutex_unlock(&callbacks.lock);
+	lasting = entry->lasting = client_capture_active(stream);
+	error = callback_enter(entry, &id);
 	if (error) {
 		free(entry);
 		return CUDA_ERROR_OPERATING_SYSTEM;
 	}
 	result = client_send_host_function(number, id);
-	if (result && callback_forget(entry))
+	if (result && callback_forget(entry) && !lasting)
 		callback_end();
 	return result;
 }

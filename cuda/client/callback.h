@@ -42,4 +42,8 @@ void client_callback_wake(void);
 /* client_call_read_idle - read the link while no call waits, until @wanted() or an error */
 int client_call_read_idle(bool (*wanted)(void));
 
+/* client_callback_lasting - a function that a graph's node calls, each time it runs */
+CUresult client_callback_lasting(CUhostFn function, void *data, uint64_t *id);
+CUresult client_callback_find(uint64_t id, CUhostFn *function, void **data);
+
 #endif

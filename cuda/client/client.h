@@ -103,7 +103,7 @@ struct client_piece {
 	uint32_t bytes;
 };
 
-#define CLIENT_PIECES_MAX 3
+#define CLIENT_PIECES_MAX 6
 
 struct client_call {
 	uint16_t number;
@@ -159,6 +159,10 @@ struct client_function {
 	char *name;
 };
 
+struct client_node;
+struct client_graph;
+struct client_link;
+
 struct client_object {
 	uint64_t serial; /* never the same twice */
 	uint32_t number; /* also its place in the table */
@@ -178,6 +182,9 @@ struct client_object {
 			unsigned int flags;
 			int priority;
 		} stream;
+		struct client_node *node;   /* what the program was shown of a node; graph.c */
+		struct client_graph *graph; /* user objects of a graph or its executable */
+		struct client_link *link;   /* of a linker; linker.c */
 		struct client_function *function; /* kernels and functions */
 		struct {
 			int device;
@@ -194,6 +201,12 @@ void client_handle_end(struct client_object *object);
 /* client_handle_object - the live object behind a handle of any kind, or NULL */
 struct client_object *client_handle_object(const void *handle);
 struct client_object *client_handle_at(uint32_t number);
+/*
+ * client_handle_adopt - the object with a number that a reply brought: known already, or one that
+ * the worker chose, which now begins under @parent (or under its parent, where that is of @kind)
+ */
+CUresult client_handle_adopt(enum cuda_wire_kind kind, uint32_t number, uint32_t parent,
+			     struct client_object **object);
 void *client_handle_pointer(const struct client_object *object);
 /* client_handle_child - a kernel or function under @parent with that name and kind, or NULL */
 struct client_object *client_handle_child(struct client_object *parent, enum cuda_wire_kind kind,
@@ -216,6 +229,31 @@ CUresult client_number_kernel(const void *handle, bool null, uint32_t *number);
 CUresult client_number_event(const void *handle, bool null, uint32_t *number);
 CUresult client_number_stream(const void *handle, bool null, uint32_t *number);
 CUresult client_number_pool(const void *handle, bool null, uint32_t *number);
+CUresult client_number_array(const void *handle, bool null, uint32_t *number);
+CUresult client_number_mipmap(const void *handle, bool null, uint32_t *number);
+CUresult client_number_graph(const void *handle, bool null, uint32_t *number);
+CUresult client_number_node(const void *handle, bool null, uint32_t *number);
+CUresult client_number_exec(const void *handle, bool null, uint32_t *number);
+CUresult client_number_linker(const void *handle, bool null, uint32_t *number);
+
+/* Lists: list.c */
+struct client_list {
+	const unsigned char *at;
+	size_t bytes;
+};
+uint32_t client_list_bytes(uint64_t count, size_t element_bytes);
+/* client_list_open - memory for the reply's tail, as long as call->tail_capacity says */
+CUresult client_list_open(struct client_call *call, unsigned char **tail);
+struct client_list client_list_begin(const struct client_call *call, const unsigned char *tail);
+/* client_list_take - the next list of @count elements into @to, as far as there is room */
+CUresult client_list_take(struct client_list *list, void *to, uint64_t room, uint64_t count,
+			  size_t element_bytes);
+CUresult client_list_handles(struct client_list *list, enum cuda_wire_kind kind, uint32_t parent,
+			     void **to, uint64_t room, uint64_t count);
+/* client_numbers - numbers of an array of handles; the caller frees them, also after an error */
+CUresult client_numbers(enum cuda_wire_kind kind, const void *handles, uint64_t count,
+			uint32_t **numbers);
+CUresult client_numbers_node(const CUgraphNode *nodes, uint64_t count, uint32_t **numbers);
 
 /* Threads and contexts: thread.c, context.c */
 struct client_object *client_context_current(void); /* NULL: none */
@@ -229,6 +267,11 @@ int client_device_attribute(CUdevice device, CUdevice_attribute attribute);
 
 /* Functions: function.c */
 struct client_object *client_function_object(CUfunction function);
+/* client_function_facts - ask for the facts of a function that the worker named */
+CUresult client_function_facts(struct client_object *object);
+/* client_launch_gather - the program's parameters into @block with the kernel's layout; launch.c */
+CUresult client_launch_gather(const struct client_function *function, void **parameters,
+			      void **extra, unsigned char *block);
 CUresult client_function_adopt(struct client_object *object, const char *name,
 			       const struct cuda_wire_function *facts,
 			       const struct cuda_wire_parameter *parameters);
@@ -245,5 +288,17 @@ bool client_range_on_device(const struct range *range);
 CUresult client_range_check(uint64_t address, unsigned __int128 bytes);
 CUresult client_range_global(uint64_t address, uint64_t bytes, uint32_t module);
 void client_range_forget(uint32_t owner);
+/* client_range_adopt - a block that the worker has; -EEXIST: its addresses are taken here */
+int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner);
+/* client_range_end - forget the block that begins at @address */
+CUresult client_range_end(uint64_t address);
+
+/* Graphs: graph.c, capture.c */
+/* client_node_release, client_link_release - what a handle that ends held; under handle_lock */
+void client_node_release(struct client_node *node);
+void client_link_release(struct client_link *link);
+/* client_capture_possible - some stream of this process may be capturing */
+bool client_capture_possible(void);
+bool client_capture_active(CUstream stream);
 
 #endif

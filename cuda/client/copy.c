@@ -13,6 +13,8 @@
  */
 #include <stdlib.h>
 
+#include "cuda/client/client.h"
+#include "cuda/client/node.h"
 #include "cuda/client/shared.h"
 #include "cuda/common/range.h"
 
@@ -373,8 +375,6 @@ static CUresult copy_side(struct side *side, bool *device, CUmemorytype type, co
 	case CU_MEMORYTYPE_UNIFIED:
 		side->at = address;
 		break;
-	case CU_MEMORYTYPE_ARRAY:
-		return CUDA_ERROR_NOT_SUPPORTED;
 	default:
 		return CUDA_ERROR_INVALID_VALUE;
 	}
@@ -411,6 +411,83 @@ static CUresult copy_geometry(struct copy *copy, struct side *side, size_t x)
 	return CUDA_SUCCESS;
 }
 
+/* box_host - what the program's side of a copy with an array is, row after row */
+static struct client_bulk box_host(const CUDA_MEMCPY3D_PEER *box, bool to)
+{
+	size_t pitch = to ? box->dstPitch : box->srcPitch;
+	size_t height = to ? box->dstHeight : box->srcHeight;
+	size_t x = to ? box->dstXInBytes : box->srcXInBytes;
+	size_t y = to ? box->dstY : box->srcY, z = to ? box->dstZ : box->srcZ;
+	unsigned char *at = to ? box->dstHost : (unsigned char *)(uintptr_t)box->srcHost;
+
+	pitch = pitch ? pitch : box->WidthInBytes;
+	height = height ? height : box->Height;
+	return (struct client_bulk){ .at = at + (z * height + y) * pitch + x,
+				     .width_bytes = box->WidthInBytes,
+				     .pitch = pitch,
+				     .rows = box->Height,
+				     .slice_pitch = pitch * height,
+				     .slices = box->Depth };
+}
+
+/* box_type - of one side; an address of the program's or of the device's, where it says neither */
+static CUmemorytype box_type(CUmemorytype type, CUdeviceptr at)
+{
+	struct range range;
+
+	if (type != CU_MEMORYTYPE_UNIFIED)
+		return type;
+	return client_range_lookup(at, &range) && range.kind != CLIENT_RANGE_HOST
+		       ? CU_MEMORYTYPE_DEVICE
+		       : CU_MEMORYTYPE_HOST;
+}
+
+/* copy_array - with an array on one side or both; the program waits where its memory takes part */
+static CUresult copy_array(const CUDA_MEMCPY3D_PEER *box, CUstream stream)
+{
+	struct wire_copy_array_request request = { 0 };
+	struct cuda_wire_copy wire = { .width_bytes = box->WidthInBytes,
+				       .rows = box->Height,
+				       .slices = box->Depth };
+	struct client_call call = { .number = CALL_copy_array,
+				    .block = &request,
+				    .block_bytes = sizeof(request) };
+	CUmemorytype from = box_type(box->srcMemoryType, box->srcDevice);
+	CUmemorytype to = box_type(box->dstMemoryType, box->dstDevice);
+	struct client_bulk bulk;
+	CUresult result = client_number_stream(stream, true, &request.stream);
+
+	if (!result)
+		result = client_place(&wire.from, from, NULL, box->srcDevice, box->srcArray,
+				      box->srcXInBytes, box->srcY, box->srcZ, box->srcLOD,
+				      box->srcPitch, box->srcHeight);
+	if (!result)
+		result = client_place(&wire.to, to, NULL, box->dstDevice, box->dstArray,
+				      box->dstXInBytes, box->dstY, box->dstZ, box->dstLOD,
+				      box->dstPitch, box->dstHeight);
+	if (result)
+		return result;
+	request.from_host = from == CU_MEMORYTYPE_HOST;
+	request.to_host = to == CU_MEMORYTYPE_HOST;
+	if (request.from_host || request.to_host) {
+		CUDA_MEMCPY3D_PEER plain = *box;
+
+		if (box->srcMemoryType == CU_MEMORYTYPE_UNIFIED)
+			plain.srcHost = (const void *)(uintptr_t)box->srcDevice;
+		if (box->dstMemoryType == CU_MEMORYTYPE_UNIFIED)
+			plain.dstHost = (void *)(uintptr_t)box->dstDevice;
+		bulk = box_host(&plain, request.to_host);
+		if (!bulk.at)
+			return CUDA_ERROR_INVALID_VALUE;
+		if (request.to_host)
+			call.receive = &bulk;
+		else
+			call.send = &bulk;
+	}
+	client_call_piece(&call, &wire, sizeof(wire));
+	return client_call_run(&call);
+}
+
 /* copy_box - the common form of the structures below */
 static CUresult copy_box(const CUDA_MEMCPY3D_PEER *box, CUstream stream, bool wait)
 {
@@ -426,6 +503,8 @@ static CUresult copy_box(const CUDA_MEMCPY3D_PEER *box, CUstream stream, bool wa
 		return result;
 	if (!copy.width_bytes || !copy.rows || !copy.slices)
 		return CUDA_SUCCESS;
+	if (box->srcMemoryType == CU_MEMORYTYPE_ARRAY || box->dstMemoryType == CU_MEMORYTYPE_ARRAY)
+		return copy_array(box, stream);
 	result = copy_side(&copy.to, &to_device, box->dstMemoryType, box->dstHost, box->dstDevice,
 			   box->dstXInBytes, box->dstY, box->dstZ,
 			   box->dstPitch ? box->dstPitch : box->WidthInBytes,
@@ -458,12 +537,14 @@ static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream, bool wait)
 		.srcMemoryType = copy->srcMemoryType,
 		.srcHost = copy->srcHost,
 		.srcDevice = copy->srcDevice,
+		.srcArray = copy->srcArray,
 		.srcPitch = copy->srcPitch,
 		.dstXInBytes = copy->dstXInBytes,
 		.dstY = copy->dstY,
 		.dstMemoryType = copy->dstMemoryType,
 		.dstHost = copy->dstHost,
 		.dstDevice = copy->dstDevice,
+		.dstArray = copy->dstArray,
 		.dstPitch = copy->dstPitch,
 		.WidthInBytes = copy->WidthInBytes,
 		.Height = copy->Height,
@@ -485,9 +566,90 @@ static CUresult copy_3d(const CUDA_MEMCPY3D *copy, CUstream stream, bool wait)
 	memcpy(&box, copy, sizeof(box));
 	box.srcContext = NULL;
 	box.dstContext = NULL;
-	if (copy->srcLOD || copy->dstLOD)
-		return CUDA_ERROR_NOT_SUPPORTED;
 	return copy_box(&box, stream, wait);
+}
+
+/* copy_line - @bytes of the first row, in the structure's terms */
+static CUDA_MEMCPY2D copy_line(size_t bytes)
+{
+	return (CUDA_MEMCPY2D){ .WidthInBytes = bytes, .Height = 1 };
+}
+
+CUresult client_cuMemcpyHtoAAsync_v2(CUarray dstArray, size_t dstOffset, const void *srcHost,
+				     size_t ByteCount, CUstream hStream)
+{
+	CUDA_MEMCPY2D copy = copy_line(ByteCount);
+
+	copy.srcMemoryType = CU_MEMORYTYPE_HOST;
+	copy.srcHost = srcHost;
+	copy.dstMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.dstArray = dstArray;
+	copy.dstXInBytes = dstOffset;
+	return copy_2d(&copy, hStream, false);
+}
+
+CUresult client_cuMemcpyHtoA_v2(CUarray dstArray, size_t dstOffset, const void *srcHost,
+				size_t ByteCount)
+{
+	return client_cuMemcpyHtoAAsync_v2(dstArray, dstOffset, srcHost, ByteCount, NULL);
+}
+
+CUresult client_cuMemcpyAtoHAsync_v2(void *dstHost, CUarray srcArray, size_t srcOffset,
+				     size_t ByteCount, CUstream hStream)
+{
+	CUDA_MEMCPY2D copy = copy_line(ByteCount);
+
+	copy.srcMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.srcArray = srcArray;
+	copy.srcXInBytes = srcOffset;
+	copy.dstMemoryType = CU_MEMORYTYPE_HOST;
+	copy.dstHost = dstHost;
+	return copy_2d(&copy, hStream, false);
+}
+
+CUresult client_cuMemcpyAtoH_v2(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount)
+{
+	return client_cuMemcpyAtoHAsync_v2(dstHost, srcArray, srcOffset, ByteCount, NULL);
+}
+
+CUresult client_cuMemcpyDtoA_v2(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice,
+				size_t ByteCount)
+{
+	CUDA_MEMCPY2D copy = copy_line(ByteCount);
+
+	copy.srcMemoryType = CU_MEMORYTYPE_DEVICE;
+	copy.srcDevice = srcDevice;
+	copy.dstMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.dstArray = dstArray;
+	copy.dstXInBytes = dstOffset;
+	return copy_2d(&copy, NULL, true);
+}
+
+CUresult client_cuMemcpyAtoD_v2(CUdeviceptr dstDevice, CUarray srcArray, size_t srcOffset,
+				size_t ByteCount)
+{
+	CUDA_MEMCPY2D copy = copy_line(ByteCount);
+
+	copy.srcMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.srcArray = srcArray;
+	copy.srcXInBytes = srcOffset;
+	copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+	copy.dstDevice = dstDevice;
+	return copy_2d(&copy, NULL, true);
+}
+
+CUresult client_cuMemcpyAtoA_v2(CUarray dstArray, size_t dstOffset, CUarray srcArray,
+				size_t srcOffset, size_t ByteCount)
+{
+	CUDA_MEMCPY2D copy = copy_line(ByteCount);
+
+	copy.srcMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.srcArray = srcArray;
+	copy.srcXInBytes = srcOffset;
+	copy.dstMemoryType = CU_MEMORYTYPE_ARRAY;
+	copy.dstArray = dstArray;
+	copy.dstXInBytes = dstOffset;
+	return copy_2d(&copy, NULL, true);
 }
 
 CUresult client_cuMemcpy2D_v2(const CUDA_MEMCPY2D *pCopy)

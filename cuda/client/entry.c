@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a runtime meets first: look-ups, export tables, names of errors; all of it local. */
+#include <stdlib.h>
+
 #include "cuda/client/client.h"
 #include "cuda/client/entries.h"
 #include "gen/cuda_names.h"
@@ -50,6 +52,24 @@ static int entry_module_load(void **module, const void *image)
 	return client_cuModuleLoadData((CUmodule *)module, image);
 }
 
+static int entry_module_functions(void *module, void (*each)(void *data, void *function),
+				  void *data)
+{
+	unsigned int count = 0;
+	CUfunction *functions;
+	CUresult result = client_cuModuleGetFunctionCount(&count, module);
+
+	functions = result ? NULL : calloc(count + 1, sizeof(*functions));
+	if (!result && !functions)
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	if (!result)
+		result = client_cuModuleEnumerateFunctions(functions, count, module);
+	for (unsigned int i = 0; i < count && !result; i++)
+		each(data, functions[i]);
+	free(functions);
+	return result;
+}
+
 static void entry_unused_slot(const char *table)
 {
 	client_log("the program called a slot of the export table %s that is not implemented",
@@ -65,6 +85,7 @@ static struct front_driver driver = {
 	.context_id = entry_context_id,
 	.primary_context = entry_primary_context,
 	.module_load_fatbin = entry_module_load,
+	.module_functions = entry_module_functions,
 	.unused_slot = entry_unused_slot,
 };
 
@@ -79,8 +100,11 @@ CUresult client_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVers
 				    cuuint64_t flags, CUdriverProcAddressQueryResult *symbolStatus)
 {
 	int status = 0;
-	CUresult result = front_get_proc_address(symbol, pfn, cudaVersion, flags, &status);
+	CUresult result = front_get_proc_address_v2(symbol, pfn, cudaVersion, flags, &status);
 
+	if (status && symbol && *symbol)
+		client_log("the program looked for %s of version %d, which is not offered", symbol,
+			   cudaVersion);
 	if (symbolStatus)
 		*symbolStatus = (CUdriverProcAddressQueryResult)status;
 	return result;
@@ -88,7 +112,7 @@ CUresult client_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVers
 
 CUresult client_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags)
 {
-	return client_cuGetProcAddress_v2(symbol, pfn, cudaVersion, flags, NULL);
+	return front_get_proc_address(symbol, pfn, cudaVersion, flags, NULL);
 }
 
 CUresult client_cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId)

@@ -48,6 +48,49 @@ CUresult client_function_adopt(struct client_object *object, const char *name,
 	return CUDA_SUCCESS;
 }
 
+/* function_name_ask - the driver's name of a function, or an empty one */
+static void function_name_ask(uint32_t number, char *name, size_t capacity)
+{
+	struct wire_function_name_request request = { .function = number };
+	struct client_call call = { .number = CALL_function_name,
+				    .flags = CLIENT_NO_CONTEXT,
+				    .block = &request,
+				    .block_bytes = sizeof(request),
+				    .tail = name,
+				    .tail_capacity = (uint32_t)capacity };
+
+	memset(name, 0, capacity);
+	if (client_call_run(&call))
+		*name = 0;
+	name[capacity - 1] = 0;
+}
+
+CUresult client_function_facts(struct client_object *object)
+{
+	char name[CUDA_WIRE_STRING_BYTES_MAX];
+	struct wire_function_facts_request request = { .function = object->number };
+	unsigned char *reply = malloc(CUDA_WIRE_REPLY_BYTES_MAX);
+	struct client_call call = { .number = CALL_function_facts,
+				    .block = &request,
+				    .block_bytes = sizeof(request),
+				    .tail = reply,
+				    .tail_capacity = CUDA_WIRE_REPLY_BYTES_MAX };
+	const struct cuda_wire_function *facts = (const void *)reply;
+	CUresult result = reply ? client_call_run(&call) : CUDA_ERROR_OUT_OF_MEMORY;
+
+	if (!result && (call.tail_bytes < sizeof(*facts) ||
+			facts->parameter_count > (call.tail_bytes - sizeof(*facts)) /
+							 sizeof(struct cuda_wire_parameter)))
+		result = CUDA_ERROR_UNKNOWN;
+	if (!result) {
+		function_name_ask(object->number, name, sizeof(name));
+		result = client_function_adopt(object, name, facts,
+					       (const struct cuda_wire_parameter *)(facts + 1));
+	}
+	free(reply);
+	return result;
+}
+
 /* function_known - attribute @attribute of @device is among the facts */
 static bool function_known(const struct client_function *function, int attribute, int device)
 {

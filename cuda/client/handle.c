@@ -57,7 +57,53 @@ static uint32_t handle_take(void)
 		handles.free_first = handles.objects[number].next_sibling;
 		return number;
 	}
-	return handles.used < CUDA_WIRE_HANDLES ? handles.used++ : 0;
+	return handles.used < CUDA_WIRE_HANDLES_CLIENT ? handles.used++ : 0;
+}
+
+/* handle_begin - the object of a number that is free; under the lock */
+static struct client_object *handle_begin(enum cuda_wire_kind kind, uint32_t number,
+					  uint32_t parent)
+{
+	struct client_object *object = &handles.objects[number];
+
+	*object = (struct client_object){ .number = number, .parent = parent };
+	object->serial = ++handles.serial;
+	if (parent) {
+		struct client_object *above = &handles.objects[parent];
+
+		object->next_sibling = above->first_child;
+		if (above->first_child)
+			handles.objects[above->first_child].previous_sibling = number;
+		above->first_child = number;
+	}
+	__atomic_store_n(&object->kind, (uint8_t)kind, __ATOMIC_RELEASE);
+	return object;
+}
+
+CUresult client_handle_adopt(enum cuda_wire_kind kind, uint32_t number, uint32_t parent,
+			     struct client_object **object)
+{
+	CUresult result = CUDA_SUCCESS;
+
+	if (!number || number >= CUDA_WIRE_HANDLES || parent >= CUDA_WIRE_HANDLES)
+		return CUDA_ERROR_UNKNOWN;
+	pthread_mutex_lock(&handles.lock);
+	if (handle_open()) {
+		pthread_mutex_unlock(&handles.lock);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	*object = &handles.objects[number];
+	if ((*object)->kind == KIND_none && number >= CUDA_WIRE_HANDLES_CLIENT) {
+		if (parent && handles.objects[parent].kind == kind)
+			parent = handles.objects[parent].parent;
+		if (parent && handles.objects[parent].kind == KIND_none)
+			parent = 0;
+		*object = handle_begin(kind, number, parent);
+	} else if ((*object)->kind != kind) {
+		result = CUDA_ERROR_UNKNOWN; /* the worker says nonsense */
+	}
+	pthread_mutex_unlock(&handles.lock);
+	return result;
 }
 
 CUresult client_handle_new(enum cuda_wire_kind kind, uint32_t parent, struct client_object **made)
@@ -69,18 +115,7 @@ CUresult client_handle_new(enum cuda_wire_kind kind, uint32_t parent, struct cli
 	if (!handle_open())
 		number = handle_take();
 	if (number) {
-		object = &handles.objects[number];
-		*object = (struct client_object){ .number = number, .parent = parent };
-		object->serial = ++handles.serial;
-		if (parent) {
-			struct client_object *above = &handles.objects[parent];
-
-			object->next_sibling = above->first_child;
-			if (above->first_child)
-				handles.objects[above->first_child].previous_sibling = number;
-			above->first_child = number;
-		}
-		__atomic_store_n(&object->kind, (uint8_t)kind, __ATOMIC_RELEASE);
+		object = handle_begin(kind, number, parent);
 	}
 	pthread_mutex_unlock(&handles.lock);
 	*made = object;
@@ -112,8 +147,14 @@ static void handle_release(struct client_object *object)
 	}
 	if (object->kind == KIND_function || object->kind == KIND_kernel)
 		handle_free_facts(object);
+	if (object->kind == KIND_node)
+		client_node_release(object->node);
+	if (object->kind == KIND_linker)
+		client_link_release(object->link);
 	__atomic_store_n(&object->kind, KIND_none, __ATOMIC_RELEASE);
 	object->function = NULL;
+	if (object->number >= CUDA_WIRE_HANDLES_CLIENT)
+		return; /* the worker's to give again */
 	object->next_sibling = handles.free_first;
 	handles.free_first = object->number;
 }
@@ -230,4 +271,34 @@ CUresult client_number_event(const void *handle, bool null, uint32_t *number)
 CUresult client_number_pool(const void *handle, bool null, uint32_t *number)
 {
 	return number_of(KIND_pool, handle, null, number);
+}
+
+CUresult client_number_array(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_array, handle, null, number);
+}
+
+CUresult client_number_mipmap(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_mipmap, handle, null, number);
+}
+
+CUresult client_number_graph(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_graph, handle, null, number);
+}
+
+CUresult client_number_node(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_node, handle, null, number);
+}
+
+CUresult client_number_exec(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_exec, handle, null, number);
+}
+
+CUresult client_number_linker(const void *handle, bool null, uint32_t *number)
+{
+	return number_of(KIND_linker, handle, null, number);
 }

@@ -38,8 +38,7 @@ static bool launch_plausible(const struct wire_launch_request *launch,
 		       (uint32_t)attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES];
 }
 
-/* launch_gather - the program's parameters into one block with the kernel's layout */
-static CUresult launch_gather(const struct client_function *function, void **parameters,
+CUresult client_launch_gather(const struct client_function *function, void **parameters,
 			      void **extra, unsigned char *block)
 {
 	const struct cuda_wire_parameter *layout = function->parameters;
@@ -117,7 +116,7 @@ static CUresult launch_issue(struct launch *launch, struct client_object *object
 				    .flags = CLIENT_NO_REPLY,
 				    .block = &launch->request,
 				    .block_bytes = sizeof(launch->request) };
-	CUresult result = launch_gather(function, launch->parameters, launch->extra, block);
+	CUresult result = client_launch_gather(function, launch->parameters, launch->extra, block);
 
 	static_assert(sizeof(struct wire_launch_wait_request) == sizeof(launch->request) &&
 			      offsetof(struct wire_launch_wait_request, attribute_count) ==

@@ -191,6 +191,11 @@ void client_range_forget(uint32_t owner)
 	pthread_mutex_unlock(&memory.lock);
 }
 
+int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner)
+{
+	return memory_adopt(address, bytes, CLIENT_RANGE_DEVICE, owner, 0);
+}
+
 /* What is asked of the worker; asked again where the address cannot be used here. */
 struct allocation {
 	uint64_t bytes;
@@ -279,6 +284,11 @@ static CUresult memory_take(CUdeviceptr dptr)
 	}
 	pthread_mutex_unlock(&memory.lock);
 	return result;
+}
+
+CUresult client_range_end(uint64_t address)
+{
+	return memory_take(address);
 }
 
 CUresult client_cuMemFree_v2(CUdeviceptr dptr)
@@ -613,10 +623,10 @@ static CUresult pointer_attribute(const struct range *range, CUdeviceptr ptr,
 	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
-		*(unsigned char *)data = 0;
+		*(unsigned int *)data = 0; /* runtimes read four bytes of a boolean */
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MAPPED:
-		*(unsigned char *)data = mapped;
+		*(unsigned int *)data = mapped;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
 		*(unsigned long long *)data = 0;
@@ -655,15 +665,13 @@ static void pointer_unknown(CUpointer_attribute attribute, void *data)
 		break;
 	case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
 	case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-		*(unsigned int *)data = 0;
-		break;
 	case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
 	case CU_POINTER_ATTRIBUTE_IS_MANAGED:
 	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_MAPPED:
-		*(unsigned char *)data = 0;
+		*(unsigned int *)data = 0;
 		break;
 	default:
 		*(unsigned long long *)data = 0;

@@ -13,30 +13,20 @@
 
 #include "cuda/client/client.h"
 #include "cuda/client/image.h"
+#include "cuda/client/options.h"
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 
-#define OPTIONS_MAX   64u
 #define LOG_BYTES_MAX 32768u
 
-/* Just-in-time options of one load, ready to travel, and where its error log goes. */
-struct options {
-	struct cuda_wire_option wire[OPTIONS_MAX];
-	unsigned int count;
-	char *error_log;
-	uint32_t error_log_bytes;
-	void **error_log_size; /* the option's value: capacity in, length out */
-};
-
-/* options_read - CUDA_ERROR_NOT_SUPPORTED for options that hold pointers of the program */
-static CUresult options_read(struct options *options, unsigned int count, const CUjit_option *names,
-			     void **values)
+CUresult client_options_read(struct client_options *options, unsigned int count,
+			     const CUjit_option *names, void **values)
 {
 	options->count = 0;
 	options->error_log = NULL;
 	options->error_log_bytes = 0;
 	options->error_log_size = NULL;
-	if (count > OPTIONS_MAX || (count && (!names || !values)))
+	if (count > CLIENT_OPTIONS_MAX || (count && (!names || !values)))
 		return CUDA_ERROR_INVALID_VALUE;
 	for (unsigned int i = 0; i < count; i++) {
 		struct cuda_wire_option *option = &options->wire[options->count];
@@ -77,7 +67,7 @@ static CUresult options_read(struct options *options, unsigned int count, const 
 
 /* module_send - load @image as @number; module_load and library_load have the same layout */
 static CUresult module_send(uint16_t request, uint32_t number, const void *image,
-			    struct options *options)
+			    struct client_options *options)
 {
 	struct wire_module_load_request block = { .module = number };
 	struct client_call call = { .number = request,
@@ -116,7 +106,7 @@ CUresult client_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned
 				   CUjit_option *options, void **optionValues)
 {
 	struct client_object *made;
-	struct options read;
+	struct client_options read;
 	CUresult result = client_enter();
 
 	if (result)
@@ -125,7 +115,7 @@ CUresult client_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
-	result = options_read(&read, numOptions, options, optionValues);
+	result = client_options_read(&read, numOptions, options, optionValues);
 	if (!result)
 		result = client_handle_new(KIND_module, client_context_number(), &made);
 	if (result)
@@ -149,8 +139,7 @@ CUresult client_cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin)
 	return client_cuModuleLoadData(module, fatCubin);
 }
 
-/* module_file - a whole file in memory with a NUL behind it; the caller frees it */
-static CUresult module_file(const char *path, void **image)
+CUresult client_file_read(const char *path, void **data, size_t *bytes)
 {
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat facts;
@@ -166,21 +155,62 @@ static CUresult module_file(const char *path, void **image)
 		return CUDA_ERROR_INVALID_IMAGE;
 	}
 	text[facts.st_size] = 0;
-	*image = text;
+	*data = text;
+	*bytes = (size_t)facts.st_size;
 	return CUDA_SUCCESS;
 }
 
 CUresult client_cuModuleLoad(CUmodule *module, const char *fname)
 {
 	autofree void *image = NULL;
+	size_t bytes;
 	CUresult result = client_enter();
 
 	if (result)
 		return result;
 	if (!module || !fname)
 		return CUDA_ERROR_INVALID_VALUE;
-	result = module_file(fname, &image);
+	result = client_file_read(fname, &image, &bytes);
 	return result ? result : client_cuModuleLoadData(module, image);
+}
+
+CUresult client_cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions,
+					   CUmodule mod)
+{
+	struct client_object *module = client_object_of(KIND_module, mod), *function;
+	struct wire_module_functions_request request = { 0 };
+	struct client_call call = { .number = CALL_module_functions,
+				    .flags = CLIENT_NO_CONTEXT,
+				    .block = &request,
+				    .block_bytes = sizeof(request) };
+	autofree unsigned char *tail = NULL;
+	struct client_list list;
+	CUresult result = client_enter();
+
+	if (result)
+		return result;
+	if (!module)
+		return CUDA_ERROR_INVALID_HANDLE;
+	if (!functions || !numFunctions || numFunctions > CUDA_WIRE_LIST_MAX)
+		return CUDA_ERROR_INVALID_VALUE;
+	request.module = module->number;
+	call.tail_capacity = client_list_bytes(CUDA_WIRE_LIST_MAX, sizeof(uint32_t));
+	result = client_list_open(&call, &tail);
+	if (!result)
+		result = client_call_run(&call);
+	if (result)
+		return result;
+	list = client_list_begin(&call, tail);
+	if (numFunctions > call.tail_bytes / sizeof(uint32_t))
+		numFunctions = call.tail_bytes / sizeof(uint32_t);
+	result = client_list_handles(&list, KIND_function, module->number, (void **)functions,
+				     numFunctions, numFunctions);
+	for (unsigned int i = 0; i < numFunctions && !result; i++) {
+		function = client_handle_object(functions[i]);
+		if (!function->function)
+			result = client_function_facts(function);
+	}
+	return result;
 }
 
 CUresult client_cuModuleUnload(CUmodule hmod)
@@ -386,7 +416,7 @@ CUresult client_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_op
 				  unsigned int numLibraryOptions)
 {
 	struct client_object *made;
-	struct options read;
+	struct client_options read;
 	CUresult result = client_enter();
 
 	if (result)
@@ -394,11 +424,11 @@ CUresult client_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_op
 	if (!library || !code)
 		return CUDA_ERROR_INVALID_VALUE;
 	/* The worker keeps its own copy of the image, whatever the program does with this one. */
+	(void)libraryOptionValues; /* that option has none */
 	for (unsigned int i = 0; i < numLibraryOptions; i++)
-		if (!libraryOptions || !libraryOptionValues ||
-		    libraryOptions[i] != CU_LIBRARY_BINARY_IS_PRESERVED)
+		if (!libraryOptions || libraryOptions[i] != CU_LIBRARY_BINARY_IS_PRESERVED)
 			return CUDA_ERROR_NOT_SUPPORTED;
-	result = options_read(&read, numJitOptions, jitOptions, jitOptionsValues);
+	result = client_options_read(&read, numJitOptions, jitOptions, jitOptionsValues);
 	if (!result)
 		result = client_handle_new(KIND_library, 0, &made);
 	if (result)
@@ -418,13 +448,14 @@ CUresult client_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName,
 				      void **libraryOptionValues, unsigned int numLibraryOptions)
 {
 	autofree void *image = NULL;
+	size_t bytes;
 	CUresult result = client_enter();
 
 	if (result)
 		return result;
 	if (!library || !fileName)
 		return CUDA_ERROR_INVALID_VALUE;
-	result = module_file(fileName, &image);
+	result = client_file_read(fileName, &image, &bytes);
 	if (result)
 		return result;
 	return client_cuLibraryLoadData(library, image, jitOptions, jitOptionsValues, numJitOptions,

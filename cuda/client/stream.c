@@ -166,6 +166,8 @@ CUresult client_cuStreamSynchronize(CUstream hStream)
 
 	if (!result)
 		result = client_number_stream(hStream, true, &number);
+	if (!result && !number && !client_context_number())
+		result = CUDA_ERROR_INVALID_CONTEXT;
 	return result ? result : client_send_stream_synchronize(number);
 }
 
@@ -177,51 +179,6 @@ CUresult client_cuEventSynchronize(CUevent hEvent)
 	if (!result)
 		result = client_number_event(hEvent, false, &number);
 	return result ? result : client_send_event_synchronize(number);
-}
-
-/* Capturing is not offered, so no stream is ever being captured. */
-CUresult client_cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus)
-{
-	struct client_object *stream;
-	CUresult result = stream_pick(hStream, &stream);
-
-	if (result)
-		return result;
-	if (!captureStatus)
-		return CUDA_ERROR_INVALID_VALUE;
-	*captureStatus = CU_STREAM_CAPTURE_STATUS_NONE;
-	return CUDA_SUCCESS;
-}
-
-CUresult client_cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
-				       cuuint64_t *id_out)
-{
-	(void)id_out; /* written only for a stream that is being captured */
-	return client_cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult client_cuStreamGetCaptureInfo_v2(CUstream hStream,
-					  CUstreamCaptureStatus *captureStatus_out,
-					  cuuint64_t *id_out, CUgraph *graph_out,
-					  const CUgraphNode **dependencies_out,
-					  size_t *numDependencies_out)
-{
-	(void)graph_out;
-	(void)dependencies_out;
-	(void)numDependencies_out;
-	return client_cuStreamGetCaptureInfo(hStream, captureStatus_out, id_out);
-}
-
-CUresult client_cuStreamGetCaptureInfo_v3(CUstream hStream,
-					  CUstreamCaptureStatus *captureStatus_out,
-					  cuuint64_t *id_out, CUgraph *graph_out,
-					  const CUgraphNode **dependencies_out,
-					  const CUgraphEdgeData **edgeData_out,
-					  size_t *numDependencies_out)
-{
-	(void)edgeData_out;
-	return client_cuStreamGetCaptureInfo_v2(hStream, captureStatus_out, id_out, graph_out,
-						dependencies_out, numDependencies_out);
 }
 
 CUresult client_cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData)

@@ -15,6 +15,8 @@
 enum { FLAG_DEFAULT = 0, FLAG_LEGACY_STREAM = 1, FLAG_PER_THREAD_STREAM = 2 };
 enum { STATUS_FOUND = 0, STATUS_NOT_FOUND = 1, STATUS_VERSION_NOT_SUFFICIENT = 2 };
 
+#define NOT_FOUND_IS_NO_ERROR 12000 /* version of CUDA */
+
 const struct front_driver *front_driver;
 
 void front_open(const struct front_driver *driver)
@@ -84,4 +86,17 @@ int front_get_proc_address(const char *symbol, void **function, int cuda_version
 	if (flags == FLAG_PER_THREAD_STREAM && row->per_thread)
 		*function = row->per_thread;
 	return FRONT_SUCCESS;
+}
+
+/*
+ * The second version has a place for the reason, so that a name which is not there is no error to
+ * programs of CUDA 12 and later: they find NULL.
+ */
+int front_get_proc_address_v2(const char *symbol, void **function, int cuda_version, uint64_t flags,
+			      int *status)
+{
+	int result = front_get_proc_address(symbol, function, cuda_version, flags, status);
+
+	return result == FRONT_NOT_FOUND && cuda_version >= NOT_FOUND_IS_NO_ERROR ? FRONT_SUCCESS
+										  : result;
 }

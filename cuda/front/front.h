@@ -48,6 +48,9 @@ struct front_driver {
 	int (*primary_context)(int device, void **context); /* retains it */
 	/* @image: a wrapper or a fat binary itself, as cuModuleLoadData takes it */
 	int (*module_load_fatbin)(void **module, const void *image);
+	/* May be NULL. @each is called with @data and every function of the module; 0 or a CUresult
+	 */
+	int (*module_functions)(void *module, void (*each)(void *data, void *function), void *data);
 	/* May be NULL. A program called a slot nobody is known to use; at most once per table. */
 	void (*unused_slot)(const char *table);
 };
@@ -61,6 +64,8 @@ void front_open(const struct front_driver *driver);
 /* Bodies of the exported functions of the same name; results are CUresult values. */
 int front_get_proc_address(const char *symbol, void **function, int cuda_version, uint64_t flags,
 			   int *status);
+int front_get_proc_address_v2(const char *symbol, void **function, int cuda_version, uint64_t flags,
+			      int *status);
 int front_get_export_table(const void **table, const void *uuid);
 
 /* front_result_text - CUDA's sentence for a CUresult, for cuGetErrorString; NULL for no such one */

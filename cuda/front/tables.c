@@ -214,13 +214,23 @@ static const union slot context_identity[IDENTITY_SLOTS] = {
 };
 
 /*
- * Module iterator: slot 7 walks a module's functions, but with what arguments is not known, so it
- * too says that it is not supported.
+ * Module iterator: slot 7 calls a function of the caller's with each function of a module, and
+ * returns 1; cuFFT finds so the one kernel of a module that it has made.
  */
+static int iterator_functions(void *context, void *module, void (*each)(void *, void *), void *data)
+{
+	(void)context; /* the module knows its own */
+	if (!module || !each || !front_driver->module_functions)
+		return 0;
+	return front_driver->module_functions(module, each, data) == FRONT_SUCCESS;
+}
+
 #define ITERATOR_SLOTS 16
 static const union slot module_iterator[ITERATOR_SLOTS] = {
 	[0] = SIZE_OF_TABLE(ITERATOR_SLOTS),
-	[1 ... ITERATOR_SLOTS - 1] = SLOT(module_iterator_unused),
+	[1 ... 6] = SLOT(module_iterator_unused),
+	[7] = SLOT(iterator_functions),
+	[8 ... ITERATOR_SLOTS - 1] = SLOT(module_iterator_unused),
 };
 
 static const struct {

@@ -7,7 +7,8 @@
  *	worker_reply.c    replies and device printf's text
  *	worker_table.c    handles by number; device ranges
  *	worker_context.c, worker_module.c, worker_launch.c, worker_memory.c, worker_copy.c,
- *	worker_shared.c, worker_host.c     the hand-written requests
+ *	worker_shared.c, worker_host.c, worker_graph.c, worker_capture.c, worker_texture.c,
+ *	worker_virtual.c, worker_linker.c   the hand-written requests
  *
  * Locks: read_lock (who reads the link; worker.c), reply_lock (the writing side of the link;
  * worker_reply.c), table_lock (handles and ranges; worker_table.c, a leaf). order_lock (worker.c)
@@ -127,6 +128,17 @@ CUresult worker_handle_find(struct worker_call *call, enum cuda_wire_kind kind, 
 			    bool null, void *real_pointer);
 /* worker_handle_end - the handle and all below it; returns what it owned */
 void worker_handle_end(struct worker_call *call, uint32_t number);
+/*
+ * worker_handle_number - the number of one of the driver's handles; one that no number leads to
+ * gets a number of the worker's under @parent (or under its parent, where that is of @kind)
+ */
+CUresult worker_handle_number(struct worker_call *call, enum cuda_wire_kind kind, void *real,
+			      uint32_t parent, uint32_t *number);
+/* worker_handle_known - the number of @real, or 0 */
+uint32_t worker_handle_known(enum cuda_wire_kind kind, void *real);
+/* worker_handles_find - an array of numbers as the driver's handles; the caller frees *real */
+CUresult worker_handles_find(struct worker_call *call, enum cuda_wire_kind kind,
+			     const void *numbers, uint64_t count, void ***real);
 void worker_handle_own(uint32_t number, void *owned);
 void *worker_handle_owned(uint32_t number);
 void worker_table_close(void);
@@ -135,8 +147,12 @@ enum worker_range_kind {
 	WORKER_RANGE_ALLOCATION,
 	WORKER_RANGE_ASYNC,
 	WORKER_RANGE_GLOBAL,
-	WORKER_RANGE_HOST, /* shared with the client; .serial is worker_range_host_mark()'s */
+	WORKER_RANGE_HOST,     /* shared with the client; .serial is worker_range_host_mark()'s */
+	WORKER_RANGE_RESERVED, /* addresses without memory of their own */
+	WORKER_RANGE_FOREIGN,  /* memory of another process */
 };
+/* worker_memory_charge - count memory that no range stands for; negative: it is given back */
+void worker_memory_charge(int64_t bytes);
 CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes);
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner);
@@ -152,6 +168,44 @@ CUresult worker_range_host_take(uint64_t start, uint64_t *bytes);
 /* worker_memory_admit - CUDA_ERROR_OUT_OF_MEMORY where @bytes more would pass the limit */
 CUresult worker_memory_admit(uint64_t bytes);
 uint64_t worker_memory_used(void);
+
+/* worker_list.c: lists in a reply's tail, behind one another */
+size_t worker_list_count(uint64_t wanted);
+void *worker_list(struct worker_call *call, uint64_t count, size_t element_bytes);
+CUresult worker_list_add(struct worker_call *call, const void *elements, uint64_t count,
+			 size_t element_bytes);
+/* worker_list_handles - @listed of the driver's handles as numbers, at most @room of them */
+CUresult worker_list_handles(struct worker_call *call, enum cuda_wire_kind kind, uint32_t parent,
+			     void **real, uint64_t listed, uint64_t room);
+
+/* worker_host.c: a function of the client's that a graph's node calls each time it runs */
+CUresult worker_host_lasting(uint64_t id, CUhostFn *function, void **data);
+/* worker_host_id - the client's number of what worker_host_lasting() gave, or 0 */
+uint64_t worker_host_id(CUhostFn function, void *data);
+
+/* worker_copy.c: the wire's copy as the driver's structure; arrays by number, ranges checked */
+CUresult worker_copy_decode(struct worker_call *call, const struct cuda_wire_copy *wire,
+			    CUDA_MEMCPY3D *copy);
+/* worker_piece_send - bytes of this process's as one message of a reply's bulk */
+int worker_piece_send(struct worker_call *call, const void *data, uint64_t bytes);
+
+/* worker_module.c: a request's bulk in memory that the caller frees, and plain options */
+#define WORKER_OPTIONS_MAX 64u
+struct worker_options_read {
+	CUjit_option names[WORKER_OPTIONS_MAX + 2];
+	void *values[WORKER_OPTIONS_MAX + 2];
+	unsigned int count;
+};
+CUresult worker_bulk_read(struct worker_call *call, void **data, uint64_t *bytes);
+CUresult worker_options_decode(struct worker_call *call, uint32_t count, uint32_t log_bytes,
+			       struct worker_options_read *options);
+void worker_options_reply(struct worker_call *call, uint32_t log_bytes);
+
+/* worker_launch.c: the layout of a function's parameters; the arrays have the wire's bounds */
+CUresult worker_parameters_get(void *function, bool kernel, struct cuda_wire_function *facts,
+			       struct cuda_wire_parameter *parameters);
+/* worker_launch_layout - the offsets of a function's parameters in a block of *bytes */
+const uint32_t *worker_launch_layout(uint32_t number, uint32_t *count, uint32_t *bytes);
 
 /*
  * worker_launch.c: worker_function_describe - compose a kernel's facts as the reply's tail, and

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "cuda/server/worker.h"
+#include "lib/base/clean.h"
 
 #define PIECE_BYTES ((uint64_t)LINK_CONTIGUOUS_BYTES)
 #define SEND_BYTES  (PIECE_BYTES - 64) /* room for the message's head */
@@ -426,4 +427,177 @@ CUresult worker_copy_box_on_device(struct worker_call *call,
 	worker_step_back(call);
 	return worker_driver.cuMemcpy3DAsync_v2 ? worker_driver.cuMemcpy3DAsync_v2(&copy, to.stream)
 						: CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* place_decode - one side; a device's range is checked, host memory is the caller's to name */
+static CUresult place_decode(struct worker_call *call, const struct cuda_wire_place *place,
+			     const struct cuda_wire_copy *wire, CUarray *array)
+{
+	uint64_t pitch = place->pitch ? place->pitch : wire->width_bytes;
+	uint64_t height = place->height ? place->height : wire->rows;
+	unsigned __int128 first, bytes;
+
+	switch (place->type) {
+	case CU_MEMORYTYPE_HOST:
+		return CUDA_SUCCESS;
+	case CU_MEMORYTYPE_ARRAY:
+		return worker_handle_find(call, KIND_array, place->array, false, array);
+	case CU_MEMORYTYPE_DEVICE:
+	case CU_MEMORYTYPE_UNIFIED:
+		break;
+	default:
+		return CUDA_ERROR_INVALID_VALUE;
+	}
+	if (place->z > UINT32_MAX || height > UINT32_MAX || pitch > UINT32_MAX ||
+	    wire->slices > UINT32_MAX || wire->rows > UINT32_MAX || !wire->rows || !wire->slices)
+		return CUDA_ERROR_INVALID_VALUE;
+	first = ((unsigned __int128)place->z * height + place->y) * pitch + place->x_bytes;
+	bytes = ((unsigned __int128)(wire->slices - 1) * height + wire->rows - 1) * pitch +
+		wire->width_bytes;
+	if (first > UINT64_MAX - place->at)
+		return CUDA_ERROR_INVALID_VALUE;
+	return worker_range_check(call, place->at + (uint64_t)first, bytes);
+}
+
+CUresult worker_copy_decode(struct worker_call *call, const struct cuda_wire_copy *wire,
+			    CUDA_MEMCPY3D *copy)
+{
+	CUarray from = NULL, to = NULL;
+	CUresult result = place_decode(call, &wire->from, wire, &from);
+
+	if (!result)
+		result = place_decode(call, &wire->to, wire, &to);
+	if (result)
+		return result;
+	*copy = (CUDA_MEMCPY3D){
+		.srcXInBytes = wire->from.x_bytes,
+		.srcY = wire->from.y,
+		.srcZ = wire->from.z,
+		.srcLOD = wire->from.lod,
+		.srcMemoryType = (CUmemorytype)wire->from.type,
+		.srcDevice = wire->from.at,
+		.srcArray = from,
+		.srcPitch = wire->from.pitch,
+		.srcHeight = wire->from.height,
+		.dstXInBytes = wire->to.x_bytes,
+		.dstY = wire->to.y,
+		.dstZ = wire->to.z,
+		.dstLOD = wire->to.lod,
+		.dstMemoryType = (CUmemorytype)wire->to.type,
+		.dstDevice = wire->to.at,
+		.dstArray = to,
+		.dstPitch = wire->to.pitch,
+		.dstHeight = wire->to.height,
+		.WidthInBytes = wire->width_bytes,
+		.Height = wire->rows,
+		.Depth = wire->slices,
+	};
+	return CUDA_SUCCESS;
+}
+
+int worker_piece_send(struct worker_call *call, const void *data, uint64_t bytes)
+{
+	int error = 0;
+
+	for (uint64_t sent = 0; sent < bytes && !error;) {
+		uint64_t part = bytes - sent < SEND_BYTES ? bytes - sent : SEND_BYTES;
+		const struct cuda_wire_reply piece = { .bytes = sizeof(piece),
+						       .kind = CUDA_WIRE_PIECE,
+						       .sequence = call->request.sequence,
+						       .bulk_bytes = part };
+		void *at;
+
+		worker_reply_lock();
+		error = link_reserve(worker_link, sizeof(piece) + part, &at);
+		if (!error) {
+			memcpy(at, &piece, sizeof(piece));
+			memcpy((unsigned char *)at + sizeof(piece),
+			       (const unsigned char *)data + sent, part);
+			error = link_commit(worker_link, sizeof(piece) + part);
+		}
+		if (!error)
+			error = link_flush(worker_link);
+		worker_reply_unlock();
+		sent += part;
+	}
+	return error;
+}
+
+/* array_host - the client's side of a copy with an array is @buffer, without gaps */
+static void array_host(CUDA_MEMCPY3D *copy, void *buffer, bool to)
+{
+	if (to) {
+		copy->dstXInBytes = copy->dstY = copy->dstZ = 0;
+		copy->dstPitch = copy->WidthInBytes;
+		copy->dstHeight = copy->Height;
+		copy->dstHost = buffer;
+	} else {
+		copy->srcXInBytes = copy->srcY = copy->srcZ = 0;
+		copy->srcPitch = copy->WidthInBytes;
+		copy->srcHeight = copy->Height;
+		copy->srcHost = buffer;
+	}
+}
+
+/* array_copy - with the buffer in place: copy, and wait where the buffer takes part */
+static CUresult array_copy(struct worker_call *call, const CUDA_MEMCPY3D *copy, CUstream stream,
+			   bool wait)
+{
+	CUresult result;
+
+	worker_step_back(call);
+	result = worker_driver.cuMemcpy3DAsync_v2(copy, stream);
+	if (!result && wait)
+		result = worker_driver.cuStreamSynchronize(stream);
+	return result;
+}
+
+CUresult worker_copy_array(struct worker_call *call, const struct wire_copy_array_request *request)
+{
+	const struct cuda_wire_copy *tail = worker_tail(call, 1, sizeof(*tail));
+	autofree void *buffer = NULL;
+	struct cuda_wire_copy wire;
+	CUDA_MEMCPY3D copy;
+	CUstream stream;
+	uint64_t bytes, got;
+	bool host = request->from_host || request->to_host;
+	CUresult result = worker_handle_find(call, KIND_stream, request->stream, true, &stream);
+
+	if (!tail)
+		return worker_broken(call);
+	memcpy(&wire, tail, sizeof(wire));
+	if ((wire.from.type == CU_MEMORYTYPE_HOST) != (request->from_host != 0) ||
+	    (wire.to.type == CU_MEMORYTYPE_HOST) != (request->to_host != 0) ||
+	    (request->from_host && request->to_host))
+		return worker_broken(call);
+	if (!result)
+		result = worker_copy_decode(call, &wire, &copy);
+	if (!result && (__builtin_mul_overflow(wire.width_bytes, wire.rows, &bytes) ||
+			__builtin_mul_overflow(bytes, wire.slices, &bytes) || !bytes ||
+			bytes > worker_options.image_limit))
+		result = CUDA_ERROR_INVALID_VALUE;
+	if (!result && (!worker_driver.cuMemcpy3DAsync_v2 || !worker_driver.cuStreamSynchronize))
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (result)
+		return result;
+	if (request->from_host) {
+		if (call->bulk_left != bytes)
+			return worker_broken(call);
+		result = worker_bulk_read(call, &buffer, &got);
+	} else if (request->to_host) {
+		buffer = malloc(bytes);
+		result = buffer ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	if (result)
+		return result;
+	if (host)
+		array_host(&copy, buffer, request->to_host);
+	result = array_copy(call, &copy, stream, host);
+	if (!result && request->to_host) {
+		int error = worker_piece_send(call, buffer, bytes);
+
+		if (error)
+			return worker_link_failed(call, error);
+	}
+	return result;
 }

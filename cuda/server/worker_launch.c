@@ -51,8 +51,8 @@ static CUresult parameter_get(void *function, bool kernel, size_t index, size_t 
 		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* parameters_get - the layout into the wire's form; CUDA_ERROR_NOT_SUPPORTED from old drivers */
-static CUresult parameters_get(void *function, bool kernel, struct cuda_wire_function *facts,
+/* CUDA_ERROR_NOT_SUPPORTED from old drivers. */
+CUresult worker_parameters_get(void *function, bool kernel, struct cuda_wire_function *facts,
 			       struct cuda_wire_parameter *parameters)
 {
 	size_t offset, bytes;
@@ -124,12 +124,57 @@ CUresult worker_function_describe(struct worker_call *call, uint32_t number, int
 			facts->known |= 1u << i;
 		}
 	}
-	result = parameters_get(function, kernel, facts, parameters);
+	result = worker_parameters_get(function, kernel, facts, parameters);
 	if (!result)
 		result = layout_keep(number, facts, parameters);
 	if (result)
 		return result;
 	call->reply_tail_bytes = sizeof(*facts) + facts->parameter_count * sizeof(*parameters);
+	return CUDA_SUCCESS;
+}
+
+const uint32_t *worker_launch_layout(uint32_t number, uint32_t *count, uint32_t *bytes)
+{
+	const struct layout *layout = worker_handle_owned(number);
+
+	if (!layout)
+		return NULL;
+	*count = layout->count;
+	*bytes = layout->bytes;
+	return layout->offsets;
+}
+
+CUresult worker_function_facts(struct worker_call *call,
+			       const struct wire_function_facts_request *request)
+{
+	return worker_function_describe(call, request->function, -1);
+}
+
+CUresult worker_function_name(struct worker_call *call,
+			      const struct wire_function_name_request *request)
+{
+	bool kernel = function_is_kernel(call, request->function);
+	const char *name = NULL;
+	void *function;
+	size_t bytes;
+	CUresult result =
+		worker_handle_find(call, KIND_function, request->function, false, &function);
+
+	if (result)
+		return result;
+	if (kernel)
+		result = worker_driver.cuKernelGetName
+				 ? worker_driver.cuKernelGetName(&name, function)
+				 : CUDA_ERROR_NOT_SUPPORTED;
+	else
+		result = worker_driver.cuFuncGetName ? worker_driver.cuFuncGetName(&name, function)
+						     : CUDA_ERROR_NOT_SUPPORTED;
+	if (result)
+		return result;
+	bytes = strnlen(name, CUDA_WIRE_STRING_BYTES_MAX - 1);
+	memset(call->reply, 0, bytes + 8);
+	memcpy(call->reply, name, bytes);
+	call->reply_tail_bytes = bytes + 1;
 	return CUDA_SUCCESS;
 }
 

@@ -10,7 +10,6 @@
 
 #include "cuda/server/worker.h"
 
-#define OPTIONS_MAX   64u
 #define LOG_BYTES_MAX 32768u
 #define WRAPPER_MAGIC 0x466243b1u
 #define FATBIN_MAGIC  0xba55ed50u
@@ -28,12 +27,6 @@ struct image {
 	struct image_wrapper wrapper;
 	uint64_t bytes;
 	unsigned char data[] __attribute__((aligned(16)));
-};
-
-struct options {
-	CUjit_option names[OPTIONS_MAX + 2];
-	void *values[OPTIONS_MAX + 2];
-	unsigned int count;
 };
 
 /* image_length_valid - a fat binary must not say that it is longer than what came */
@@ -83,18 +76,39 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 	return CUDA_SUCCESS;
 }
 
+CUresult worker_bulk_read(struct worker_call *call, void **data, uint64_t *bytes)
+{
+	int error;
+
+	*bytes = call->bulk_left;
+	if (*bytes > worker_options.image_limit)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	*data = malloc(*bytes + 1);
+	if (!*data)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	((char *)*data)[*bytes] = 0;
+	error = *bytes ? link_read(worker_link, *data, *bytes) : 0;
+	if (error) {
+		free(*data);
+		*data = NULL;
+		return worker_link_failed(call, error);
+	}
+	call->bulk_left = 0;
+	return CUDA_SUCCESS;
+}
+
 static const void *image_form(const struct image *image, uint32_t form)
 {
 	return form == CUDA_WIRE_IMAGE_WRAPPED ? (const void *)&image->wrapper : image->data;
 }
 
-/* options_decode - plain numbers only; pointers are this side's own */
-static CUresult options_decode(struct worker_call *call, uint32_t count, uint32_t log_bytes,
-			       struct options *options)
+/* Plain numbers only; pointers are this side's own. */
+CUresult worker_options_decode(struct worker_call *call, uint32_t count, uint32_t log_bytes,
+			       struct worker_options_read *options)
 {
 	const struct cuda_wire_option *wire;
 
-	if (count > OPTIONS_MAX || log_bytes > LOG_BYTES_MAX)
+	if (count > WORKER_OPTIONS_MAX || log_bytes > LOG_BYTES_MAX)
 		return worker_broken(call);
 	wire = worker_tail(call, count, sizeof(*wire));
 	if (!wire)
@@ -128,8 +142,8 @@ static CUresult options_decode(struct worker_call *call, uint32_t count, uint32_
 	return CUDA_SUCCESS;
 }
 
-/* options_reply - the error log, if any, becomes the reply's tail */
-static void options_reply(struct worker_call *call, uint32_t log_bytes)
+/* The error log, if any, becomes the reply's tail. */
+void worker_options_reply(struct worker_call *call, uint32_t log_bytes)
 {
 	size_t used = log_bytes ? strnlen((char *)call->reply, log_bytes - 1) : 0;
 
@@ -143,14 +157,14 @@ static void options_reply(struct worker_call *call, uint32_t log_bytes)
 CUresult worker_module_load(struct worker_call *call,
 			    const struct wire_module_load_request *request)
 {
-	struct options options;
+	struct worker_options_read options;
 	struct image *image;
 	CUmodule module;
 	CUresult result;
 
 	if (!worker_handle_free(call, request->module))
 		return worker_broken(call);
-	result = options_decode(call, request->option_count, request->log_bytes, &options);
+	result = worker_options_decode(call, request->option_count, request->log_bytes, &options);
 	if (result)
 		return result;
 	if (!worker_driver.cuModuleLoadDataEx)
@@ -162,7 +176,7 @@ CUresult worker_module_load(struct worker_call *call,
 	result = worker_driver.cuModuleLoadDataEx(&module, image_form(image, request->form),
 						  options.count, options.names, options.values);
 	free(image);
-	options_reply(call, request->log_bytes);
+	worker_options_reply(call, request->log_bytes);
 	if (result)
 		return result;
 	return worker_handle_set(call, KIND_module, request->module, module, call->request.context);
@@ -173,14 +187,14 @@ CUresult worker_library_load(struct worker_call *call,
 {
 	CUlibraryOption preserved = CU_LIBRARY_BINARY_IS_PRESERVED;
 	void *yes = (void *)(uintptr_t)1;
-	struct options options;
+	struct worker_options_read options;
 	struct image *image;
 	CUlibrary library;
 	CUresult result;
 
 	if (!worker_handle_free(call, request->library))
 		return worker_broken(call);
-	result = options_decode(call, request->option_count, request->log_bytes, &options);
+	result = worker_options_decode(call, request->option_count, request->log_bytes, &options);
 	if (result)
 		return result;
 	if (!worker_driver.cuLibraryLoadData)
@@ -192,7 +206,7 @@ CUresult worker_library_load(struct worker_call *call,
 	result = worker_driver.cuLibraryLoadData(&library, image_form(image, request->form),
 						 options.names, options.values, options.count,
 						 &preserved, &yes, 1);
-	options_reply(call, request->log_bytes);
+	worker_options_reply(call, request->log_bytes);
 	if (!result)
 		result = worker_handle_set(call, KIND_library, request->library, library, 0);
 	if (result) {
@@ -353,4 +367,30 @@ CUresult worker_library_module(struct worker_call *call,
 	if (result)
 		return result;
 	return worker_handle_set(call, KIND_module, request->module, module, request->library);
+}
+
+CUresult worker_module_functions(struct worker_call *call,
+				 const struct wire_module_functions_request *request)
+{
+	CUfunction *functions;
+	unsigned int count = 0;
+	CUmodule module;
+	CUresult result = worker_handle_find(call, KIND_module, request->module, false, &module);
+
+	if (!result &&
+	    (!worker_driver.cuModuleGetFunctionCount || !worker_driver.cuModuleEnumerateFunctions))
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (!result)
+		result = worker_driver.cuModuleGetFunctionCount(&count, module);
+	if (result)
+		return result;
+	functions = worker_list(call, count, sizeof(*functions));
+	if (!functions)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuModuleEnumerateFunctions(functions, count, module);
+	if (!result)
+		result = worker_list_handles(call, KIND_function, request->module,
+					     (void **)functions, count, count);
+	free(functions);
+	return result;
 }

@@ -20,13 +20,18 @@ struct entry {
 	void *real;
 	void *owned; /* freed with the entry: a kernel's facts, a library's image */
 	uint32_t parent;
-	uint8_t kind; /* KIND_none: free */
+	uint32_t next; /* in the bucket of .real */
+	uint8_t kind;  /* KIND_none: free */
 };
+
+#define BUCKETS 4096u
 
 static struct {
 	pthread_mutex_t lock;
-	struct entry *entries; /* CUDA_WIRE_HANDLES, from the first use on */
-	uint32_t used;	       /* entries at and above were never set */
+	struct entry *entries;	   /* CUDA_WIRE_HANDLES, from the first use on */
+	uint32_t used;		   /* entries at and above were never set */
+	uint32_t chosen;	   /* the last number that this side chose */
+	uint32_t buckets[BUCKETS]; /* entries by .real */
 	struct range_table ranges;
 	uint64_t allocated_bytes;
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -44,6 +49,34 @@ static int table_open(void)
 		return -errno;
 	table.entries = at;
 	return 0;
+}
+
+static uint32_t *entry_bucket(const void *real)
+{
+	return &table.buckets[((uintptr_t)real >> 4) * 0x9e3779b97f4a7c15ull >> 52];
+}
+
+/* entry_begin - under the lock */
+static void entry_begin(uint32_t number, enum cuda_wire_kind kind, void *real, uint32_t parent)
+{
+	uint32_t *bucket = entry_bucket(real);
+
+	table.entries[number] = (struct entry){
+		.real = real, .parent = parent, .next = *bucket, .kind = (uint8_t)kind
+	};
+	*bucket = number;
+	if (number >= table.used)
+		table.used = number + 1;
+}
+
+/* entry_find - the number of a handle of that kind, or 0; under the lock */
+static uint32_t entry_find(enum cuda_wire_kind kind, const void *real)
+{
+	uint32_t number = *entry_bucket(real);
+
+	while (number && (table.entries[number].real != real || table.entries[number].kind != kind))
+		number = table.entries[number].next;
+	return number;
 }
 
 bool worker_handle_free(struct worker_call *call, uint32_t number)
@@ -64,12 +97,65 @@ CUresult worker_handle_set(struct worker_call *call, enum cuda_wire_kind kind, u
 	if (!worker_handle_free(call, number))
 		return worker_broken(call);
 	pthread_mutex_lock(&table.lock);
-	table.entries[number] =
-		(struct entry){ .real = real, .parent = parent, .kind = (uint8_t)kind };
-	if (number >= table.used)
-		table.used = number + 1;
+	entry_begin(number, kind, real, parent);
 	pthread_mutex_unlock(&table.lock);
 	return CUDA_SUCCESS;
+}
+
+uint32_t worker_handle_known(enum cuda_wire_kind kind, void *real)
+{
+	uint32_t number;
+
+	pthread_mutex_lock(&table.lock);
+	number = real && !table_open() ? entry_find(kind, real) : 0;
+	pthread_mutex_unlock(&table.lock);
+	return number;
+}
+
+CUresult worker_handle_number(struct worker_call *call, enum cuda_wire_kind kind, void *real,
+			      uint32_t parent, uint32_t *number)
+{
+	CUresult result = CUDA_SUCCESS;
+	uint32_t tries = CUDA_WIRE_HANDLES - CUDA_WIRE_HANDLES_CLIENT;
+
+	(void)call;
+	*number = 0;
+	if (!real)
+		return CUDA_SUCCESS;
+	pthread_mutex_lock(&table.lock);
+	if (!table_open())
+		*number = entry_find(kind, real);
+	if (!*number && parent < table.used && table.entries[parent].kind == kind)
+		parent = table.entries[parent].parent;
+	while (!*number && tries--) {
+		if (++table.chosen < CUDA_WIRE_HANDLES_CLIENT || table.chosen >= CUDA_WIRE_HANDLES)
+			table.chosen = CUDA_WIRE_HANDLES_CLIENT;
+		if (table.entries[table.chosen].kind == KIND_none) {
+			entry_begin(table.chosen, kind, real, parent);
+			*number = table.chosen;
+		}
+	}
+	if (!*number)
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	pthread_mutex_unlock(&table.lock);
+	return result;
+}
+
+CUresult worker_handles_find(struct worker_call *call, enum cuda_wire_kind kind,
+			     const void *numbers, uint64_t count, void ***real)
+{
+	void **found = malloc(count * sizeof(*found) + 1);
+	CUresult result = found ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+
+	*real = found;
+	for (uint64_t i = 0; i < count && !result; i++) {
+		uint32_t number;
+
+		memcpy(&number, (const unsigned char *)numbers + i * sizeof(number),
+		       sizeof(number));
+		result = worker_handle_find(call, kind, number, false, &found[i]);
+	}
+	return result;
 }
 
 CUresult worker_handle_find(struct worker_call *call, enum cuda_wire_kind kind, uint32_t number,
@@ -102,8 +188,14 @@ static void entry_end(uint32_t number)
 {
 	struct entry *entry = &table.entries[number];
 	bool may_have_children = entry->kind == KIND_context || entry->kind == KIND_module ||
-				 entry->kind == KIND_library || entry->kind == KIND_kernel;
+				 entry->kind == KIND_library || entry->kind == KIND_kernel ||
+				 entry->kind == KIND_graph || entry->kind == KIND_node ||
+				 entry->kind == KIND_mipmap;
+	uint32_t *at = entry_bucket(entry->real);
 
+	while (*at != number)
+		at = &table.entries[*at].next;
+	*at = entry->next;
 	free(entry->owned);
 	*entry = (struct entry){ 0 };
 	for (uint32_t i = 1; may_have_children && i < table.used; i++)
@@ -159,8 +251,8 @@ CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned
 	return result;
 }
 
-/* range_allocated - whether a range of that kind is device memory that the client asked for */
-static bool range_allocated(uint16_t kind)
+/* range_charged - whether a range of that kind is device memory that the client asked for */
+static bool range_charged(uint16_t kind)
 {
 	return kind == WORKER_RANGE_ALLOCATION || kind == WORKER_RANGE_ASYNC;
 }
@@ -175,7 +267,7 @@ CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_ki
 
 	pthread_mutex_lock(&table.lock);
 	error = range_insert(&table.ranges, &range);
-	if (!error && range_allocated(kind))
+	if (!error && range_charged(kind))
 		table.allocated_bytes += bytes;
 	pthread_mutex_unlock(&table.lock);
 	if (error == -EEXIST && kind == WORKER_RANGE_GLOBAL)
@@ -190,9 +282,11 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 
 	pthread_mutex_lock(&table.lock);
 	range = range_find(&table.ranges, address);
-	if (range && range->start == address && range_allocated(range->kind)) {
+	if (range && range->start == address && range->kind != WORKER_RANGE_GLOBAL &&
+	    range->kind != WORKER_RANGE_HOST) {
 		*kind = range->kind;
-		table.allocated_bytes -= range->bytes;
+		if (range_charged(range->kind))
+			table.allocated_bytes -= range->bytes;
 		range_remove(&table.ranges, address);
 		result = CUDA_SUCCESS;
 	}
@@ -208,7 +302,7 @@ void worker_range_forget(uint32_t owner)
 
 		if (range->owner != owner)
 			continue;
-		if (range_allocated(range->kind))
+		if (range_charged(range->kind))
 			table.allocated_bytes -= range->bytes;
 		range_remove(&table.ranges, range->start);
 	}
@@ -277,6 +371,13 @@ CUresult worker_memory_admit(uint64_t bytes)
 	return result;
 }
 
+void worker_memory_charge(int64_t bytes)
+{
+	pthread_mutex_lock(&table.lock);
+	table.allocated_bytes += (uint64_t)bytes;
+	pthread_mutex_unlock(&table.lock);
+}
+
 uint64_t worker_memory_used(void)
 {
 	uint64_t bytes;
@@ -295,7 +396,9 @@ void worker_table_close(void)
 	if (table.entries)
 		munmap(table.entries, CUDA_WIRE_HANDLES * sizeof(struct entry));
 	table.entries = NULL;
+	memset(table.buckets, 0, sizeof(table.buckets));
 	table.used = 0;
+	table.chosen = 0;
 	range_free(&table.ranges);
 	table.allocated_bytes = 0;
 	pthread_mutex_unlock(&table.lock);

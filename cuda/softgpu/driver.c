@@ -108,8 +108,8 @@ __attribute__((constructor)) static void library_loaded(void)
 CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags,
 			     CUdriverProcAddressQueryResult *symbolStatus)
 {
-	return (CUresult)front_get_proc_address(symbol, pfn, cudaVersion, flags,
-						(int *)symbolStatus);
+	return (CUresult)front_get_proc_address_v2(symbol, pfn, cudaVersion, flags,
+						   (int *)symbolStatus);
 }
 
 CUresult cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags)

@@ -17,10 +17,13 @@
 #include "cuda/client/client.h"
 #include "cuda/client/thread.h"
 #include "cuda/server/worker.h"
+#include "lib/base/clean.h"
 #include "lib/base/io.h"
 
 #define ROUND_TRIP_ADDRESS 0x7e8100000000ull
 #define ROUND_TRIP_BYTES   (16u << 20)
+#define ROUND_TRIP_ROOM	   5 /* elements that a list is given room for */
+#define ROUND_TRIP_LISTED  3 /* and those that the driver has */
 
 static unsigned int round_trip_calls;
 static const char *round_trip_wrong; /* the first parameter that arrived otherwise */
@@ -60,6 +63,27 @@ static void round_trip_made_check(enum cuda_wire_kind kind, void *handle)
 	assert_int_equal(object->kind, kind);
 	assert_int_equal(worker_handle_find(NULL, kind, object->number, false, &real), 0);
 	assert_ptr_equal(real, (void *)round_trip_next);
+}
+
+/* A listed handle, which no other call lists. */
+static void *round_trip_listed(size_t place)
+{
+	return (void *)(0x700000 + round_trip_calls * 0x100 + place);
+}
+
+static void round_trip_listed_check(enum cuda_wire_kind kind, size_t place, void *handle)
+{
+	struct client_object *object = client_handle_object(handle);
+	void *real;
+
+	if (place >= ROUND_TRIP_LISTED) {
+		assert_null(handle);
+		return;
+	}
+	assert_non_null(object);
+	assert_int_equal(object->kind, kind);
+	assert_int_equal(worker_handle_find(NULL, kind, object->number, false, &real), 0);
+	assert_ptr_equal(real, (void *)(0x700000 + (round_trip_calls - 1) * 0x100 + place));
 }
 
 static void round_trip_check(const char *call, const char *parameter, bool right)
