@@ -7,6 +7,7 @@
  *	copy     say "ready", copy to and from the device until a call fails; name that error, and
  *	         check that later calls fail too; passes if so
  *	hold     the same with launches and synchronisations instead of copies
+ *	fault    launch a kernel on a wrong address; name the error, later calls must fail too
  */
 #include "tests/programs/driver.h"
 
@@ -122,6 +123,19 @@ static int hold(void)
 	return code ? fails_for_good(code) : 0;
 }
 
+static int fault(void)
+{
+	CUdeviceptr wrong = 16;
+	int elements = ELEMENTS;
+	void *parameters[] = { &wrong, &wrong, &wrong, &elements };
+	int code = driver.launch(driver_kernel("vectoradd"), ELEMENTS / 256, 1, 1, 256, 1, 1, 0,
+				 NULL, parameters, NULL);
+
+	if (!code)
+		code = driver.context_synchronize();
+	return code ? fails_for_good(code) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -129,10 +143,8 @@ int main(int argc, char **argv)
 		int (*run)(void);
 		int context_lives; /* at the end */
 	} tasks[] = {
-		{ "launch", compute, 1 },
-		{ "idle", idle, 1 },
-		{ "copy", copy, 0 },
-		{ "hold", hold, 0 },
+		{ "launch", compute, 1 }, { "idle", idle, 1 },	 { "copy", copy, 0 },
+		{ "hold", hold, 0 },	  { "fault", fault, 0 },
 	};
 	int passed;
 
@@ -146,6 +158,6 @@ int main(int argc, char **argv)
 		say(passed ? "PASSED" : "FAILED");
 		return !passed;
 	}
-	fprintf(stderr, "usage: driver_client launch|idle|copy|hold\n");
+	fprintf(stderr, "usage: driver_client launch|idle|copy|hold|fault\n");
 	return 2;
 }
