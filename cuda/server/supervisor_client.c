@@ -84,6 +84,8 @@ static void client_close_fd(struct client *client)
 	if (client->event)
 		event_free(client->event);
 	client->event = NULL;
+	/* A child that has not executed its program yet may hold a copy: closing is not enough. */
+	epoll_ctl(client->supervisor->hangup_epoll, EPOLL_CTL_DEL, client->fd, NULL);
 	/* Also for copies that a worker's own children may hold. */
 	shutdown(client->fd, SHUT_RDWR);
 	close(client->fd);
