@@ -151,6 +151,9 @@ class Soak:
                 self.round(True)
             while self.clients:
                 self.round(False)
+        except SoakFailed as failure:
+            print(f"soak: failed: {failure}", file=sys.stderr, flush=True)
+            raise
         finally:
             for client in self.clients:
                 client.process.kill()

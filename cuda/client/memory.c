@@ -499,9 +499,23 @@ CUresult client_cuMemFreeHost(void *p)
 	return CUDA_SUCCESS;
 }
 
+/* memory_host_shared - the host range at @at is the worker's, too; @mapped: and the kernels' */
+static void memory_host_shared(void *at, bool mapped)
+{
+	struct range *range;
+
+	pthread_mutex_lock(&memory.lock);
+	range = range_find(&memory.table, (uintptr_t)at);
+	if (range)
+		range->flags |= RANGE_SHARED | (mapped ? RANGE_MAPPED : 0);
+	pthread_mutex_unlock(&memory.lock);
+}
+
 CUresult client_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
 {
 	CUresult result = client_enter();
+	unsigned int flags;
+	uint64_t device = 0;
 
 	if (result)
 		return result;
@@ -509,7 +523,14 @@ CUresult client_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flag
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
-	return memory_host_insert(p, bytesize, Flags | RANGE_REGISTERED);
+	flags = Flags | RANGE_REGISTERED;
+	result = memory_host_insert(p, bytesize, flags);
+	if (result)
+		return result;
+	/* What cannot be shared is copied as pageable memory is. */
+	if (!client_shared_adopt(p, bytesize, &device))
+		memory_host_shared(p, device == (uintptr_t)p - (uintptr_t)p % PAGE_BYTES);
+	return CUDA_SUCCESS;
 }
 
 CUresult client_cuMemHostUnregister(void *p)
@@ -520,8 +541,14 @@ CUresult client_cuMemHostUnregister(void *p)
 
 	if (result)
 		return result;
-	return memory_host_take(p, true, &bytes, &flags) ? CUDA_SUCCESS
-							 : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	if (!memory_host_take(p, true, &bytes, &flags))
+		return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	/* CUDA waits for what still uses it; the worker does, before its answer. */
+	if (flags & RANGE_SHARED) {
+		client_cuCtxSynchronize();
+		client_shared_release(p, bytes);
+	}
+	return CUDA_SUCCESS;
 }
 
 /* Kernels reach what is shared, at its own address, where the driver can; no other memory. */

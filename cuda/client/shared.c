@@ -15,9 +15,11 @@
 #include "cuda/client/shared.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "cuda/common/range.h"
@@ -144,48 +146,163 @@ static CUresult part_map(uint64_t offset, uint64_t bytes, void **mapped, uint64_
 	return result;
 }
 
-CUresult client_shared_allocate(size_t wanted, void **at, uint64_t *device)
+/* part_enter - note a part that the worker has; false: no memory, and the worker lets go again */
+static bool part_enter(void *at, uint64_t bytes, uint64_t offset)
 {
-	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
-	struct range part = { .bytes = bytes };
-	CUresult result;
+	const struct range part = { .start = (uintptr_t)at, .bytes = bytes, .serial = offset };
 	int error;
 
-	if (shared.fd < 0 || bytes < wanted)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	if (!extent_take(bytes, &part.serial))
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	result = part_map(part.serial, bytes, at, device);
-	if (result) {
-		extent_give(part.serial, bytes);
-		return result;
-	}
-	part.start = (uintptr_t)*at;
 	pthread_mutex_lock(&shared.lock);
 	error = range_insert(&shared.parts, &part);
 	pthread_mutex_unlock(&shared.lock);
-	if (!error)
-		return CUDA_SUCCESS;
-	client_send_host_unshare(part.start);
-	munmap(*at, bytes);
-	extent_give(part.serial, bytes);
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	if (error)
+		client_send_host_unshare(part.start);
+	return !error;
+}
+
+/* part_leave - forget the part at @at, here and in the worker; its offset, or UINT64_MAX */
+static uint64_t part_leave(void *at)
+{
+	const struct range *part;
+	uint64_t offset = UINT64_MAX;
+
+	pthread_mutex_lock(&shared.lock);
+	part = range_find(&shared.parts, (uintptr_t)at);
+	if (part && part->start == (uintptr_t)at) {
+		offset = part->serial;
+		range_remove(&shared.parts, (uintptr_t)at);
+	}
+	pthread_mutex_unlock(&shared.lock);
+	/* The worker lets go before it sees a later request for the same place. */
+	if (offset != UINT64_MAX)
+		client_send_host_unshare((uintptr_t)at);
+	return offset;
+}
+
+CUresult client_shared_allocate(size_t wanted, void **at, uint64_t *device)
+{
+	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+	uint64_t offset;
+	CUresult result;
+
+	if (shared.fd < 0 || bytes < wanted)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (!extent_take(bytes, &offset))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = part_map(offset, bytes, at, device);
+	if (!result && !part_enter(*at, bytes, offset)) {
+		munmap(*at, bytes);
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	if (result)
+		extent_give(offset, bytes);
+	return result;
 }
 
 void client_shared_free(void *at, size_t wanted)
 {
 	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
-	const struct range *part;
-	uint64_t offset = 0;
+	uint64_t offset = part_leave(at);
 
-	pthread_mutex_lock(&shared.lock);
-	part = range_find(&shared.parts, (uintptr_t)at);
-	if (part)
-		offset = part->serial;
-	range_remove(&shared.parts, (uintptr_t)at);
-	pthread_mutex_unlock(&shared.lock);
-	/* The worker lets go before it sees a later request for the same place. */
-	client_send_host_unshare((uintptr_t)at);
 	munmap(at, bytes);
-	extent_give(offset, bytes);
+	if (offset != UINT64_MAX)
+		extent_give(offset, bytes);
+}
+
+/* pages_private - whether the pages are all private, anonymous, readable and writable memory */
+static bool pages_private(uint64_t from, uint64_t to)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end, inode;
+	char line[512], access[8];
+	int name;
+
+	while (maps && from < to && fgets(line, sizeof(line), maps)) {
+		name = 0;
+		if (sscanf(line, "%lx-%lx %7s %*x %*x:%*x %lu %n", &start, &end, access, &inode,
+			   &name) < 4 ||
+		    end <= from)
+			continue;
+		/* No file, no hole, and not the stack, which grows. */
+		if (start > from || inode || strcmp(access, "rw-p") ||
+		    (name && line[name] == '[' && strncmp(line + name, "[heap]", 6) != 0 &&
+		     strncmp(line + name, "[anon", 5) != 0))
+			break;
+		from = end;
+	}
+	if (maps)
+		fclose(maps);
+	return from >= to;
+}
+
+/* pages_copy - the contents of @bytes at @from to @at, through a mapping of the link's memory */
+static bool pages_copy(const void *from, uint64_t offset, uint64_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared.fd, (off_t)offset);
+
+	if (at == MAP_FAILED)
+		return false;
+	memcpy(at, from, bytes);
+	munmap(at, bytes);
+	return true;
+}
+
+/* pages_make_private - @bytes at @at as memory of this process alone, contents kept */
+static bool pages_make_private(void *at, uint64_t bytes)
+{
+	void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return false;
+	memcpy(copy, at, bytes);
+	if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED)
+		return true;
+	munmap(copy, bytes);
+	return false;
+}
+
+CUresult client_shared_adopt(void *memory, size_t wanted, uint64_t *device)
+{
+	uint64_t from = (uintptr_t)memory & ~(uint64_t)(PAGE_BYTES - 1);
+	uint64_t to = ((uintptr_t)memory + wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+	bool whole = from == (uintptr_t)memory && to == (uintptr_t)memory + wanted;
+	void *at = (void *)(uintptr_t)from;
+	uint64_t offset, bytes = to - from;
+	uint32_t taken = 1;
+	CUresult result;
+
+	if (shared.fd < 0 || to < from || (!whole && !__libc_single_threaded) ||
+	    !pages_private(from, to))
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (!extent_take(bytes, &offset))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	/* The worker first: where it cannot, nothing has changed here. */
+	result = client_send_host_share(offset, from, bytes, device, &taken);
+	if (!result && taken)
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (!result && !part_enter(at, bytes, offset))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	if (!result && (!pages_copy(at, offset, bytes) ||
+			mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shared.fd,
+			     (off_t)offset) == MAP_FAILED)) {
+		part_leave(at);
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	if (result)
+		extent_give(offset, bytes);
+	return result;
+}
+
+void client_shared_release(void *memory, size_t wanted)
+{
+	uint64_t from = (uintptr_t)memory & ~(uint64_t)(PAGE_BYTES - 1);
+	uint64_t to = ((uintptr_t)memory + wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+	void *at = (void *)(uintptr_t)from;
+	uint64_t offset = part_leave(at);
+
+	if (offset == UINT64_MAX)
+		return;
+	/* Without memory for a copy it stays shared with nobody, and its place stays taken. */
+	if (pages_make_private(at, to - from))
+		extent_give(offset, to - from);
 }

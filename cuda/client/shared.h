@@ -27,6 +27,20 @@ CUresult client_shared_allocate(size_t bytes, void **at, uint64_t *device);
 /* client_shared_free - give back memory of client_shared_allocate(), @bytes as given there */
 void client_shared_free(void *at, size_t bytes);
 
+/**
+ * client_shared_adopt - turn the program's own memory into shared memory, where it is
+ *
+ * The pages that hold the range are replaced by pages that the worker has too, with the same
+ * contents. Only private anonymous memory can be replaced without anybody noticing; and as a write
+ * of another thread to a page that is being replaced would be lost, pages of which the range has
+ * only a part are taken while the process has no other thread.
+ *
+ * Return: CUDA_ERROR_NOT_SUPPORTED for memory that must stay what it is; else as _allocate().
+ */
+CUresult client_shared_adopt(void *at, size_t bytes, uint64_t *device);
+/* client_shared_release - make it private again; @bytes as given to _adopt() */
+void client_shared_release(void *at, size_t bytes);
+
 /*
  * client_staged_* - a copy of pageable memory through pinned memory, by several threads
  * @stream: its number; what is queued there has been waited for
