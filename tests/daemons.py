@@ -174,7 +174,11 @@ class Cudad(Daemon):
         return [BUILD / "cuda" / "server" / "causeway-cudad", "--config", self.config]
 
     def ready(self):
-        return self.control.exists() and self.socket.exists()
+        """It answers; files alone may be those of one that was killed."""
+        try:
+            return self.status()["pid"] == self.process.pid and self.socket.exists()
+        except (OSError, ValueError):
+            return False
 
     def address(self, link):
         if link == "tcp":

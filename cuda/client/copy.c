@@ -53,11 +53,14 @@ static CUresult side_place(const struct copy *copy, struct side *side, bool must
 
 	bool known = client_range_lookup(side->at, &range);
 
+	bool inside = known && bytes <= range.bytes - (side->at - range.start);
+
 	side->device = known && client_range_on_device(&range);
 	side->shared = side->device && range.kind == CLIENT_RANGE_HOST;
+	if (side->shared && !inside)
+		side->shared = side->device = false; /* pinned in part: as if it were not */
 	if (side->device)
-		return bytes > range.bytes - (side->at - range.start) ? CUDA_ERROR_INVALID_VALUE
-								      : CUDA_SUCCESS;
+		return inside ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 	if (must_be_device || !side->at || bytes > UINT64_MAX - side->at)
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;

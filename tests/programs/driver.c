@@ -46,6 +46,8 @@ static const struct {
 	{ (void **)&driver.context_get_current, "cuCtxGetCurrent" },
 	{ (void **)&driver.host_allocate, "cuMemHostAlloc" },
 	{ (void **)&driver.host_free, "cuMemFreeHost" },
+	{ (void **)&driver.host_register, "cuMemHostRegister_v2" },
+	{ (void **)&driver.host_unregister, "cuMemHostUnregister" },
 	{ (void **)&driver.copy_in_async, "cuMemcpyHtoDAsync_v2" },
 	{ (void **)&driver.copy_out_async, "cuMemcpyDtoHAsync_v2" },
 	{ (void **)&driver.stream_create, "cuStreamCreate" },

@@ -43,6 +43,8 @@ struct driver {
 	int (*context_get_current)(CUcontext *context);
 	int (*host_allocate)(void **at, size_t bytes, unsigned int flags);
 	int (*host_free)(void *at);
+	int (*host_register)(void *at, size_t bytes, unsigned int flags);
+	int (*host_unregister)(void *at);
 	int (*copy_in_async)(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
 	int (*copy_out_async)(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
 	int (*stream_create)(CUstream *stream, unsigned int flags);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies through the driver API: pageable and pinned memory, both ways, sizes around every limit
- * at which an implementation may change its way, several threads at once, and again in a context
- * made after the first one has ended. Every byte that comes back is compared.
+ * Copies through the driver API: pageable, pinned and registered memory, both ways, sizes around
+ * every limit at which an implementation may change its way, several threads at once, and again in
+ * a context made after the first one has ended. Every byte that comes back is compared.
  */
 #include "tests/programs/driver.h"
 
@@ -74,6 +74,28 @@ static int pinned(uint32_t seed)
 	return wrong;
 }
 
+/* registered - the program's own memory, whole pages or not; its contents outlive both changes */
+static int registered(uint32_t seed, size_t offset)
+{
+	size_t bytes = 2 * LARGEST + PAIR_GAP;
+	unsigned char *block = aligned_alloc(4096, (bytes + offset + 4095) & ~(size_t)4095);
+	unsigned char *copy = malloc(bytes);
+	int wrong;
+
+	fill(block + offset, bytes, seed);
+	memcpy(copy, block + offset, bytes);
+	CHECK(driver.host_register(block + offset, offset ? bytes : bytes & ~(size_t)4095, 0));
+	wrong = memcmp(block + offset, copy, bytes) != 0;
+	wrong += round_trips(block + offset, block + offset + LARGEST + PAIR_GAP, seed);
+	fill(block + offset, bytes, seed + 1);
+	memcpy(copy, block + offset, bytes);
+	CHECK(driver.host_unregister(block + offset));
+	wrong += memcmp(block + offset, copy, bytes) != 0;
+	free(block);
+	free(copy);
+	return wrong;
+}
+
 /* asynchronous - in a stream, through one pinned block, seen after the stream is waited for */
 static int asynchronous(void)
 {
@@ -105,7 +127,8 @@ static void *thread_main(void *number)
 
 	CHECK(driver.context_set_current(context));
 	for (int i = 0; i < ROUNDS; i++)
-		wrong += pageable(seed + 10 * i) + pinned(seed + 10 * i + 5);
+		wrong += pageable(seed + 10 * i) + pinned(seed + 10 * i + 5) +
+			 registered(seed + 10 * i + 6, i ? 0 : 40);
 	return (void *)wrong;
 }
 
@@ -132,7 +155,7 @@ int main(int argc, char **argv)
 
 	driver_begin("driver_copies", argc, argv);
 	wrong[0] = pageable(1) + pageable(2);
-	wrong[1] = pinned(4);
+	wrong[1] = pinned(4) + registered(8, 0) + registered(10, 24);
 	wrong[2] = asynchronous();
 	CHECK(driver.context_get_current(&context));
 	wrong[3] = threads();
