@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,16 +43,29 @@ struct bench {
 	char folder[64];
 	struct settings settings;
 	struct vsock_switch sw;
+	bool has_threads;
 	struct guest guests[GUESTS];
 };
 
+static bool bench_has_work(struct bench *bench)
+{
+	for (unsigned int i = 0; i < bench->settings.threads; i++)
+		if (bench->sw.shared[i]->vm_count && worker_has_work(bench->sw.shared[i]))
+			return true;
+	return false;
+}
+
 static void bench_serve(void *context)
 {
-	struct guest *guest = context;
-	struct worker *worker = guest->bench->sw.shared[0];
+	struct bench *bench = ((struct guest *)context)->bench;
 
-	for (int i = 0; i < 3 || (worker->vms[0] && worker_has_work(worker)); i++)
-		worker_turn(worker, 0);
+	if (bench->has_threads) {
+		sched_yield();
+		return;
+	}
+	for (int turn = 0; turn < 3 || bench_has_work(bench); turn++)
+		for (unsigned int i = 0; i < bench->settings.threads; i++)
+			worker_turn(bench->sw.shared[i], 0);
 }
 
 static void guest_attach(struct guest *guest, uint64_t features)
@@ -69,6 +83,15 @@ static void guest_attach(struct guest *guest, uint64_t features)
 	guest->type = VIRTIO_VSOCK_TYPE_STREAM;
 }
 
+/* Whether flows are left whose ends have not been let go of. */
+static bool bench_has_flows(struct bench *bench)
+{
+	for (unsigned int i = 0; i < bench->sw.vm_count; i++)
+		if (__atomic_load_n(&bench->sw.vms[i]->references, __ATOMIC_ACQUIRE) != 1)
+			return true;
+	return false;
+}
+
 static void guest_detach(struct guest *guest)
 {
 	if (guest->is_attached)
@@ -76,7 +99,7 @@ static void guest_detach(struct guest *guest)
 	guest->is_attached = false;
 }
 
-static void bench_open(struct bench *bench)
+static void bench_open_with(struct bench *bench, unsigned int workers)
 {
 	struct error error = { 0 };
 	char text[128];
@@ -86,9 +109,10 @@ static void bench_open(struct bench *bench)
 	assert_non_null(mkdtemp(bench->folder));
 	bench->settings.connections = 64;
 	assert_int_equal(switch_open(&bench->sw, &bench->settings, &error), 0);
-	/* A shared worker without a thread: the test turns it. */
-	bench->sw.shared[0] = worker_create(0, &error);
-	bench->settings.threads = 1;
+	/* Shared workers without threads: the test turns them. */
+	for (unsigned int i = 0; i < workers; i++)
+		bench->sw.shared[i] = worker_create(0, &error);
+	bench->settings.threads = workers;
 	for (unsigned int i = 0; i < GUESTS; i++) {
 		snprintf(text, sizeof(text), "guest%u,cid=%u,socket=%s/%u", i, CID(i),
 			 bench->folder, i);
@@ -100,10 +124,17 @@ static void bench_open(struct bench *bench)
 	}
 }
 
+static void bench_open(struct bench *bench)
+{
+	bench_open_with(bench, 1);
+}
+
 static void bench_close(struct bench *bench)
 {
 	for (unsigned int i = 0; i < GUESTS; i++)
 		guest_detach(&bench->guests[i]);
+	while (bench->has_threads && bench_has_flows(bench))
+		sched_yield();
 	for (unsigned int i = 0; i < bench->sw.vm_count; i++) {
 		assert_int_equal(bench->sw.vms[i]->flow_count, 0);
 		assert_int_equal(bench->sw.vms[i]->ends_there, 0);
@@ -832,6 +863,90 @@ static void a_receiver_whose_memory_is_cut_off(void **state)
 	bench_close(&bench);
 }
 
+/* The part of a guest that sends a known stream to the next one and checks that of the one before.
+ */
+struct busy {
+	struct guest *guest, *next;
+	uint64_t sent, received;
+	uint32_t told; /* fwd_cnt of the next */
+	uint32_t announced;
+	unsigned int flying; /* packets not returned */
+	bool is_cut;	     /* the next one is gone */
+};
+
+static void busy_send(struct busy *busy)
+{
+	unsigned char bytes[8000];
+	uint32_t size = 1 + pattern(busy->sent + 7) * 31u;
+
+	busy->flying -= guest_returned(busy->guest);
+	if (busy->is_cut || busy->flying >= 16 || (uint32_t)busy->sent + size - busy->told > WINDOW)
+		return;
+	fill(bytes, busy->sent, size);
+	guest_offer_data(busy->guest, busy->next, 100, 200, bytes, size, 0);
+	frontend_kick(&busy->guest->frontend, TRANSMIT);
+	busy->sent += size;
+	busy->flying++;
+}
+
+static void busy_receive(struct busy *busy, struct guest *previous)
+{
+	unsigned char payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+
+	while (guest_receive(busy->guest, &header, payload)) {
+		guest_post(busy->guest, 1);
+		if (header.op == VIRTIO_VSOCK_OP_CREDIT_UPDATE)
+			busy->told = header.fwd_cnt;
+		else if (header.op == VIRTIO_VSOCK_OP_RST && header.src_port == 200)
+			busy->is_cut = true;
+		if (header.op != VIRTIO_VSOCK_OP_RW)
+			continue;
+		for (uint32_t i = 0; i < header.len; i++)
+			assert_int_equal(payload[i], pattern(busy->received + i));
+		busy->received += header.len;
+	}
+	if (busy->guest->taken - busy->announced < WINDOW / 4 || !previous->is_attached)
+		return;
+	busy->announced = busy->guest->taken;
+	guest_send(busy->guest, previous, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	busy->flying++;
+}
+
+/* Each guest has a thread of the switch; the third one dies in the middle of it all. */
+static void guests_talk_over_threads(void **state)
+{
+	const uint64_t bytes = 4u << 20;
+	struct busy busy[GUESTS] = { 0 };
+	struct bench bench;
+	struct error error = { 0 };
+
+	(void)state;
+	bench_open_with(&bench, GUESTS);
+	for (int i = 0; i < GUESTS; i++) {
+		busy[i].guest = &bench.guests[i];
+		busy[i].next = &bench.guests[(i + 1) % GUESTS];
+		connect_guests(busy[i].guest, busy[i].next, 100, 200);
+		busy[i].guest->taken = 0;
+	}
+	for (int i = 0; i < GUESTS; i++)
+		guest_post(busy[i].guest, 40);
+	bench.has_threads = true;
+	for (int i = 0; i < GUESTS; i++)
+		assert_int_equal(worker_start(bench.sw.shared[i], "vm", &error), 0);
+	while (busy[1].received < bytes || !busy[1].is_cut) {
+		for (int i = 0; i < GUESTS; i++) {
+			if (!busy[i].guest->is_attached)
+				continue;
+			busy_send(&busy[i]);
+			busy_receive(&busy[i], busy[(i + GUESTS - 1) % GUESTS].guest);
+		}
+		if (busy[1].received > bytes / 2)
+			guest_detach(busy[2].guest);
+	}
+	bench_close(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -853,6 +968,7 @@ int main(void)
 		cmocka_unit_test(a_head_that_is_kept_may_not_come_again),
 		cmocka_unit_test(a_kept_packet_that_changes_ends_its_flow),
 		cmocka_unit_test(a_receiver_whose_memory_is_cut_off),
+		cmocka_unit_test(guests_talk_over_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
