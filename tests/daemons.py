@@ -230,9 +230,10 @@ class Switch(Daemon):
     name = "switch"
     port = 7000
 
-    def __init__(self, cudad=None, cids=(3,), services=()):
+    def __init__(self, cudad=None, cids=(3,), services=(), options=()):
         super().__init__()
         self.cids = cids
+        self.options = options
         self.services = list(services)
         if cudad:
             self.services.append(f"{self.port}={cudad.switch_socket},identity")
@@ -246,7 +247,7 @@ class Switch(Daemon):
             words += ["--vm", f"guest{cid},cid={cid},socket={self.guest_socket(cid)}"]
         for service in self.services:
             words += ["--service", service]
-        return words
+        return words + [*self.options]
 
     def ready(self):
         return all(self.guest_socket(cid).exists() for cid in self.cids)

@@ -5,8 +5,11 @@
  *
  *	vsock_peer connect ADDRESS ACTION [NUMBER]      vsock_peer listen ADDRESS ACTION [NUMBER]
  *
- * ADDRESS: vsock:CID:PORT (CID -1 listens on any), unix:PATH, or host:PATH:PORT, which connects to
- * the VM's host socket PATH and asks for the guest's port.
+ *	vsock_peer datagram                             what the kernel says to SOCK_DGRAM
+ *
+ * ADDRESS: vsock:CID:PORT (CID -1 listens on any), seqpacket:CID:PORT for SOCK_SEQPACKET,
+ *unix:PATH, or host:PATH:PORT, which connects to the VM's host socket PATH and asks for the guest's
+ *port.
  *
  * ACTION (NUMBER is its amount):
  *	send N     write N bytes of a known stream, close the writing direction, await the end
@@ -18,6 +21,8 @@
  *	blast N    as send, with bytes that cost nothing to make; sink N: as slurp, without a look
  *	ping N     N round trips of 2 bytes; prints the time of one
  *	many N     connect: N connections at once, a message back and forth on each
+ *	messages N send N messages of many sizes, close the writing direction, await the end
+ *	parcels N  expect those N messages, each in one piece, then the end
  *	hold       read until the end or an error, and say which
  *	refused    connect: expect a refusal, and print after how long
  *	stall      accept, read nothing until standard input ends, then slurp NUMBER bytes
@@ -268,13 +273,67 @@ static void peer_stall(int fd, uint64_t bytes)
 	peer_slurp(fd, bytes);
 }
 
-static socklen_t peer_parse(char *text, union peer_address *address, char **port)
+/* The size of message @i: from a byte to what fits a read. */
+static size_t peer_message_bytes(uint64_t i)
+{
+	return 1 + (peer_byte(i) * 257u + (size_t)i) % (PEER_CHUNK_BYTES - 1);
+}
+
+static void peer_messages(int fd, uint64_t count)
+{
+	unsigned char buffer[PEER_CHUNK_BYTES];
+
+	for (uint64_t i = 0; i < count; i++) {
+		size_t bytes = peer_message_bytes(i);
+
+		peer_fill(buffer, i, bytes);
+		if (send(fd, buffer, bytes, MSG_NOSIGNAL | MSG_EOR) != (ssize_t)bytes)
+			peer_fail("message %" PRIu64 ": %s", i, strerror(errno));
+	}
+	if (shutdown(fd, SHUT_WR) < 0)
+		peer_fail("shutdown: %s", strerror(errno));
+}
+
+static void peer_parcels(int fd, uint64_t count)
+{
+	unsigned char buffer[PEER_CHUNK_BYTES];
+
+	for (uint64_t i = 0; i < count; i++) {
+		size_t got = peer_read(fd, buffer, sizeof(buffer));
+
+		if (got != peer_message_bytes(i))
+			peer_fail("message %" PRIu64 " has %zu bytes, not %zu", i, got,
+				  peer_message_bytes(i));
+		peer_check(buffer, i, got);
+	}
+	peer_await_end(fd);
+	printf("received %" PRIu64 " messages\n", count);
+}
+
+/* Virtio has no datagrams: whoever asks for a socket, or for a port of one, must be told. */
+static void peer_datagram(void)
+{
+	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 5000 };
+	int fd = socket(AF_VSOCK, SOCK_DGRAM, 0);
+
+	if (fd < 0) {
+		printf("socket: %s\n", strerror(errno));
+		return;
+	}
+	if (sendto(fd, "x", 1, 0, (struct sockaddr *)&address, sizeof(address)) < 0)
+		printf("sendto: %s\n", strerror(errno));
+	else
+		peer_fail("a datagram went out");
+}
+
+static socklen_t peer_parse(char *text, union peer_address *address, char **port, int *type)
 {
 	char *kind = strsep(&text, ":"), *first = strsep(&text, ":"), *second = text;
 
 	memset(address, 0, sizeof(*address));
 	*port = NULL;
-	if (first && second && strcmp(kind, "vsock") == 0) {
+	*type = strcmp(kind, "seqpacket") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
+	if (first && second && (strcmp(kind, "vsock") == 0 || *type == SOCK_SEQPACKET)) {
 		address->vsock.svm_family = AF_VSOCK;
 		address->vsock.svm_cid = (unsigned int)strtol(first, NULL, 10);
 		address->vsock.svm_port = (unsigned int)strtoul(second, NULL, 10);
@@ -307,11 +366,11 @@ static int peer_connect(const char *text, bool may_fail)
 	char copy[256], *port;
 	union peer_address address;
 	socklen_t length;
-	int fd;
+	int fd, type;
 
 	snprintf(copy, sizeof(copy), "%s", text);
-	length = peer_parse(copy, &address, &port);
-	fd = socket(address.any.sa_family, SOCK_STREAM, 0);
+	length = peer_parse(copy, &address, &port, &type);
+	fd = socket(address.any.sa_family, type, 0);
 	if (fd < 0)
 		peer_fail("socket: %s", strerror(errno));
 	if (connect(fd, &address.any, length) < 0) {
@@ -329,11 +388,11 @@ static int peer_listen(const char *text)
 	char copy[256], *port;
 	union peer_address address;
 	socklen_t length;
-	int fd;
+	int fd, type;
 
 	snprintf(copy, sizeof(copy), "%s", text);
-	length = peer_parse(copy, &address, &port);
-	fd = socket(address.any.sa_family, SOCK_STREAM, 0);
+	length = peer_parse(copy, &address, &port, &type);
+	fd = socket(address.any.sa_family, type, 0);
 	if (fd < 0 || bind(fd, &address.any, length) < 0 || listen(fd, 128) < 0)
 		peer_fail("listen on %s: %s", text, strerror(errno));
 	puts("listening");
@@ -401,6 +460,11 @@ static void peer_act(int fd, const char *action, uint64_t number)
 		peer_slurp(fd, number);
 	} else if (strcmp(action, "ping") == 0) {
 		peer_ping(fd, number);
+	} else if (strcmp(action, "messages") == 0) {
+		peer_messages(fd, number);
+		peer_await_end(fd);
+	} else if (strcmp(action, "parcels") == 0) {
+		peer_parcels(fd, number);
 	} else if (strcmp(action, "hold") == 0) {
 		peer_hold(fd);
 	} else if (strcmp(action, "stall") == 0) {
@@ -433,6 +497,10 @@ int main(int argc, char **argv)
 	uint64_t number = argc > 4 ? strtoull(argv[4], NULL, 10) : 0;
 	const char *role, *address, *action;
 
+	if (argc == 2 && strcmp(argv[1], "datagram") == 0) {
+		peer_datagram();
+		return 0;
+	}
 	if (argc < 4)
 		peer_fail("usage: vsock_peer connect|listen ADDRESS ACTION [NUMBER]");
 	role = argv[1];
