@@ -119,7 +119,9 @@ static int frontend_answer(struct frontend *frontend, uint32_t request,
 {
 	struct vhost_user_header header;
 
+	frontend->awaits_answer = true;
 	frontend->serve(frontend->context);
+	frontend->awaits_answer = false;
 	if (recv(frontend->socket_fd, &header, sizeof(header), MSG_DONTWAIT) != sizeof(header))
 		return -1;
 	MUST(header.request == request);

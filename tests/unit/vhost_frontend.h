@@ -48,6 +48,7 @@ struct frontend {
 	/* Lets the back-end work until it has nothing more to do. */
 	void (*serve)(void *context);
 	void *context;
+	bool awaits_answer; /* while serve() runs: a message is due on socket_fd */
 };
 
 /* frontend_open - memory and queues; @socket_fd is the VMM's end of the socket, owned from now */

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets between 1, 2, 4 and 8 pairs of guests at once, and what VMs and flows cost the switch.
+
+Guests are of User-Mode Linux; both ends run bench/sockets_load. Fields:
+
+aggregate_scaling     bytes per CPU-second of the switch at 8 pairs over that at 1 pair
+latency_scaling       p50 of a round trip beside 7 idle connected pairs over that of a pair alone
+throughput_vs_memcpy  one pair, messages of 512 KiB, over memcpy of such pieces in memory
+kib_per_vm            private memory of the switch for each VM with a guest
+bytes_per_flow        and for each flow between guests
+core_share            of one core, with 64 VMs attached and idle: a thread for each, and 2 for all
+
+All CPU time and memory are the switch's own; a guest's memory that it touches is shared.
+"""
+import contextlib
+import json
+import pathlib
+import subprocess
+import time
+
+import daemons
+import measure
+from testbed.errors import GuestError
+from testbed.guest import Guest
+from testbed.machines import KINDS
+
+PAIRS = (1, 2, 4, 8)
+MESSAGE = 512 << 10
+WINDOW = 8 << 20
+SECONDS = 2
+FLOWS = 1000
+PORT = 5000
+IDLE_VMS = 64
+IDLE_SECONDS = 4
+
+
+def kind():
+    """The newest User-Mode Linux there is: uml-sid enters its kernel faster."""
+    for name in ("uml-sid", "uml"):
+        if not (reason := KINDS[name]().unusable()):
+            return name
+    raise measure.Failed(str(reason))
+
+
+def figures(command):
+    status = command.wait(120)
+    if status:
+        raise measure.Failed(f"sockets_load: {command.stderr.decode(errors='replace').strip()}")
+    return json.loads(command.stdout)
+
+
+def private_kib(pid):
+    """What only this process has in memory."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    raise measure.Failed("/proc has no RssAnon")
+
+
+class Pairs:
+    """A switch and @count pairs of guests; the second of each listens."""
+
+    def __init__(self, bench, count, stack):
+        self.program = bench.program("bench/sockets_load")
+        self.cids = [(3 + 2 * i, 4 + 2 * i) for i in range(count)]
+        cids = [cid for pair in self.cids for cid in pair]
+        self.switch = stack.enter_context(daemons.Switch(cids=cids))
+        self.guests = {cid: stack.enter_context(self.boot(cid)) for cid in cids}
+        for _, cid in self.cids:
+            server = self.guests[cid].start(["sockets_load", "listen", f"vsock:-1:{PORT}"])
+            server.expect(rb"listening")
+
+    def boot(self, cid):
+        return Guest(kind(), files=[self.program], memory_mib=256, quiet=True,
+                     vhost_user_vsock=self.switch.guest_socket(cid))
+
+    def start(self, pair, *words):
+        sender, receiver = self.cids[pair]
+        action, *rest = map(str, words)
+        return self.guests[sender].start(
+            ["sockets_load", action, f"vsock:{receiver}:{PORT}", *rest])
+
+    def streams(self, count):
+        """@count pairs at once; (bytes per second together, bytes per CPU-second of the switch)."""
+        before = daemons.cpu_seconds(self.switch.pid)
+        commands = [self.start(pair, "stream", MESSAGE, SECONDS, WINDOW) for pair in range(count)]
+        lines = [figures(command) for command in commands]
+        used = daemons.cpu_seconds(self.switch.pid) - before
+        return (sum(line["bytes_per_s"] for line in lines),
+                sum(line["bytes"] for line in lines) / max(used, 0.01))
+
+    def ping(self):
+        return figures(self.start(0, "ping", 2, SECONDS))["p50_us"]
+
+    def hold(self, pair, count):
+        command = self.start(pair, "hold", count)
+        command.expect(rb"holding")
+        return command
+
+
+def memcpy(bench):
+    _, output, _ = bench.run([bench.program("bench/sockets_load"), "memcpy", str(MESSAGE), "1"])
+    return json.loads(output)["bytes_per_s"]
+
+
+def measure_throughput(bench, pairs, results):
+    """Streams, memcpy in turn with those of one pair."""
+    rates = {count: [] for count in PAIRS}
+    costs = {count: [] for count in PAIRS}
+    copies = []
+    for _ in range(bench.rounds):
+        for count in PAIRS:
+            rate, per_cpu = pairs.streams(count)
+            rates[count].append(rate)
+            costs[count].append(per_cpu)
+        copies.append(memcpy(bench))
+    for count in PAIRS:
+        results[f"{count} pairs" if count > 1 else "1 pair"] = {
+            "throughput": measure.Samples([rate / 1e6 for rate in rates[count]], "MB/s"),
+            "per_cpu_second": measure.Samples([cost / 1e6 for cost in costs[count]], "MB"),
+        }
+    scaling = measure.Samples([eight / one for eight, one in zip(costs[8], costs[1])])
+    against = measure.Samples([rate / copy for rate, copy in zip(rates[1], copies)])
+    results["memcpy"] = {"throughput": measure.Samples([copy / 1e6 for copy in copies], "MB/s")}
+    return {"aggregate_scaling": scaling, "throughput_vs_memcpy": against}
+
+
+def measure_latency(bench, pairs, results):
+    """A pair alone, and beside seven that are connected and idle, in turn."""
+    alone, beside = [], []
+    for _ in range(bench.rounds):
+        alone.append(pairs.ping())
+        holders = [pairs.hold(pair, 1) for pair in range(1, PAIRS[-1])]
+        beside.append(pairs.ping())
+        for holder in holders:
+            holder.close_input()
+            holder.wait(30)
+    results["ping"] = {"alone": measure.Samples(alone, "us"),
+                       "beside_idle": measure.Samples(beside, "us")}
+    return {"latency_scaling": measure.ratios(measure.Samples(beside), measure.Samples(alone))}
+
+
+def measure_memory(pairs):
+    """Of VMs, against a switch with one that has no guest; of flows, from one to FLOWS more."""
+    with daemons.Switch(cids=(3,)) as bare:
+        bare_kib = private_kib(bare.pid)
+    per_vm = (private_kib(pairs.switch.pid) - bare_kib) / (len(pairs.guests) - 1)
+    pairs.hold(1, 1)
+    before = private_kib(pairs.switch.pid)
+    holder = pairs.hold(1, FLOWS)
+    per_flow = (private_kib(pairs.switch.pid) - before) * 1024 / FLOWS
+    holder.close_input()
+    return {"kib_per_vm": measure.Samples([per_vm], "KiB"),
+            "bytes_per_flow": measure.Samples([max(per_flow, 0)], "B")}
+
+
+def idle_share(bench, *options):
+    """Of one core, with IDLE_VMS drivers attached that do nothing."""
+    cids = range(3, 3 + IDLE_VMS)
+    with daemons.Switch(cids=cids, options=options) as switch:
+        sockets = [str(switch.guest_socket(cid)) for cid in cids]
+        with subprocess.Popen([bench.program("bench/switch_idle"), *sockets], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as drivers:
+            if drivers.stdout.readline().strip() != "attached":
+                raise measure.Failed("switch_idle: not all drivers were taken")
+            time.sleep(1)  # the spins that the handshake left behind run out
+            before = daemons.cpu_seconds(switch.pid)
+            time.sleep(IDLE_SECONDS)
+            used = daemons.cpu_seconds(switch.pid) - before
+            kib = private_kib(switch.pid) / IDLE_VMS
+            drivers.communicate()
+    return {"core_share": measure.Samples([used / IDLE_SECONDS]),
+            "kib_per_vm": measure.Samples([kib], "KiB")}
+
+
+def run(bench):
+    results = {}
+    with contextlib.ExitStack() as stack:
+        bench.progress(f"{2 * PAIRS[-1]} guests of kind {kind()}")
+        try:
+            pairs = Pairs(bench, PAIRS[-1], stack)
+            bench.progress("round trips")
+            goals = measure_latency(bench, pairs, results)
+            bench.progress("streams")
+            goals.update(measure_throughput(bench, pairs, results))
+            bench.progress("memory")
+            goals.update(measure_memory(pairs))
+        except GuestError as error:
+            raise measure.Failed(str(error)) from None
+    bench.progress(f"{IDLE_VMS} idle VMs")
+    results[f"{IDLE_VMS} idle VMs"] = idle_share(bench)
+    results[f"{IDLE_VMS} idle VMs on 2 threads"] = idle_share(bench, "--threads", "2")
+    results["sockets-scale"] = goals
+    return results
