@@ -46,7 +46,7 @@
 #include "vsock/switch/deliver.h"
 
 #define FLOW_TURN_BYTES	 (64u << 10)
-#define FLOW_HOLD_NS	 50000000u
+#define FLOW_HOLD_NS	 250000000u
 #define FLOW_PATIENCE_NS 2500000000u /* of a REQUEST; Linux guests give up after 2 s */
 #define FLOW_WINDOW_MAX	 (1u << 30)  /* what an end may allow at once, as we count */
 

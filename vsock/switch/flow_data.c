@@ -124,16 +124,15 @@ static void flow_unblock(struct vm *vm, struct flow_end *end)
 	vm->blocked_count--;
 }
 
-/* Whether @end has its share of the transmit queue's descriptors: one that waits takes an eighth,
- * all together three quarters. */
+/* Whether @end has its share of the transmit queue's chains: one that waits takes half, all
+ * together three quarters. */
 static bool flow_is_full(struct vm *vm, const struct flow_end *end)
 {
 	uint32_t size = flow_transmit_queue(vm)->size;
-	uint32_t share = size / 8 ? size / 8 : 1;
 
 	if (size > vm->kept_size)
 		size = vm->kept_size;
-	return end->kept_count >= share || vm->kept_total + 1 > size - size / 4;
+	return end->kept_count >= size - size / 2 || vm->kept_total >= size - size / 4;
 }
 
 /* Copies @bytes bytes of the source behind what @end has copied before; whether there was room. */

@@ -22,6 +22,7 @@
  * switch.h the registry of VMs, the threads and the locks. This thread waits for a signal to stop.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,13 @@
 #include "vsock/switch/capture_file.h"
 #include "vsock/switch/control.h"
 #include "vsock/switch/switch.h"
+
+/* Memory that a moment needed goes back: no heap for each thread, and large blocks are unmapped. */
+static void main_set_allocator(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+}
 
 /* Each connection takes a descriptor. */
 static void main_raise_limit(void)
@@ -88,6 +96,7 @@ int main(int argc, char **argv)
 	int status;
 
 	log_open("causeway-switch");
+	main_set_allocator();
 	main_raise_limit();
 	signal(SIGPIPE, SIG_IGN); /* pipes of User-Mode Linux */
 	status = settings_read(&settings, argc, argv, &error);
