@@ -96,6 +96,14 @@ void vhost_queue_push(struct vhost_queue *queue, uint16_t head, uint32_t written
 /* vhost_queue_notify - interrupt the driver if it asked for that; whether it did */
 bool vhost_queue_notify(struct vhost_queue *queue);
 
+/* vhost_queue_untold - chains returned since the last vhost_queue_notify(); 0 if it cannot tell */
+static inline uint32_t vhost_queue_untold(const struct vhost_queue *queue)
+{
+	if (!queue->ready || queue->broken)
+		return 0;
+	return (uint16_t)(queue->next_used - queue->notified_used);
+}
+
 /* vhost_queue_has_work - a chain is available */
 bool vhost_queue_has_work(struct vhost_queue *queue);
 

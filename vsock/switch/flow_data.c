@@ -439,7 +439,7 @@ void flow_resume(struct vm *vm)
 		before = to;
 	}
 	delivery_end(&vm->worker->delivery);
-	vhost_queue_notify(flow_transmit_queue(vm));
+	transmit_tell(vm);
 }
 
 bool flow_has_waiters(const struct vm *vm)
@@ -471,7 +471,7 @@ void flow_drop(struct vm *vm, struct flow_end *end)
 	}
 	while (end->kept_count)
 		flow_return_first(vm, end);
-	vhost_queue_notify(flow_transmit_queue(vm));
+	transmit_tell(vm);
 	vm->held_until_ns = 0;
 	vm->remainders_bytes -= end->remainder.used;
 	buffer_free(&end->remainder);

@@ -19,6 +19,8 @@
 #include "vsock/switch/capture.h"
 #include "vsock/switch/vm.h"
 
+#define TRANSMIT_TELL_NS	  2000000u /* a guest learns that late of chains returned */
+#define TRANSMIT_TELL_SHARE	  4	   /* or when they are this part of its queue */
 #define TRANSMIT_PACKETS_PER_TURN 64
 
 /* The payload of the packet at hand. */
@@ -351,6 +353,28 @@ int transmit_rest(struct vm *vm)
 	return limited_ms > held_ms ? limited_ms : held_ms;
 }
 
+void transmit_tell(struct vm *vm)
+{
+	struct vhost_queue *queue = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
+	uint32_t untold = vhost_queue_untold(queue);
+
+	if (untold && untold < queue->size / TRANSMIT_TELL_SHARE) {
+		if (vm->tell_at_ns == 0)
+			vm->tell_at_ns = vm_clock_ns() + TRANSMIT_TELL_NS;
+		if (vm_clock_ns() < vm->tell_at_ns)
+			return;
+	}
+	vm->tell_at_ns = 0;
+	vhost_queue_notify(queue);
+}
+
+int transmit_tell_late(struct vm *vm)
+{
+	if (vm->tell_at_ns)
+		transmit_tell(vm);
+	return vm->tell_at_ns ? (int)(TRANSMIT_TELL_NS / 1000000) : -1;
+}
+
 /* Whether the bandwidth limit lets the next packet pass; else the queue rests. */
 static bool transmit_is_within_limit(struct vm *vm)
 {
@@ -389,5 +413,5 @@ void transmit_run(struct vm *vm)
 			vhost_queue_push(queue, chain->head, 0);
 	}
 	delivery_end(&vm->worker->delivery);
-	vhost_queue_notify(queue);
+	transmit_tell(vm);
 }

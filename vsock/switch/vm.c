@@ -257,6 +257,7 @@ int vm_next_ms(struct vm *vm)
 {
 	int next_ms = vm_nearer(connection_expire(vm), host_rest(vm));
 
+	next_ms = vm_nearer(next_ms, transmit_tell_late(vm));
 	return vm_nearer(vm_nearer(next_ms, flow_expire(vm)), transmit_rest(vm));
 }
 

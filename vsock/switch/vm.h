@@ -181,6 +181,7 @@ struct vm {
 	uint32_t next_host_port;
 	size_t remainders_bytes;
 	uint64_t remainder_bytes_ever; /* for tests: whether a stream came to that */
+	uint64_t tell_at_ns;	       /* when the guest learns of chains returned; 0: it has */
 	uint64_t limited_until_ns;     /* the bandwidth limit; 0: it does not hold the guest back */
 
 	struct vm_reset resets[VM_RESETS_MAX];
@@ -286,6 +287,15 @@ void transmit_resume(struct vm *vm, struct connection *connection);
 bool transmit_is_pending(struct vm *vm);
 /* transmit_may_pop - neither the bandwidth limit nor resets that are owed hold the guest back */
 bool transmit_may_pop(const struct vm *vm);
+/**
+ * transmit_tell - interrupt the guest for the chains returned to it, or put that off
+ *
+ * All that the guest does then is to free memory, and an interrupt costs it more than a small
+ * packet: so it gets one for many chains, or after a while.
+ */
+void transmit_tell(struct vm *vm);
+/* transmit_tell_late - do what was put off for long enough; ms until the next, -1 without */
+int transmit_tell_late(struct vm *vm);
 /* transmit_rest - end the rest that the bandwidth limit imposed; ms until then, -1 without */
 int transmit_rest(struct vm *vm);
 
