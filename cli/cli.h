@@ -16,6 +16,7 @@
 
 /* Subcommands; argv[0] is "causeway NAME". */
 int cli_demo(int argc, char **argv);
+int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_top(int argc, char **argv);
 int cli_vm(int argc, char **argv);

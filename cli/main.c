@@ -7,6 +7,7 @@
  *	3. process.c                child processes that never outlive this one
  *	4. demo_services.c, demo_run.c, demo_table.c   the steps of the demo
  *	5. source.c, source_print.c what status and top ask the daemons, and how it looks
+ *	6. program.c                what run must know about a program
  */
 #include <argp.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{ "demo", cli_demo, "causeway demo", "run CUDA programs in a VM that has no GPU" },
+	{ "run", cli_run, "causeway run", "run a program whose TCP sockets go to AF_VSOCK" },
 	{ "status", cli_status, "causeway status", "show what the daemons of this host do" },
 	{ "top", cli_top, "causeway top", "the same, as it changes" },
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unmodified programs over AF_VSOCK: the wrapper's behaviour, then real programs.
+
+The checks are tests/conformance/wrap: each runs without the wrapper, where the kernel's TCP says
+what is right, and with it over the kernel's vsock loopback.
+"""
+import contextlib
+import subprocess
+
+import pytest
+from daemons import BUILD
+
+from testbed.guest import Guest
+
+CHECKS = BUILD / "tests" / "conformance" / "wrap" / "wrap_sockets"
+CAUSEWAY = BUILD / "cli" / "causeway"
+LIBRARY = BUILD / "vsock" / "wrap" / "libcauseway-wrap.so"
+NAMES = subprocess.run([CHECKS, "--list"], stdout=subprocess.PIPE, text=True,
+                       check=True).stdout.split()
+
+LOOPBACK_RULES = """
+map 10.77.0.1 cid 1
+map 10.78.0.1 cid 1
+map [fd00:77::1] cid 1
+use tcp  server * *:7001       # a server that only TCP has
+use both any    wrap_sockets *
+"""
+IPV6 = {"qemu": [], "uml": ["ipv6"]}  # built in, or a module
+SETUP = """set -e
+ip addr add 10.77.0.1/32 dev lo
+ip -6 addr add fd00:77::1/128 dev lo
+"""
+
+
+@pytest.fixture(scope="module")
+def guests(tmp_path_factory):
+    """guests(kind): one with the checks, the wrapper and vsock loopback."""
+    rules = tmp_path_factory.mktemp("wrap") / "rules"
+    rules.write_text(LOOPBACK_RULES)
+    with contextlib.ExitStack() as stack:
+        running = {}
+
+        def get(kind):
+            if kind not in running:
+                guest = stack.enter_context(Guest(
+                    kind, files=[CHECKS, CAUSEWAY, LIBRARY, rules], modules=["vsock_loopback", *IPV6[kind]],
+                    quiet=True))
+                guest.run(["sh", "-c", SETUP], check=True)
+                running[kind] = guest
+            return running[kind]
+
+        yield get
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tcp_alone(kind, guests, name):
+    result = guests(kind).run(["wrap_sockets", "tcp", name])
+    assert result.status == 0, result.stdout.decode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrapped(kind, guests, name):
+    result = guests(kind).run(["causeway", "run", "--explain", "--map", "rules", "wrap_sockets",
+                               "vsock", name])
+    assert result.status == 0, (result.stdout + result.stderr).decode()
