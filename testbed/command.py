@@ -52,7 +52,7 @@ def _parse():
     headers = commands.add_parser("headers", help="print the folder to build modules: make -C "
                                   "FOLDER M=... modules (with ARCH=um for User-Mode Linux)")
     headers.add_argument("--kernel", choices=cache.KERNELS)
-    headers.add_argument("--kind", choices=[*KINDS, XEN], default="qemu")
+    headers.add_argument("--kind", choices=KINDS, default="qemu")
 
     run = commands.add_parser("run", help="boot a guest, run one command in it, end it",
                               epilog=__doc__.split("\n\n")[1])

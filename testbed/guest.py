@@ -114,6 +114,10 @@ class CommandRunner:
             raise GuestError("the guest is not running")
         return self._channel.start(arguments, env or {}, stdout, stderr)
 
+    def alive(self):
+        """Whether commands can be started."""
+        return self._channel is not None
+
     def run(self, arguments, *, input=b"", env=None, timeout=60, check=False):
         """Run a command to its end; Result(status, stdout, stderr).
 

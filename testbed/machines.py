@@ -309,6 +309,7 @@ class Xen(Qemu):
     modules = ("virtio_pci", "virtio_console", "xen-evtchn", "xen-gntdev", "xen-gntalloc",
                "xen-privcmd", "xenfs", "xen-netback", "bridge")
     guest_modules = ("xen-netfront",)
+    hypervisor_options = "argo=1,mac-permissive=1"
     boot_seconds = 120
     dom0_mib = 1024
 
@@ -328,7 +329,7 @@ class Xen(Qemu):
             "-m", f"{options.memory_mib}M",
             "-kernel", cache.part("xen") / "xen",
             "-append", f"dom0_mem={self.dom0_mib}M,max:{self.dom0_mib}M dom0_max_vcpus=1 "
-            "com1=115200,8n1 console=com1 noreboot=1 argo=1,mac-permissive=1",
+            f"com1=115200,8n1 console=com1 noreboot=1 {self.hypervisor_options}",
             "-initrd", f"{dom0},{initramfs}",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-device", "virtio-serial-pci",

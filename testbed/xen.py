@@ -142,12 +142,15 @@ class XenHost(Guest):
     @guests: how many are started with it
     @guest_files, @guest_modules: as a Guest's files and modules, for every PV guest
     @guest_memory_mib, @guest_cpus: of each
+    @hypervisor_options: in place of those that switch Argo on
     """
 
     def __init__(self, *, guests=0, guest_files=(), guest_modules=(),
                  guest_memory_mib=None, guest_cpus=1, guest_options="", kernel=None,
-                 **options):
+                 hypervisor_options=None, **options):
         super().__init__(Xen(kernel=kernel), **options)
+        if hypervisor_options is not None:
+            self.machine.hypervisor_options = hypervisor_options
         self.guests = []
         self._count = guests
         self._next = 1

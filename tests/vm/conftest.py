@@ -13,6 +13,16 @@ sys.dont_write_bytecode = True
 from testbed.machines import MACHINES  # noqa: E402
 
 
+@pytest.fixture(scope="session")
+def xen():
+    """Dom0 with two guests and everything of ours: one boot for all files that one pytest runs."""
+    import xen_host
+    if reason := xen_host.missing():
+        pytest.skip(reason)
+    with xen_host.start(guests=2, quiet=True) as made:
+        yield made
+
+
 def pytest_generate_tests(metafunc):
     """A test with an argument `kind` runs with every kind of guest."""
     if "kind" in metafunc.fixturenames:
