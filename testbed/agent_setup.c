@@ -22,7 +22,7 @@
 
 #include "lib/base/clean.h"
 
-#define CHANNEL_WAIT_MS	 10000
+#define CHANNEL_WAIT_MS	 60000 /* the host gives up before */
 #define CHANNEL_RETRY_MS 2
 
 #define TCP_PREFIX	  "tcp:"

@@ -21,7 +21,7 @@ int agent_setup_modules(struct error *error);
 /**
  * agent_setup_channel - open the stream to the host
  * @path: a device, or tcp:OWN-ADDRESS:ADDRESS:PORT (the own one is given to eth0 first); it may
- *	still be on its way and is waited for: ten seconds
+ *	still be on its way and is waited for: a minute
  *
  * Return: a blocking descriptor in raw mode, or -errno with the sentence.
  */

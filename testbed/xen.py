@@ -27,7 +27,7 @@ from testbed.guest import CommandRunner, Guest
 from testbed.machines import Xen
 
 HERE = pathlib.Path(__file__).resolve().parent
-GUEST_BOOT_SECONDS = 120
+GUEST_BOOT_SECONDS = 180
 NETWORK = "10.77.0"
 CONSOLE_LOG = "/var/log/xen/console/guest-{}.log"
 PORT = 7000  # of the first guest's channel in dom0
