@@ -142,17 +142,19 @@ class XenHost(Guest):
     @guests: how many are started with it
     @guest_files, @guest_modules: as a Guest's files and modules, for every PV guest
     @guest_memory_mib, @guest_cpus: of each
+    @room_for: how many guests there may be at a time
     @hypervisor_options: in place of those that switch Argo on
     """
 
     def __init__(self, *, guests=0, guest_files=(), guest_modules=(),
                  guest_memory_mib=None, guest_cpus=1, guest_options="", kernel=None,
-                 hypervisor_options=None, **options):
+                 hypervisor_options=None, room_for=3, **options):
         super().__init__(Xen(kernel=kernel), **options)
         if hypervisor_options is not None:
             self.machine.hypervisor_options = hypervisor_options
         self.guests = []
         self._count = guests
+        self._room_for = max(guests + 1, room_for)
         self._next = 1
         self._guest_files = tuple(map(str, guest_files))
         self._guest_modules = tuple(map(str, guest_modules))
@@ -202,7 +204,7 @@ class XenHost(Guest):
         self.machine.dom0_mib = 640 + 8 * (path.stat().st_size >> 20)
         if self.memory_mib is None:
             self.memory_mib = (self.machine.dom0_mib + 256 +
-                               (self._guest_memory_mib + 16) * max(self._count + 1, 3))
+                               (self._guest_memory_mib + 16) * self._room_for)
         return super()._make_initramfs()
 
     def _add_to_root(self, root):

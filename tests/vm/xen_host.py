@@ -34,11 +34,15 @@ def files():
     return found + [path for path in map(shutil.which, ("ss", "ip")) if path]
 
 
-def start(guests, kernel=None, **options):
-    """A XenHost (not yet started) whose domains have loaded the module."""
+def start(guests, kernel=None, programs=None, **options):
+    """A XenHost (not yet started) whose domains have loaded the module.
+
+    @programs: in place of all of files()
+    """
     module = kernel_module.build("vsock/argo", "vsock_argo", kernel)
     modules = [module, "vsock_diag", "vsockmon"]
-    return XenHost(guests=guests, files=files(), modules=modules, guest_files=files(),
+    found = files() if programs is None else programs
+    return XenHost(guests=guests, files=found, modules=modules, guest_files=found,
                    guest_modules=modules, kernel=kernel, **options)
 
 

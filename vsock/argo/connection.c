@@ -15,7 +15,8 @@ static struct argo_socket *argo_of(struct sock *sk)
 
 /**
  * argo_connection_reset - the connection is broken; the socket's lock is held
- * @error: what the program gets, after what it can still read
+ * @error: what the program gets, after what it can still read; nothing new where the other side had
+ *	closed before
  */
 void argo_connection_reset(struct argo_socket *socket, int error)
 {
@@ -24,6 +25,8 @@ void argo_connection_reset(struct argo_socket *socket, int error)
 
 	if (sk->sk_state == TCP_SYN_SENT)
 		sk->sk_state = TCP_CLOSE;
+	else if (vsk->peer_shutdown == SHUTDOWN_MASK)
+		return;
 	vsk->peer_shutdown = SHUTDOWN_MASK;
 	sock_set_flag(sk, SOCK_DONE);
 	sk->sk_err = error;

@@ -86,12 +86,11 @@ static void argo_resume_work(struct work_struct *work)
 
 	argo_peer_retire_all("was left by a restore");
 	argo_ring_unregister(&argo.hello);
-	synchronize_rcu();
-	mutex_lock(&argo.mutex);
-	cancel_work(&argo.hello_work);
+	tasklet_disable(&argo.tasklet);
+	cancel_work_sync(&argo.hello_work);
 	argo_ring_free(&argo.hello);
 	code = argo_begin();
-	mutex_unlock(&argo.mutex);
+	tasklet_enable(&argo.tasklet);
 	if (code)
 		pr_err("no ring after the restore: error %d\n", -code);
 }

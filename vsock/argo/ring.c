@@ -55,7 +55,7 @@ void argo_ring_advance(struct argo_ring *ring, const struct argo_message *messag
 
 bool argo_ring_empty(const struct argo_ring *ring)
 {
-	return READ_ONCE(ring->shared->tx_ptr) == ring->rx;
+	return !ring->shared || READ_ONCE(ring->shared->tx_ptr) == ring->rx;
 }
 
 /**

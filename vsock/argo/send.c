@@ -28,8 +28,9 @@ void argo_frame_fill(struct argo_frame *frame, struct argo_socket *socket, u8 ty
 		.bytes = cpu_to_le32(bytes),
 	};
 	spin_lock_bh(&socket->lock);
+	if (socket->told != socket->taken)
+		socket->peer_waits = false;
 	socket->told = socket->taken;
-	socket->peer_waits = false;
 	if (socket->kind != ARGO_KIND_DATAGRAM) {
 		frame->window = cpu_to_le32(socket->window);
 		frame->taken = cpu_to_le32(socket->taken);
@@ -74,8 +75,8 @@ static void argo_owe(struct argo_peer *peer, const struct argo_frame *frame, boo
 	list_add_tail(&owed->node, &peer->owed);
 }
 
-/* argo_send_or_owe - a frame without payload, now or when there is room */
-static void argo_send_or_owe(struct argo_peer *peer, struct argo_frame *frame, bool of_nobody)
+/* argo_send_or_owe - a frame without payload, now or when there is room; whether it is owed */
+static bool argo_send_or_owe(struct argo_peer *peer, struct argo_frame *frame, bool of_nobody)
 {
 	struct argo_iov iov[1];
 	int code = -EAGAIN;
@@ -92,6 +93,7 @@ static void argo_send_or_owe(struct argo_peer *peer, struct argo_frame *frame, b
 	/* Xen's word on room may have come before the bit was set. */
 	if (code == -EAGAIN && READ_ONCE(peer->state) == ARGO_PEER_UP)
 		tasklet_schedule(&argo.tasklet);
+	return code == -EAGAIN;
 }
 
 /* argo_send_control - a socket's frame without payload; nothing once it has left its peer */
@@ -99,25 +101,32 @@ void argo_send_control(struct argo_socket *socket, u8 type, u8 flags)
 {
 	struct argo_peer *peer = READ_ONCE(socket->peer);
 	struct argo_frame frame;
+	bool owed;
 
 	if (!peer)
 		return;
 	if (type == ARGO_FRAME_CREDIT) {
-		bool owed;
-
 		/* One of these waits at most, however long there is no room. */
 		spin_lock_bh(&socket->lock);
 		owed = socket->credit_owed;
-		socket->credit_owed = test_bit(ARGO_PEER_FULL, &peer->flags);
+		socket->credit_owed = true;
 		spin_unlock_bh(&socket->lock);
 		if (owed)
 			return;
 	}
 	argo_frame_fill(&frame, socket, type, flags, 0);
-	argo_send_or_owe(peer, &frame, false);
+	owed = argo_send_or_owe(peer, &frame, false);
+	if (type == ARGO_FRAME_CREDIT && !owed) {
+		spin_lock_bh(&socket->lock);
+		socket->credit_owed = false;
+		spin_unlock_bh(&socket->lock);
+	}
 }
 
-/* argo_send_reset - the answer to a frame for a connection that is none */
+/*
+ * argo_send_reset - the answer to a frame for a connection that is none. What a closed connection's
+ * other side still says about credit or its own end needs none.
+ */
 void argo_send_reset(struct argo_peer *peer, const struct argo_checked *frame)
 {
 	struct argo_frame reset = {
@@ -127,7 +136,8 @@ void argo_send_reset(struct argo_peer *peer, const struct argo_checked *frame)
 		.target_port = cpu_to_le32(frame->source_port),
 	};
 
-	if (frame->type != ARGO_FRAME_RESET)
+	if (frame->type == ARGO_FRAME_REQUEST || frame->type == ARGO_FRAME_RESPONSE ||
+	    frame->type == ARGO_FRAME_DATA)
 		argo_send_or_owe(peer, &reset, true);
 }
 
