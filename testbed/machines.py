@@ -324,12 +324,14 @@ class Xen(Qemu):
         arguments = [
             *self.emulator(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-machine", "q35", "-accel", accelerator,
-            # With SMAP translated, the first trap into a PV guest's kernel ends dom0.
+            # Translated, SMAP ends dom0 at the first trap into its kernel, and AVX instructions do
+            # not trap where Xen wants to switch registers late: guests would see each other's.
             "-cpu", "host" if accelerator == "kvm" else "max,-smap", "-smp", str(options.cpus),
             "-m", f"{options.memory_mib}M",
             "-kernel", cache.part("xen") / "xen",
             "-append", f"dom0_mem={self.dom0_mib}M,max:{self.dom0_mib}M dom0_max_vcpus=1 "
-            f"com1=115200,8n1 console=com1 noreboot=1 {self.hypervisor_options}",
+            "com1=115200,8n1 console=com1 noreboot=1 spec-ctrl=eager-fpu "
+            f"{self.hypervisor_options}",
             "-initrd", f"{dom0},{initramfs}",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-device", "virtio-serial-pci",
