@@ -326,7 +326,7 @@ class Xen(Qemu):
             "-machine", "q35", "-accel", accelerator,
             # Translated, SMAP ends dom0 at the first trap into its kernel, and AVX instructions do
             # not trap where Xen wants to switch registers late: guests would see each other's.
-            "-cpu", "host" if accelerator == "kvm" else "max,-smap", "-smp", str(options.cpus),
+            "-cpu", "host" if accelerator == "kvm" else f"{TCG_CPU},-smap", "-smp", str(options.cpus),
             "-m", f"{options.memory_mib}M",
             "-kernel", cache.part("xen") / "xen",
             "-append", f"dom0_mem={self.dom0_mib}M,max:{self.dom0_mib}M dom0_max_vcpus=1 "
