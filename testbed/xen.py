@@ -74,7 +74,7 @@ class Domain(CommandRunner):
             pass  # the channel says it
 
     def create(self, memory_mib, vcpus, options):
-        """Start it and wait for its agent."""
+        """Start it; wait_up() waits for its agent."""
         config = CONFIG.format(name=self.name, memory=memory_mib, vcpus=vcpus, options=options,
                                network=NETWORK, address=self.address, port=PORT + self.number,
                                high=self.number >> 8, low=self.number & 255)
@@ -83,6 +83,9 @@ class Domain(CommandRunner):
                         f"xl create -q /guests/{self.name}.cfg"], input=config.encode(),
                        timeout=GUEST_BOOT_SECONDS, check=True)
         self.find()
+
+    def wait_up(self):
+        """Until commands can be started."""
         self._channel.wait_hello(GUEST_BOOT_SECONDS)
 
     def find(self):
@@ -166,8 +169,7 @@ class XenHost(Guest):
         super().start_guest()
         try:
             self.run(["/etc/causeway/xen-dom0"], timeout=self.boot_timeout, check=True)
-            for _ in range(self._count):
-                self.create_guest()
+            self.create_guests(self._count)
         except BaseException:
             self.kill()
             raise
@@ -175,16 +177,25 @@ class XenHost(Guest):
 
     def create_guest(self):
         """One more PV guest, up and ready."""
-        number = self._next + 1  # 1 is dom0's address
-        self._next += 1
-        guest = Domain(self, number, f"guest{number - 1}")
-        self.guests.append(guest)
+        return self.create_guests(1)[0]
+
+    def create_guests(self, count):
+        """Further PV guests, which boot at the same time, up and ready."""
+        made = []
         try:
-            guest.create(self._guest_memory_mib, self._guest_cpus, self._guest_options)
+            for _ in range(count):
+                number = self._next + 1  # 1 is dom0's address
+                self._next += 1
+                made.append(Domain(self, number, f"guest{number - 1}"))
+                self.guests.append(made[-1])
+                made[-1].create(self._guest_memory_mib, self._guest_cpus, self._guest_options)
+            for guest in made:
+                guest.wait_up()
         except BaseException:
-            guest.close()
+            for guest in made:
+                guest.close()
             raise
-        return guest
+        return made
 
     def kill(self):
         for guest in list(self.guests):
