@@ -113,6 +113,23 @@ def test_mixed_traffic(host):
         wait_memory(place, lambda numbers, peers: numbers["sockets"] == 0, 20, "no socket left")
 
 
+def test_unmodified_tcp_programs(host):
+    """The wrapper carries them over Argo; TCP has no route to these addresses."""
+    client, place = host.guests
+    wrapped = {"LD_PRELOAD": "/root/libcauseway-wrap.so",
+               "CAUSEWAY_WRAP_RULES": "map 10.88.0.0/16 host\nuse vsock any * *\n"}
+    port = next(_ports)
+    server = place.start(["sockets_load", "listen", f"tcp:0.0.0.0:{port}"], env=wrapped)
+    server.expect(rb"listening")
+    address = f"tcp:10.88.0.{cid(place)}:{port}"
+    for load in (["ping", address, "2", "0.3"], ["stream", address, "65536", "0.5", "0"]):
+        done = client.run(["sockets_load", *load], env=wrapped)
+        assert done.status == 0, done
+    assert client.run(["sockets_load", "ping", address, "2", "0.3"]).status != 0
+    server.signal(15)
+    server.wait(20)
+
+
 def test_ss_and_vsockmon_see_it(host):
     client, place = host.guests
     client.run(["sh", "-c", "ip link add vsockmon0 type vsockmon && ip link set vsockmon0 up"],

@@ -30,7 +30,8 @@ def files():
     programs = [daemons.PROGRAMS / name for name in [*daemons.program_names(), "driver_client"]]
     found = [build / "tests/vm/vsock_types", build / "tests/vm/vsock_peer", *programs,
              f"{daemons.CLIENT}:{LIBRARY}", f"{daemons.SOFTGPU}:{SOFTGPU}",
-             build / "cuda/server/causeway-cudad", build / "cuda/server/causeway-cuda-worker"]
+             build / "cuda/server/causeway-cudad", build / "cuda/server/causeway-cuda-worker",
+             build / "bench/sockets_load", build / "vsock/wrap/libcauseway-wrap.so"]
     return found + [path for path in map(shutil.which, ("ss", "ip")) if path]
 
 
