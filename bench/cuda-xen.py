@@ -44,7 +44,8 @@ def figures(guest, environment):
     done = guest.run(["cuda_gpu", str(SCALE)], env=environment, timeout=200)
     if done.status:
         raise measure.Failed(f"cuda_gpu: {done.stderr.decode(errors='replace').strip()}")
-    return {name: measure.Samples(values) for name, values in json.loads(done.stdout).items()}
+    found = json.loads(done.stdout[done.stdout.index(b"{"):done.stdout.rindex(b"}") + 1])
+    return {name: measure.Samples(values) for name, values in found.items()}
 
 
 def run(bench):
