@@ -72,6 +72,8 @@ def run(bench):
             for way, (guest, environment) in ways.items():
                 bench.progress(f"round {number + 1}: {way}")
                 found = figures(guest, environment)
+                bench.progress(f"matmul {found['matmul_total_ms']} ms, copies "
+                               f"{found['h2d_pageable_34']} GB/s")
                 totals[way].append(found["matmul_total_ms"].median)
                 copies[way].append(found["h2d_pageable_34"].median)
     total = {way: measure.Samples(values, "ms") for way, values in totals.items()}

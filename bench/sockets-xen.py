@@ -95,7 +95,10 @@ def run(bench):
                 pairs.append((client, server))
             if count == 1:
                 sizes = measure_sizes(bench, pairs[0])
+                for size, found in sizes.items():
+                    bench.progress(f"{size} bytes: argo {found['argo']} us, tcp {found['tcp']} us")
             aggregate[f"{count}"] = measure_pairs(bench, pairs)
+            bench.progress(f"aggregate_ratio {aggregate[f'{count}']}")
         alone, all_pairs = [], []
         for _ in range(bench.rounds):
             alone.append(half_trip("argo", pairs[:1], 2))
