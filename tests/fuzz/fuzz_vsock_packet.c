@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile guest: any packets in the transmit queue, any receive buffers, while a host program
- * accepts, writes, closes.
+ * Two hostile guests: any packets in the transmit queue, any receive buffers, for each other and
+ * for a host program that accepts, writes, closes.
  *
  * The input is a list of steps of 16 bytes: a packet whose fields are taken from small sets, so
  * that connections come into being; raw header bytes; a receive buffer of some shape; or something
- * that the host program does.
+ * that the host program does, or the VMM. The upper bits of the first byte say which guest it is.
  */
 #include <fcntl.h>
 #include <stddef.h>
@@ -21,7 +21,10 @@
 #include "tests/unit/vhost_frontend.h"
 #include "vsock/switch/vm.h"
 
+#define GUESTS	     2
+#define CID_FIRST    3
 #define STEP_BYTES   16
+#define STEPS_MAX    256
 #define PACKET_PLACE 0xb0000u
 #define DATA_PLACE   (FRONTEND_BORDER - 1000)
 
@@ -30,8 +33,8 @@ struct bench {
 	struct settings settings;
 	struct vsock_switch sw;
 	struct worker *worker;
-	struct vm *vm;
-	struct frontend guest;
+	struct vm *vms[GUESTS];
+	struct frontend guests[GUESTS];
 	int listener;
 	int host; /* the last connection accepted */
 };
@@ -51,7 +54,7 @@ static void bench_serve(void *context)
 	(void)context;
 	for (int i = 0; i < 3; i++)
 		worker_turn(bench.worker, 0);
-	while (vm_is_pending(bench.vm))
+	while (vm_is_pending(bench.vms[0]) || vm_is_pending(bench.vms[1]))
 		worker_turn(bench.worker, 0);
 }
 
@@ -59,10 +62,7 @@ static void bench_remove(void)
 {
 	char path[128];
 
-	worker_release(bench.worker, bench.vm);
-	vm_put(bench.vm);
-	worker_destroy(bench.worker);
-	switch_close(&bench.sw);
+	switch_close(&bench.sw); /* and its worker */
 	snprintf(path, sizeof(path), "%s/vm.host_7", bench.folder);
 	unlink(path);
 	rmdir(bench.folder);
@@ -76,14 +76,18 @@ static void bench_open(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	strcpy(bench.folder, "/tmp/causeway-fuzz-XXXXXX");
 	bench_must(mkdtemp(bench.folder) != NULL);
-	snprintf(text, sizeof(text), "guest,cid=3,socket=%s/vm", bench.folder);
-	bench_must(settings_add_vm(&bench.settings, text, NULL) == 0);
 	bench.settings.connections = 8;
 	bench_must(switch_open(&bench.sw, &bench.settings, NULL) == 0);
-	bench.worker = worker_create(0, NULL);
+	bench.sw.shared[0] = bench.worker = worker_create(0, NULL);
 	bench_must(bench.worker != NULL);
-	bench.vm = vm_create(&bench.sw, &bench.settings.vms[0]);
-	bench_must(bench.vm != NULL && worker_serve(bench.worker, bench.vm, NULL) == 0);
+	bench.settings.threads = 1;
+	for (unsigned int i = 0; i < GUESTS; i++) {
+		snprintf(text, sizeof(text), "guest%u,cid=%u,socket=%s/vm%s", i, CID_FIRST + i,
+			 bench.folder, i ? "1" : "");
+		bench_must(settings_add_vm(&bench.settings, text, NULL) == 0);
+		bench_must(switch_vm_add(&bench.sw, &bench.settings.vms[i], NULL) == 0);
+		bench.vms[i] = bench.sw.vms[i];
+	}
 	snprintf(text, sizeof(text), "%s/vm.host_7", bench.folder);
 	bench.listener = io_unix_listen(text, 0600, NULL);
 	bench_must(bench.listener >= 0);
@@ -91,15 +95,21 @@ static void bench_open(void)
 	atexit(bench_remove);
 }
 
-static void guest_packet(const uint8_t *step)
+static void guest_packet(unsigned int guest, const uint8_t *step)
 {
-	static const uint64_t cids[] = { 3, 3, 3, 2, 4, UINT64_MAX };
+	static const uint64_t cids[] = { 3, 4, 3, 4, 2, UINT64_MAX };
+	const uint64_t own = CID_FIRST + guest;
+	bool to_host = step[1] & 0x40;
 	struct virtio_vsock_header header = {
-		.src_cid = cids[step[1] % 6],
-		.dst_cid = step[1] & 0x80 ? step[1] : VIRTIO_VSOCK_CID_HOST,
+		.src_cid = step[1] % 16 == 15 ? cids[step[2] % 6] : own,
+		.dst_cid = step[1] & 0x80 ? step[1]
+			   : to_host	  ? VIRTIO_VSOCK_CID_HOST
+					  : 7 - own,
 		.src_port = 100u + step[2] % 4,
-		.dst_port = step[2] & 0x80 ? VM_HOST_PORT_FIRST + 1 + step[2] % 8 : 7,
-		.type = step[3] & 0x80 ? step[3] : VIRTIO_VSOCK_TYPE_STREAM,
+		.dst_port = step[2] & 0x80 ? VM_HOST_PORT_FIRST + 1 + step[2] % 8
+			    : to_host	   ? 7
+					   : 100u + step[2] / 4 % 4,
+		.type = step[3] & 0x80 ? step[3] % 4 : VIRTIO_VSOCK_TYPE_STREAM,
 		.op = step[3] % 9,
 		.flags = step[4],
 		.buf_alloc = (uint32_t)step[5] << (step[6] % 25),
@@ -113,12 +123,13 @@ static void guest_packet(const uint8_t *step)
 
 	if (step[0] & 0x80)
 		memcpy((unsigned char *)&header + step[12] % 32, step + 4, 12);
-	frontend_put(&bench.guest, PACKET_PLACE, &header, sizeof(header));
-	frontend_offer(&bench.guest, VIRTIO_VSOCK_QUEUE_TRANSMIT, parts, parts[1].len ? 2 : 1);
-	frontend_kick(&bench.guest, VIRTIO_VSOCK_QUEUE_TRANSMIT);
+	frontend_put(&bench.guests[guest], PACKET_PLACE, &header, sizeof(header));
+	frontend_offer(&bench.guests[guest], VIRTIO_VSOCK_QUEUE_TRANSMIT, parts,
+		       parts[1].len ? 2 : 1);
+	frontend_kick(&bench.guests[guest], VIRTIO_VSOCK_QUEUE_TRANSMIT);
 }
 
-static void guest_buffer(const uint8_t *step)
+static void guest_buffer(unsigned int guest, const uint8_t *step)
 {
 	struct virtio_ring_desc parts[] = {
 		{ .addr = FRONTEND_BUFFERS, .len = step[1], .flags = VIRTIO_RING_DESC_F_WRITE },
@@ -128,8 +139,36 @@ static void guest_buffer(const uint8_t *step)
 		  .flags = VIRTIO_RING_DESC_F_WRITE },
 	};
 
-	frontend_offer(&bench.guest, VIRTIO_VSOCK_QUEUE_RECEIVE, parts, 1 + step[4] % 3);
-	frontend_kick(&bench.guest, VIRTIO_VSOCK_QUEUE_RECEIVE);
+	frontend_offer(&bench.guests[guest], VIRTIO_VSOCK_QUEUE_RECEIVE, parts, 1 + step[4] % 3);
+	frontend_kick(&bench.guests[guest], VIRTIO_VSOCK_QUEUE_RECEIVE);
+}
+
+/* A descriptor or an index that changes under the switch's hands; the VMM pauses, or tells anew. */
+static void guest_disturb(unsigned int guest, const uint8_t *step)
+{
+	struct frontend *frontend = &bench.guests[guest];
+	struct frontend_queue *queue = &frontend->queues[step[1] % 2];
+	uint16_t base;
+
+	switch (step[1] / 2 % 4) {
+	case 0:
+		memcpy((unsigned char *)&queue->descriptors[step[2] % FRONTEND_QUEUE_SIZE] +
+			       step[3] % 12,
+		       step + 4, 4);
+		break;
+	case 1:
+		frontend_offer_head(frontend, step[1] % 2, step[2]);
+		frontend_kick(frontend, step[1] % 2);
+		break;
+	case 2:
+		frontend_share_memory(frontend);
+		break;
+	case 3:
+		base = frontend_stop_queue(frontend, step[1] % 2);
+		frontend_start_queue(frontend, step[1] % 2, base + (step[2] == 7));
+		break;
+	}
+	bench_serve(NULL);
 }
 
 static void host_act(const uint8_t *step)
@@ -145,7 +184,7 @@ static void host_act(const uint8_t *step)
 	case 1:
 		if (bench.host >= 0)
 			close(bench.host);
-		bench.host = io_unix_connect(bench.settings.vms[0].host_socket, NULL);
+		bench.host = io_unix_connect(bench.vms[0]->own.host_socket, NULL);
 		if (bench.host >= 0)
 			io_set_nonblock(bench.host, 1);
 		break;
@@ -166,35 +205,61 @@ static void host_act(const uint8_t *step)
 	bench_serve(NULL);
 }
 
+static void guest_attach(unsigned int guest)
+{
+	int fd = io_unix_connect(bench.vms[guest]->own.socket, NULL);
+
+	bench_must(fd >= 0);
+	io_set_nonblock(fd, 1);
+	bench_serve(NULL);
+	frontend_open(&bench.guests[guest], FRONTEND_QEMU, bench_serve, NULL, fd);
+	frontend_handshake(&bench.guests[guest],
+			   VIRTIO_RING_F_EVENT_IDX | VIRTIO_VSOCK_F_SEQPACKET);
+}
+
+static void bench_step(const uint8_t *step)
+{
+	unsigned int guest = step[0] / 8 % GUESTS;
+
+	switch (step[0] % 8) {
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+		guest_packet(guest, step);
+		break;
+	case 4:
+	case 5:
+		guest_buffer(guest, step);
+		break;
+	case 6:
+		guest_disturb(guest, step);
+		break;
+	case 7:
+		host_act(step);
+		break;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	int fd;
 
-	if (!bench.vm)
+	if (!bench.worker)
 		bench_open();
-	fd = io_unix_connect(bench.settings.vms[0].socket, NULL);
-	bench_must(fd >= 0);
-	io_set_nonblock(fd, 1);
+	for (unsigned int i = 0; i < GUESTS; i++)
+		guest_attach(i);
+	if (bytes > STEPS_MAX * STEP_BYTES) /* more of them would only make it slow */
+		bytes = STEPS_MAX * STEP_BYTES;
+	for (; bytes >= STEP_BYTES; data += STEP_BYTES, bytes -= STEP_BYTES)
+		bench_step(data);
+	for (unsigned int i = 0; i < GUESTS; i++)
+		frontend_close(&bench.guests[i]);
 	bench_serve(NULL);
-	frontend_open(&bench.guest, FRONTEND_QEMU, bench_serve, NULL, fd);
-	frontend_handshake(&bench.guest, VIRTIO_RING_F_EVENT_IDX);
-	for (; bytes >= STEP_BYTES; data += STEP_BYTES, bytes -= STEP_BYTES) {
-		switch (data[0] % 4) {
-		case 0:
-		case 1:
-			guest_packet(data);
-			break;
-		case 2:
-			guest_buffer(data);
-			break;
-		case 3:
-			host_act(data);
-			break;
-		}
-	}
-	frontend_close(&bench.guest);
-	bench_serve(NULL);
-	bench_must(bench.vm->connection_count == 0 && bench.vm->remainders_bytes == 0);
+	for (unsigned int i = 0; i < GUESTS; i++)
+		bench_must(bench.vms[i]->connection_count == 0 && bench.vms[i]->flow_count == 0 &&
+			   bench.vms[i]->ends_there == 0 && bench.vms[i]->kept_total == 0 &&
+			   bench.vms[i]->remainders_bytes == 0);
 	if (bench.host >= 0)
 		close(bench.host);
 	bench.host = -1;
