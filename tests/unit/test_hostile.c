@@ -112,7 +112,7 @@ static void __attribute__((noreturn)) talk_fail(int line, uint64_t a, uint64_t b
 }
 
 /* What @to has: its stream from @from is checked, everything of strangers is refused as due. */
-static bool talk_receive(struct scene *scene, struct guest *from, struct guest *to, uint64_t *at)
+static bool talk_receive(const struct guest *from, struct guest *to, uint64_t *at)
 {
 	unsigned char payload[BUFFER_BYTES];
 	struct virtio_vsock_header header;
@@ -124,7 +124,7 @@ static bool talk_receive(struct scene *scene, struct guest *from, struct guest *
 			to->taken -= header.len;
 			if (header.op == VIRTIO_VSOCK_OP_REQUEST) {
 				struct virtio_vsock_header answer =
-					guest_header(to, &scene->hostile, VIRTIO_VSOCK_OP_RESPONSE,
+					guest_header(to, from, VIRTIO_VSOCK_OP_RESPONSE,
 						     header.dst_port, header.src_port);
 
 				answer.dst_cid = header.src_cid;
@@ -165,8 +165,7 @@ static void *talk_run(void *context)
 			guest_send_data(&scene->one, &scene->other, 100, 200, bytes, sizeof(bytes));
 			sent += sizeof(bytes);
 		}
-		if (talk_receive(scene, &scene->one, &scene->other, &received) &&
-		    received == sent) {
+		if (talk_receive(&scene->one, &scene->other, &received) && received == sent) {
 			scene->other.taken = (uint32_t)received;
 			guest_send(&scene->other, &scene->one, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200,
 				   100, 0);

@@ -276,7 +276,7 @@ enum flow_verdict flow_packet(struct vm *vm, const struct virtio_vsock_header *h
 static void flow_leave(struct vm *vm, struct flow_end *end)
 {
 	flow_drop(vm, end);
-	if (end->flow->is_timed && end == &end->flow->ends[0]) {
+	if (end == &end->flow->ends[0] && end->flow->is_timed) {
 		TAILQ_REMOVE(&vm->timed_flows, end->flow, timed_link);
 		end->flow->is_timed = false;
 	}
