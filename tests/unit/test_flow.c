@@ -209,6 +209,36 @@ static void what_cannot_be_reached_is_reset(void **state)
 	bench_close(&bench);
 }
 
+static void a_denied_pair_is_reset(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench);
+	a = &bench.guests[0];
+	b = &bench.guests[1];
+	bench.settings.rules[0] = (struct settings_rule){
+		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
+		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
+		.port_first = 200,
+		.port_last = 200,
+	};
+	bench.settings.rule_count = 1;
+	guest_post(a, 2);
+	guest_post(b, 1);
+	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_send_data(a, b, 100, 200, "smuggled", 8); /* nor without asking */
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	guest_expect_nothing(b);
+	assert_int_equal(a->vm->counters.refused, 1);
+	connect_guests(a, b, 100, 201);
+	connect_guests(b, a, 300, 200);
+	bench_close(&bench);
+}
+
 static void a_dead_guest_ends_its_flows(void **state)
 {
 	struct virtio_vsock_header header;
@@ -772,6 +802,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(guests_connect_and_talk),
 		cmocka_unit_test(what_cannot_be_reached_is_reset),
+		cmocka_unit_test(a_denied_pair_is_reset),
 		cmocka_unit_test(a_dead_guest_ends_its_flows),
 		cmocka_unit_test(a_sender_keeps_to_its_credit),
 		cmocka_unit_test(tiny_packets_share_a_buffer),

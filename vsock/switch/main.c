@@ -18,7 +18,15 @@
  *	 9. receive.c:receive_data               recvmsg() from the Unix socket into guest memory
  *	10. receive.c:receive_deliver            headers; buffers back to the guest; interrupt
  *
- * Connections begin in transmit.c:transmit_request and host.c:host_accept. vm.h has the states,
+ * From a guest to another, behind hop 4:
+ *
+ *	 5. flow.c:flow_packet                   the flow by its ports; its state
+ *	 6. flow_data.c:flow_data                now, or kept until it is the flow's turn (flow_resume)
+ *	 7. deliver.c:delivery_data              from its buffers into the receive buffers of the other
+ *	 8. deliver.c:delivery_end               one interrupt for all of them
+ *
+ * Connections begin in transmit.c:transmit_request and host.c:host_accept, flows in
+ * flow.c:flow_request. vm.h and flow.h have the states,
  * switch.h the registry of VMs, the threads and the locks. This thread waits for a signal to stop.
  */
 #include <errno.h>
