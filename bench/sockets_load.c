@@ -2,11 +2,11 @@
 /*
  * Load for the benchmarks of sockets: runs in guests and on the host, over vsock or TCP.
  *
- *	sockets_load listen ADDRESS                         serves what the others ask, for ever
- *	sockets_load stream ADDRESS BYTES SECONDS WINDOW    messages of BYTES for SECONDS, one way
- *	sockets_load ping ADDRESS BYTES SECONDS             messages of BYTES there and back
- *	sockets_load hold ADDRESS COUNT                     COUNT idle connections until its input
- *ends sockets_load memcpy BYTES SECONDS                   copies in memory, in pieces of BYTES
+ *	sockets_load listen ADDRESS                       serves what the others ask, for ever
+ *	sockets_load stream ADDRESS BYTES SECONDS WINDOW  messages of BYTES for SECONDS, one way
+ *	sockets_load ping ADDRESS BYTES SECONDS           messages of BYTES there and back
+ *	sockets_load hold ADDRESS COUNT                   idle connections until its input ends
+ *	sockets_load memcpy BYTES SECONDS                 copies in memory, in pieces of BYTES
  *
  * ADDRESS: vsock:CID:PORT (CID -1 listens on any), tcp:ADDRESS:PORT. WINDOW is what both ends ask
  * for as SO_VM_SOCKETS_BUFFER_SIZE, or SO_SNDBUF and SO_RCVBUF; 0 leaves the default.

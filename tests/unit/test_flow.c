@@ -109,9 +109,12 @@ static void bench_open_with(struct bench *bench, unsigned int workers)
 	}
 }
 
-static void bench_open(struct bench *bench)
+/* All guests on one worker; the first two are what most tests need. */
+static void bench_open(struct bench *bench, struct guest **a, struct guest **b)
 {
 	bench_open_with(bench, 1);
+	*a = &bench->guests[0];
+	*b = &bench->guests[1];
 }
 
 static void bench_close(struct bench *bench)
@@ -140,9 +143,7 @@ static void guests_connect_and_talk(void **state)
 	char payload[BUFFER_BYTES];
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	guest_post(a, 8);
 	guest_post(b, 8);
@@ -182,9 +183,7 @@ static void what_cannot_be_reached_is_reset(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	guest_post(a, 8);
 	guest_post(b, 8);
 	/* A closed port: the other guest resets. */
@@ -216,9 +215,7 @@ static void a_denied_pair_is_reset(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	bench.settings.rules[0] = (struct settings_rule){
 		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
 		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
@@ -247,9 +244,7 @@ static void a_dead_guest_ends_its_flows(void **state)
 	char payload[BUFFER_BYTES];
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	c = &bench.guests[2];
 	connect_guests(a, b, 100, 200);
 	connect_guests(c, a, 300, 400);
@@ -277,9 +272,7 @@ static void a_sender_keeps_to_its_credit(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	b->window = 1500;
 	connect_guests(a, b, 100, 200);
 	guest_post(a, 4);
@@ -300,9 +293,7 @@ static void tiny_packets_share_a_buffer(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	guest_post(b, 4);
 	fill(bytes, 0, sizeof(bytes));
@@ -325,9 +316,7 @@ static void packets_are_split_for_the_receiver(void **state)
 	uint64_t at = 0;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	guest_post(b, 100);
 	for (unsigned int i = 0; i < 20; i++) {
@@ -350,9 +339,7 @@ static void a_receiver_without_buffers_holds_its_sender(void **state)
 	uint64_t at;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	c = &bench.guests[2];
 	connect_guests(a, b, 100, 200);
 	connect_guests(a, c, 100, 200);
@@ -391,9 +378,7 @@ static void kept_chains_survive_a_new_memory_table(void **state)
 	uint64_t at;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	for (unsigned int i = 0; i < 8; i++) {
 		fill(bytes, i * sizeof(bytes), sizeof(bytes));
@@ -421,9 +406,7 @@ static void kept_chains_survive_a_pause(void **state)
 	uint64_t at;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	for (unsigned int i = 0; i < 8; i++) {
 		fill(bytes, i * sizeof(bytes), sizeof(bytes));
@@ -452,9 +435,7 @@ static void a_flood_to_a_dead_receiver_is_merged(void **state)
 	uint64_t at = 0;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	c = &bench.guests[2];
 	connect_guests(a, b, 100, 200);
 	connect_guests(a, c, 100, 200);
@@ -495,9 +476,7 @@ static void flows_take_turns(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	c = &bench.guests[2];
 	connect_guests(a, b, 100, 200);
 	connect_guests(a, b, 101, 200);
@@ -527,9 +506,7 @@ static void messages_keep_their_ends(void **state)
 	uint32_t total = 0;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	a->type = b->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
 	connect_guests(a, b, 100, 200);
 	guest_post(b, 12);
@@ -568,9 +545,7 @@ static void kept_messages_keep_their_ends(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	a->type = b->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
 	connect_guests(a, b, 100, 200);
 	fill(bytes, 0, sizeof(bytes));
@@ -599,9 +574,7 @@ static void seqpacket_needs_both_drivers(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	guest_detach(b);
 	guest_attach(b, VIRTIO_RING_F_EVENT_IDX);
 	a->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
@@ -622,9 +595,7 @@ static void a_broken_ring_ends_its_own_connections(void **state)
 	char payload[BUFFER_BYTES];
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	c = &bench.guests[2];
 	connect_guests(a, b, 100, 200);
 	connect_guests(a, c, 100, 200);
@@ -651,9 +622,7 @@ static void a_head_that_is_kept_may_not_come_again(void **state)
 	uint16_t head;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	head = guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
 	frontend_kick(&a->frontend, TRANSMIT);
@@ -675,9 +644,7 @@ static void a_kept_packet_that_changes_ends_its_flow(void **state)
 	uint16_t head;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	connect_guests(a, b, 100, 200);
 	head = guest_offer_data(a, b, 100, 200, bytes, sizeof(bytes), 0);
 	frontend_kick(&a->frontend, TRANSMIT);
@@ -698,9 +665,7 @@ static void a_receiver_whose_memory_is_cut_off(void **state)
 	struct bench bench;
 
 	(void)state;
-	bench_open(&bench);
-	a = &bench.guests[0];
-	b = &bench.guests[1];
+	bench_open(&bench, &a, &b);
 	assert_int_equal(vhost_fault_install(), 0); /* cmocka took the signal */
 	connect_guests(a, b, 100, 200);
 	guest_post(a, 2);

@@ -8,8 +8,8 @@
  *	vsock_peer datagram                             what the kernel says to SOCK_DGRAM
  *
  * ADDRESS: vsock:CID:PORT (CID -1 listens on any), seqpacket:CID:PORT for SOCK_SEQPACKET,
- *unix:PATH, or host:PATH:PORT, which connects to the VM's host socket PATH and asks for the guest's
- *port.
+ * unix:PATH, or host:PATH:PORT, which connects to the VM's host socket PATH and asks for the
+ * guest's port.
  *
  * ACTION (NUMBER is its amount):
  *	send N     write N bytes of a known stream, close the writing direction, await the end

@@ -6,19 +6,20 @@
  * nobody sends more than the other end allowed. So data normally finds a receive buffer, and the
  * sender's worker copies it there at once (deliver.h). What finds none stays where it is:
  *
- *	kept       The sender's descriptors are not returned yet. A chain is kept by its head alone
- *and walked anew when it goes on, since memory may have moved meanwhile. The used ring is out of
- *order then; other flows of the sender go on. remainder  A receiver that takes nothing for
- *FLOW_HOLD_NS must not take away all descriptors of its sender: what a flow sends beyond its share
- *of them (flow_share) is copied, merged, and bounded by VM_REMAINDERS_BYTES_MAX for all flows of a
- *VM; beyond, the flow is reset. A receiver that is only slow never leads there: its sender's queue
- *rests instead.
+ *	kept       The sender's descriptors are not returned yet. A chain is kept by its head
+ *	           alone and walked anew when it goes on, since memory may have moved meanwhile.
+ *	           The used ring is out of order then; other flows of the sender go on.
+ *	remainder  A receiver that takes nothing for FLOW_HOLD_NS must not take away all
+ *	           descriptors of its sender: what a flow sends beyond its share of them
+ *	           (flow_is_full) is copied, merged, and bounded by VM_REMAINDERS_BYTES_MAX for
+ *	           all flows of a VM; beyond, the flow is reset. A receiver that is only slow
+ *	           never leads there: its sender's queue rests instead.
  *
  * Turns: an end whose data waits is in ->waiters of the receiving VM, first come, first served,
- *each FLOW_TURN_BYTES before it goes to the end of the line; new data of others lines up behind.
- *The receiver's worker sees new buffers and pokes the worker of the first in line; that one serves
- *its own ends until another VM's is first, and pokes on. So flows share a receiver's buffers
- *evenly, whoever sends.
+ * each FLOW_TURN_BYTES before it goes to the end of the line; new data of others lines up behind.
+ * The receiver's worker sees new buffers and pokes the worker of the first in line; that one
+ * serves its own ends until another VM's is first, and pokes on. So flows share a receiver's
+ * buffers evenly, whoever sends.
  *
  * States (atomic; ->state):
  *
@@ -27,10 +28,10 @@
  *	OVER       whoever sets it takes the flow out of both tables and mails both ends; each VM's
  *	           worker then lets go of its end, and owes its guest a reset if it is ->told
  *
- * Threads: an end belongs to the worker of its VM (what that VM sends), but for: ->waiter_link and
- * ->waits, under the other VM's lock; ->edge, atomic, which the other worker reads; ->mail_link
- *under the VM's mail_lock; ->bucket_next under the VM's flows_lock. An end stays valid for its
- *worker until that worker has let go of it; the flow is freed with the second.
+ * Threads: an end belongs to the worker of its VM (what that VM sends), but for: ->waiter_link
+ * and ->waits, under the other VM's lock; ->edge, atomic, which the other worker reads;
+ * ->mail_link, under the VM's mail_lock; ->bucket_next, under the VM's flows_lock. An end stays
+ * valid for its worker until that worker has let go of it; the flow is freed with the second.
  */
 #ifndef CAUSEWAY_VSOCK_SWITCH_FLOW_H
 #define CAUSEWAY_VSOCK_SWITCH_FLOW_H

@@ -21,13 +21,13 @@
  * From a guest to another, behind hop 4:
  *
  *	 5. flow.c:flow_packet                   the flow by its ports; its state
- *	 6. flow_data.c:flow_data                now, or kept until it is the flow's turn (flow_resume)
- *	 7. deliver.c:delivery_data              from its buffers into the receive buffers of the other
+ *	 6. flow_data.c:flow_data                now, or kept for the flow's turn: flow_resume
+ *	 7. deliver.c:delivery_data              from one guest's buffers into the other's
  *	 8. deliver.c:delivery_end               one interrupt for all of them
  *
  * Connections begin in transmit.c:transmit_request and host.c:host_accept, flows in
- * flow.c:flow_request. vm.h and flow.h have the states,
- * switch.h the registry of VMs, the threads and the locks. This thread waits for a signal to stop.
+ * flow.c:flow_request. vm.h and flow.h have the states, switch.h the registry of VMs, the threads
+ * and the locks. This thread serves the control socket and waits for a signal to stop.
  */
 #include <errno.h>
 #include <malloc.h>
