@@ -12,6 +12,7 @@ import pytest
 from daemons import BUILD, Switch
 
 from testbed.guest import Guest
+from testbed.machines import MACHINES
 
 PEER = BUILD / "tests" / "vm" / "vsock_peer"
 MIB = 1 << 20
@@ -19,6 +20,12 @@ MIB = 1 << 20
 
 def boot(kind, switch, cid, **options):
     return Guest(kind, files=[PEER], vhost_user_vsock=switch.guest_socket(cid), quiet=True, **options)
+
+
+def needs(*kinds):
+    """Skips a test of these kinds of guests where one cannot be had."""
+    reasons = [str(reason) for kind in kinds if (reason := MACHINES[kind]().unusable())]
+    return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
 
 
 @contextlib.contextmanager
@@ -91,6 +98,7 @@ def test_datagrams_are_refused_by_the_guest(kind, pairs):
     assert one.run(["vsock_peer", "datagram"]).stdout == b"socket: No such device\n"
 
 
+@needs("qemu")
 def test_the_same_between_debians_kernels():
     """6.12, of the backports, with 6.1."""
     with Switch(cids=(3, 4)) as switch, boot("qemu", switch, 3, kernel="6.12") as new, \
@@ -128,6 +136,7 @@ def standing_still(guest):
         os.kill(kernel, signal.SIGCONT)
 
 
+@needs("uml")
 def test_a_guest_that_stands_still_holds_back_what_is_for_it_alone():
     """It takes neither data nor gives buffers, and loses nothing."""
     with Switch(cids=(5, 6, 7)) as switch, boot("uml", switch, 5) as one, \
@@ -165,6 +174,7 @@ def test_a_killed_guest_ends_its_flows_and_the_next_is_served(kind):
             connects(one, "vsock:4:5000", "verify", 100000)
 
 
+@needs("uml", "qemu")
 def test_guests_of_two_kinds_on_one_shared_thread():
     with Switch(cids=(3, 4), options=("--threads", "1")) as switch, \
             boot("uml", switch, 3) as one, boot("qemu", switch, 4) as other:
