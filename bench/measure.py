@@ -40,6 +40,19 @@ class Samples:
         return _figure(self.median)
 
 
+class Curves:
+    """Lines of a figure: {name: [[x, y], ...]}; @x and @y say what they are."""
+
+    def __init__(self, lines, x, y):
+        self.lines, self.x, self.y = lines, x, y
+
+    def as_json(self):
+        return {"curves": self.lines, "x": self.x, "y": self.y}
+
+    def __str__(self):
+        return f"{len(self.lines)} curves"
+
+
 def ratios(measured, baseline):
     """Sample by sample, as both were taken in turn: measured / baseline."""
     return Samples([m / b for m, b in zip(measured.values, baseline.values)])
@@ -81,7 +94,7 @@ class Bench:
 
 
 def as_json(value):
-    if isinstance(value, (Samples,)):
+    if isinstance(value, (Samples, Curves)):
         return value.as_json()
     if isinstance(value, Skipped):
         return {"skipped": value.reason}

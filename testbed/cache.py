@@ -251,7 +251,7 @@ def _make_vhost_device_vsock(new):
         if name == "vhost-device-vsock":
             version = _tool(["dpkg-deb", "-f", package, "Version"], new).strip()
         _extract(package, new, lambda path: new / path.rsplit("/", 1)[-1] if re.match(
-            r"usr/(s?bin|libexec)/vhost-device-vsock$|(usr/)?lib(64)?/(x86_64-linux-gnu/)?"
+            r"usr/(s?bin|libexec)/vhost-device-vsock$|usr/lib/x86_64-linux-gnu/"
             r"(ld-linux-x86-64|libc|libm|libgcc_s|libdl|libpthread|librt)\.so\.\d$", path) else None)
     return version
 
