@@ -4,12 +4,18 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import time
 
 import daemons
 import measure
+from testbed import cache
+from testbed.errors import GuestError
+from testbed.guest import Guest
+from testbed.machines import KINDS
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 HERE = pathlib.Path(__file__).resolve().parent
 RUN_SECONDS = 240
 SMALL_LINKS = ("ring", "unix", "tcp")
@@ -146,6 +152,72 @@ def measure_torch(bench, native, cudad):
     return results
 
 
+class GuestPlace(Place):
+    """A program of this machine's root folder inside a guest that has no device."""
+
+    ENTER = ("mkdir -p /host && mount -t hostfs none /host && mount -t proc proc /host/proc && "
+             "mount -t devtmpfs dev /host/dev && mount -t tmpfs tmp /host/dev/shm; "
+             'exec chroot /host env "$@"')
+
+    def __init__(self, guest, environment):
+        super().__init__("vm", environment)
+        self.guest = guest
+        self.entered = False
+
+    def run(self, bench, command):
+        words = [f"{name}={value}" for name, value in self.environment.items()]
+        script = self.ENTER if not self.entered else 'exec chroot /host env "$@"'
+        self.entered = True
+        done = self.guest.run(["sh", "-c", script, "sh", *words, *map(str, command)],
+                              timeout=RUN_SECONDS)
+        output = done.stdout.decode(errors="replace")
+        lines = [line for line in output.splitlines() if line.startswith("{")]
+        if done.status or not lines:
+            raise measure.Failed(f"in the guest: {done.status} {output[-300:]} "
+                                 f"{done.stderr.decode(errors='replace')[-600:]}")
+        return json.loads(lines[-1])
+
+
+def measure_vm(bench, native, cudad, scale, with_torch):
+    """The same from a User-Mode Linux guest over vsock, its root this machine's."""
+    if (ROOT / "cache").exists():  # of a bundle
+        os.environ.setdefault("CAUSEWAY_CACHE", str(ROOT / "cache"))
+    reason = KINDS["uml-sid"]().unusable()
+    if reason or not cache.present_version("uml-sid"):
+        return {"vm": measure.Skipped(reason or "uml-sid is not in the cache of guests")}
+    python = shutil.which("python3")
+    environment = {"LD_LIBRARY_PATH": str(daemons.CLIENT.parent), "HOME": "/root",
+                   "PATH": os.environ["PATH"], "CAUSEWAY_CUDA_CONFIG": "/dev/null",
+                   "CAUSEWAY_CUDA_SERVER": f"vsock:2:{daemons.Switch.port}"}
+    memory_mib = min(16384, os.sysconf("SC_PHYS_PAGES") * 4096 // (4 << 20))
+    results = {}
+    with daemons.Switch(cudad) as switch, \
+            Guest("uml-sid", memory_mib=memory_mib, cpus=2, quiet=True,
+                  vhost_user_vsock=switch.guest_socket(3)) as guest:
+        places = [native, GuestPlace(guest, environment)]
+        found = collect(bench, places, 1, lambda: [bench.program("bench/cuda_gpu"), scale])
+        results["vm"] = driver_figures(found["vm"], found["native"])
+        results["vm raw"] = as_samples(found["vm"])
+        if with_torch:
+            places[1].environment["CAUSEWAY_CUDA_COUNTERS"] = "/dev/shm/counters"
+            found = collect(bench, places, 1,
+                            lambda: [python, HERE / "cuda_gpu_torch.py", repr(time.time()),
+                                     "first", "small", "large"])
+            results["torch vm"] = torch_figures(found["vm"], found["native"])
+            results["torch vm raw"] = as_samples(found["vm"])
+    results["vm, scif"] = measure.Skipped("there is no link over SCIF")
+    return results
+
+
+def part(bench, results, name, measured):
+    """One part; one that fails is reported as such and does not lose the others."""
+    try:
+        results.update(measured())
+    except (measure.Failed, GuestError, daemons.DaemonError) as failure:
+        bench.progress(f"{name}: {failure}")
+        results[name] = measure.Skipped(f"failed: {failure}")
+
+
 def run(bench):
     driver = system_driver()
     if not driver:
@@ -155,8 +227,11 @@ def run(bench):
         # A device made of this processor is for trying the benchmark itself.
         scale = 16 if os.path.realpath(driver).startswith(str(bench.build)) else 1
         results = measure_links(bench, native, cudad, scale)
-        if has_torch() and "NO_TORCH" not in os.environ:
-            results.update(measure_torch(bench, native, cudad))
+        with_torch = has_torch() and scale == 1
+        if with_torch:
+            part(bench, results, "torch ring", lambda: measure_torch(bench, native, cudad))
         else:
             results["torch ring"] = measure.Skipped("this Python has no PyTorch")
+        part(bench, results, "vm",
+             lambda: measure_vm(bench, native, cudad, scale, with_torch))
     return results

@@ -112,8 +112,14 @@ def _figure(number):
     return f"{number:.3f}"
 
 
+WIDE = 14  # columns
+
+
 def table(results):
-    """{object: {field: value}} as aligned text: the median of each field, one object a line."""
+    """{object: {field: value}} as aligned text: the median of each field, one object a line.
+
+    Where there are more fields than fit beside each other, one field a line.
+    """
     fields = []
     for value in results.values():
         if isinstance(value, dict):
@@ -140,6 +146,9 @@ def table(results):
                 member = ", ".join(f"{name} {figure}" for name, figure in member.items())
             row.append(str(member))
         rows.append(row)
+    if len(head) > WIDE and len(rows) < len(head):
+        rows = [list(column) for column in zip(*rows)]
+        head = rows[0]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = []
     for row in rows:

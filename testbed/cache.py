@@ -352,6 +352,18 @@ def part(name, *source):
     return cache / name
 
 
+def copy(name, target, leave=()):
+    """A part into the cache folder @target, without the members @leave of its top."""
+    source, new = part(name), target / name
+    shutil.copytree(source, new, symlinks=True,
+                    ignore=lambda top, _: leave if pathlib.Path(top) == source else ())
+    manifest = json.loads((source / "manifest.json").read_text())
+    # A size of a program changes when it is stripped: what is there is what the manifest names.
+    manifest["files"] = {path: size for path, size in _files(new).items()
+                         if path not in ("manifest.json", "linux")}
+    (new / "manifest.json").write_text(json.dumps(manifest, indent=0))
+
+
 def version(name):
     """The Debian version or kernel release of a part, which is made first if need be."""
     return json.loads((part(name) / "manifest.json").read_text())["version"]

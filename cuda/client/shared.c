@@ -124,13 +124,17 @@ static CUresult part_map(uint64_t offset, uint64_t bytes, void **mapped, uint64_
 	int tries = 0;
 
 	while (tries < SHARE_TRIES && taken) {
-		void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-				shared.fd, (off_t)offset);
+		void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared.fd,
+				(off_t)offset);
 
 		if (at == MAP_FAILED) {
 			result = CUDA_ERROR_OUT_OF_MEMORY;
 			break;
 		}
+		/* Large pages where the system gives them, and all of them now: a device needs
+		 * them all, and this process is the one to be charged. */
+		madvise(at, bytes, MADV_HUGEPAGE);
+		madvise(at, bytes, MADV_POPULATE_WRITE);
 		result = client_send_host_share(offset, (uintptr_t)at, bytes, device, &taken);
 		if (!result && !taken) {
 			*mapped = at;
