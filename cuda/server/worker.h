@@ -216,6 +216,8 @@ CUresult worker_function_describe(struct worker_call *call, uint32_t number, int
 /* worker.c: how many requests that may have given the device work were executed so far */
 uint64_t worker_issued(void);
 
+/* worker_module.c: whether a kernel that was loaded may print, as far as its image tells */
+bool worker_may_print(void);
 /* worker_legacy_idle - nothing was issued but the calling request since _waited() */
 bool worker_legacy_idle(const struct worker_call *call);
 void worker_legacy_waited(const struct worker_call *call);

@@ -7,6 +7,8 @@
 
 #define QUERY_NS 20000 /* how long a synchronisation asks before it lets another thread lead */
 
+static bool streams_made; /* there is or was a stream beside the legacy one; in turn */
+
 /* How much was issued when a context was last known to be idle; owned by the context's handle. */
 struct context_clean {
 	uint64_t issued;
@@ -195,10 +197,11 @@ CUresult worker_stream_wait(struct worker_call *call, CUstream stream)
 		return result;
 	if (!worker_driver.cuStreamSynchronize)
 		return result == CUDA_ERROR_NOT_READY ? CUDA_ERROR_NOT_SUPPORTED : result;
-	/* Also when there is nothing to wait for: a query does not bring the text of printf. */
 	if (result == CUDA_ERROR_NOT_READY)
 		worker_step_aside(call);
-	result = worker_driver.cuStreamSynchronize(stream);
+	/* A query alone does not bring the text that kernels print. */
+	if (result || worker_may_print())
+		result = worker_driver.cuStreamSynchronize(stream);
 	if (!result && !stream)
 		worker_legacy_waited(call);
 	return result;
@@ -225,9 +228,12 @@ CUresult worker_context_synchronize(struct worker_call *call,
 	if (!worker_driver.cuCtxSynchronize)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	/* Work on the default stream alone is the common case, and often short. */
-	if (wait_query(query_stream, NULL) == CUDA_ERROR_NOT_READY)
+	result = wait_query(query_stream, NULL);
+	if (result == CUDA_ERROR_NOT_READY)
 		worker_step_aside(call);
-	result = worker_driver.cuCtxSynchronize();
+	/* With one stream the query has said all, apart from the text that kernels print. */
+	if (result || streams_made || worker_may_print())
+		result = worker_driver.cuCtxSynchronize();
 	if (!result && call->in_turn)
 		clean->issued = before;
 	return result;
@@ -241,6 +247,7 @@ CUresult worker_stream_create(struct worker_call *call,
 
 	if (!worker_handle_free(call, request->stream))
 		return worker_broken(call);
+	streams_made = true;
 	if (worker_driver.cuStreamCreateWithPriority)
 		result = worker_driver.cuStreamCreateWithPriority(&stream, request->flags,
 								  request->priority);

@@ -10,9 +10,10 @@
 
 #include "cuda/server/worker.h"
 
-#define LOG_BYTES_MAX 32768u
-#define WRAPPER_MAGIC 0x466243b1u
-#define FATBIN_MAGIC  0xba55ed50u
+#define LOG_BYTES_MAX	   32768u
+#define WRAPPER_MAGIC	   0x466243b1u
+#define PRINT_SEARCH_BYTES (16u << 20)
+#define FATBIN_MAGIC	   0xba55ed50u
 
 /* How a runtime hands over a fat binary. */
 struct image_wrapper {
@@ -47,6 +48,33 @@ static bool image_length_valid(const struct image *image)
 	       bytes <= image->bytes - header_bytes;
 }
 
+static bool may_print; /* atomic; never taken back: it costs a driver call for each wait */
+
+bool worker_may_print(void)
+{
+	return __atomic_load_n(&may_print, __ATOMIC_RELAXED);
+}
+
+/*
+ * image_may_print - whether its kernels may print or fail an assertion
+ *
+ * They call functions of these names, which stand in PTX and in machine code. A large image, and
+ * a fat binary, whose entries are mostly compressed, is not searched.
+ */
+static bool image_may_print(const struct image *image)
+{
+	static const char *const names[] = { "vprintf", "__assertfail" };
+	uint32_t magic;
+
+	memcpy(&magic, image->data, sizeof(magic));
+	if (image->bytes > PRINT_SEARCH_BYTES || magic == FATBIN_MAGIC)
+		return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (memmem(image->data, image->bytes, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
 /* image_read - the request's bulk; *image is the caller's to free */
 static CUresult image_read(struct worker_call *call, struct image **image)
 {
@@ -71,6 +99,8 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 		free(made);
 		return CUDA_ERROR_INVALID_IMAGE;
 	}
+	if (!worker_may_print() && image_may_print(made))
+		__atomic_store_n(&may_print, true, __ATOMIC_RELAXED);
 	made->wrapper = (struct image_wrapper){ WRAPPER_MAGIC, 1, made->data, NULL };
 	*image = made;
 	return CUDA_SUCCESS;
