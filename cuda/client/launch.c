@@ -3,8 +3,9 @@
  * Launches: gather the parameters by the layout that came with the kernel, check the geometry,
  * issue.
  *
- * A launch that passes the checks has no reply. One that does not pass would fail in the driver as
- * well; it is sent as launch_wait, so that the code the program gets is the driver's own.
+ * A launch that passes the checks, or whose like the device has accepted, has no reply. One that
+ * does not pass would fail in the driver as well; it is sent as launch_wait, so that the code the
+ * program gets is the driver's own.
  */
 #include <alloca.h>
 #include <stdlib.h>
@@ -106,6 +107,53 @@ struct launch {
 	bool ask; /* only the device knows whether it fits */
 };
 
+/* What decides whether a launch fits, for the answers that are remembered. */
+struct launch_shape {
+	uint64_t function; /* serial */
+	uint64_t hash;	   /* of geometry and attributes */
+};
+
+static struct launch_shape launch_shape(const struct launch *launch, uint64_t function)
+{
+	struct launch_shape shape = { .function = function, .hash = 0xcbf29ce484222325u };
+	struct wire_launch_request geometry = launch->request;
+	const unsigned char *parts[2] = { (const unsigned char *)&geometry,
+					  (const unsigned char *)launch->attributes };
+	const size_t bytes[2] = { sizeof(geometry),
+				  geometry.attribute_count * sizeof(launch->attributes[0]) };
+
+	geometry.stream = 0;
+	for (int i = 0; i < 2; i++)
+		for (size_t at = 0; at < bytes[i]; at++)
+			shape.hash = (shape.hash ^ parts[i][at]) * 0x100000001b3u;
+	return shape;
+}
+
+/*
+ * launch_asked - send a launch that only the device can judge, or one that it has accepted before
+ *
+ * Whether clusters fit and all blocks can be resident follows from the shape and the function's
+ * attributes, so what was accepted once needs no second answer. A change of attributes forgets.
+ */
+static CUresult launch_asked(struct launch *launch, struct client_call *call, uint64_t function,
+			     uint32_t context)
+{
+	struct launch_shape shape = launch_shape(launch, function);
+	struct client_call remembered = { .number = CALL_launch_wait,
+					  .block = &shape,
+					  .block_bytes = sizeof(shape) };
+	CUresult result;
+
+	if (client_cache_find(&remembered, context))
+		return client_call_run(call);
+	call->number = CALL_launch_wait;
+	call->flags = 0;
+	result = client_call_run(call);
+	if (!result)
+		client_cache_store(&remembered, context);
+	return result;
+}
+
 /* launch_issue - with handles and facts looked up: check, gather, send */
 static CUresult launch_issue(struct launch *launch, struct client_object *object,
 			     struct client_object *context)
@@ -129,9 +177,11 @@ static CUresult launch_issue(struct launch *launch, struct client_object *object
 	if (launch->request.attribute_count)
 		client_call_piece(&call, launch->attributes,
 				  launch->request.attribute_count * sizeof(launch->attributes[0]));
-	if (launch->ask || !launch_plausible(&launch->request, function, context->context.device)) {
+	if (!launch_plausible(&launch->request, function, context->context.device)) {
 		call.number = CALL_launch_wait;
 		call.flags = 0;
+	} else if (launch->ask) {
+		return launch_asked(launch, &call, object->serial, context->number);
 	}
 	return client_call_run(&call);
 }
