@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cuda/client/client.h"
+#include "cuda/client/shared.h"
 
 /*
  * What the device can do and this client cannot carry: a program must not try. Managed and mapped
@@ -53,6 +53,16 @@ int client_device_attribute(CUdevice device, CUdevice_attribute attribute)
 	return client.devices[device].attributes[attribute];
 }
 
+/* device_maps_host - whether @attribute is about host memory that kernels see, and they do */
+static bool device_maps_host(CUdevice_attribute attribute, CUdevice device)
+{
+	return (attribute == CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY ||
+		attribute == CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM) &&
+	       client_shared_ready() &&
+	       client_device_attribute(device,
+				       CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM);
+}
+
 CUresult client_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev)
 {
 	CUresult result = client_device_check(dev);
@@ -64,7 +74,7 @@ CUresult client_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevic
 		return CUDA_ERROR_INVALID_VALUE;
 	*pi = client.devices[dev].attributes[attrib];
 	for (size_t i = 0; i < sizeof(device_not_offered) / sizeof(device_not_offered[0]); i++)
-		if (device_not_offered[i] == attrib)
+		if (device_not_offered[i] == attrib && !device_maps_host(attrib, dev))
 			*pi = 0;
 	return CUDA_SUCCESS;
 }

@@ -95,12 +95,15 @@ static void remove_folder(const char *folder)
 	rmdir(folder);
 }
 
+#define SHARED_BYTES (1u << 20)
+
 static struct link_options options_of(uint32_t spin_limit_us)
 {
 	struct link_options options = link_options_default;
 
 	options.token = TOKEN;
 	options.spin_limit_us = spin_limit_us;
+	options.shared_bytes = SHARED_BYTES;
 	options.ring_bytes = LINK_RING_BYTES_MIN;
 	return options;
 }
@@ -737,6 +740,63 @@ static void silent_server_times_out(void **state)
 	remove_folder(folder);
 }
 
+/* Both sides have the memory that the client offers, where descriptors travel. */
+static void offered_memory_is_shared(void **state)
+{
+	static const char *const media[] = { "unix", "ring", "tcp" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(media) / sizeof(media[0]); i++) {
+		uint64_t client_bytes, server_bytes;
+		struct pair pair = pair_open(media[i], 50);
+		int client = link_shared(pair.client, &client_bytes);
+		int server = link_shared(pair.server, &server_bytes);
+		char got = 0;
+
+		if (!strcmp(media[i], "tcp")) {
+			assert_int_equal(client, -1);
+			assert_int_equal(server, -1);
+		} else {
+			assert_int_equal(client_bytes, SHARED_BYTES);
+			assert_int_equal(server_bytes, SHARED_BYTES);
+			assert_int_equal(pwrite(client, "x", 1, SHARED_BYTES - 1), 1);
+			assert_int_equal(pread(server, &got, 1, SHARED_BYTES - 1), 1);
+			assert_int_equal(got, 'x');
+			assert_int_equal(ftruncate(client, 0), -1);
+		}
+		pair_close(&pair);
+	}
+}
+
+/* Memory that could shrink under the server, and a size that is not the memory's. */
+static void bad_shared_memory_is_refused(void **state)
+{
+	struct link_greeting greeting = { .magic = htole32(LINK_WIRE_MAGIC),
+					  .version = htole16(LINK_WIRE_VERSION),
+					  .medium = LINK_WIRE_UNIX,
+					  .shared_bytes = htole64(SHARED_BYTES) };
+	struct error error = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int memory = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		struct link *link = NULL;
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		assert_int_equal(ftruncate(memory, i ? 4096 : SHARED_BYTES), 0);
+		if (i)
+			assert_int_equal(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW),
+					 0);
+		assert_int_equal(io_send_fds(pair[0], &greeting, sizeof(greeting), &memory, 1),
+				 sizeof(greeting));
+		assert_int_equal(link_adopt(pair[1], NULL, &link, &error), -EINVAL);
+		close(memory);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
 static void odd_answers_are_refused(void **state)
 {
 	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
@@ -809,6 +869,8 @@ int main(void)
 		cmocka_unit_test(tcp_needs_the_token),
 		cmocka_unit_test(tcp_without_a_token_is_off),
 		cmocka_unit_test(odd_answers_are_refused),
+		cmocka_unit_test(offered_memory_is_shared),
+		cmocka_unit_test(bad_shared_memory_is_refused),
 		cmocka_unit_test(addresses_are_read_strictly),
 	};
 
