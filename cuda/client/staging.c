@@ -14,6 +14,7 @@
  * that finds them busy goes without. helper_lock protects .job, .generation and .working.
  */
 #include "cuda/client/shared.h"
+#include "lib/link/spin.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -106,7 +107,7 @@ static bool slot_wait(struct job *job, unsigned int slot)
 	for (uint32_t spins = 0; __atomic_load_n(flag, __ATOMIC_ACQUIRE) != job->way->uses[slot];
 	     spins++) {
 		if (spins < SPINS_BEFORE_YIELD) {
-			__builtin_ia32_pause();
+			spin_relax();
 			continue;
 		}
 		if (job_failed(job))

@@ -252,6 +252,14 @@ static CUresult fake_cuLaunchKernel(CUfunction function, unsigned int grid_x, un
 	return CUDA_SUCCESS;
 }
 
+static CUresult fake_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function,
+				      void **parameters, void **extra)
+{
+	return fake_cuLaunchKernel(function, config->gridDimX, config->gridDimY, config->gridDimZ,
+				   config->blockDimX, config->blockDimY, config->blockDimZ,
+				   config->sharedMemBytes, config->hStream, parameters, extra);
+}
+
 static CUresult fake_cuMemAlloc(CUdeviceptr *address, size_t bytes)
 {
 	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
@@ -477,6 +485,7 @@ void fake_driver_fill(struct cuda_driver *driver)
 		.cuFuncGetAttribute = fake_cuFuncGetAttribute,
 		.cuKernelGetAttribute = fake_cuKernelGetAttribute,
 		.cuLaunchKernel = fake_cuLaunchKernel,
+		.cuLaunchKernelEx = fake_cuLaunchKernelEx,
 		.cuMemAlloc_v2 = fake_cuMemAlloc,
 		.cuMemAllocPitch_v2 = fake_cuMemAllocPitch,
 		.cuMemAllocAsync = fake_cuMemAllocAsync,

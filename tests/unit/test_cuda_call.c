@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "cuda/client/client.h"
+#include "cuda/client/trace.h"
 #include "cuda/server/worker.h"
 #include "lib/base/io.h"
 #include "tests/unit/fake_driver.h"
@@ -172,6 +173,56 @@ static void test_launch_needs_no_answer(void **state)
 	assert_int_equal(fake_launched(), 100);
 	for (uint64_t i = 0; i < 100; i++)
 		assert_int_equal(fake_noted(i), i);
+}
+
+/* note_clusters - the same as a launch with clusters; *asked: round trips that it took */
+static CUresult note_clusters(CUfunction function, unsigned int blocks, uint64_t *asked)
+{
+	CUlaunchAttribute cluster = { .id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION };
+	CUlaunchConfig config = { .gridDimX = blocks,
+				  .gridDimY = 1,
+				  .gridDimZ = 1,
+				  .blockDimX = 32,
+				  .blockDimY = 1,
+				  .blockDimZ = 1,
+				  .attrs = &cluster,
+				  .numAttrs = 1 };
+	struct trace_counters counters = { 0 };
+	uint64_t value = 5;
+	void *parameters[] = { &value };
+	CUresult result;
+
+	cluster.value.clusterDim.x = 2;
+	cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+	trace_counters = &counters;
+	result = client_cuLaunchKernelEx(&config, function, parameters, NULL);
+	trace_counters = NULL;
+	*asked = counters.round_trips;
+	return result;
+}
+
+/* Whether clusters fit only the device knows; what it said of a shape holds for the next. */
+static void test_launch_with_clusters_is_asked_once(void **state)
+{
+	CUfunction function;
+	uint64_t asked;
+
+	(void)state;
+	context_begin();
+	function = function_get("note");
+	fake_fail(&fake.fail_launch, CUDA_ERROR_INVALID_CLUSTER_SIZE);
+	assert_int_equal(note_clusters(function, 4, &asked), CUDA_ERROR_INVALID_CLUSTER_SIZE);
+	assert_int_equal(note_clusters(function, 4, &asked), CUDA_SUCCESS);
+	assert_int_equal(asked, 1);
+	assert_int_equal(note_clusters(function, 4, &asked), CUDA_SUCCESS);
+	assert_int_equal(asked, 0);
+	assert_int_equal(note_clusters(function, 6, &asked), CUDA_SUCCESS);
+	assert_int_equal(asked, 1);
+	client_cache_clear(); /* as a change of a function's attributes does */
+	assert_int_equal(note_clusters(function, 4, &asked), CUDA_SUCCESS);
+	assert_int_equal(asked, 1);
+	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
+	assert_int_equal(fake_launched(), 4);
 }
 
 /* A launch starts without any later call. */
@@ -850,6 +901,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(test_launch_needs_no_answer),
+		BOTH(test_launch_with_clusters_is_asked_once),
 		BOTH(test_launch_starts_by_itself),
 		BOTH(test_late_error_once),
 		BOTH(test_late_error_reaches_a_copy),
