@@ -164,7 +164,7 @@ static int io_unix_address(const char *path, struct sockaddr_un *address, struct
 	return 0;
 }
 
-int io_unix_connect(const char *path, struct error *error)
+static int io_unix_connect_type(const char *path, int type, struct error *error)
 {
 	struct sockaddr_un address;
 	autoclose int fd = -1;
@@ -172,7 +172,7 @@ int io_unix_connect(const char *path, struct error *error)
 
 	if (status < 0)
 		return status;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "no socket for '%s': %s", path, strerror(errno));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -181,8 +181,18 @@ int io_unix_connect(const char *path, struct error *error)
 	return steal_fd(&fd);
 }
 
+int io_unix_connect(const char *path, struct error *error)
+{
+	return io_unix_connect_type(path, SOCK_STREAM, error);
+}
+
+int io_unix_connect_packets(const char *path, struct error *error)
+{
+	return io_unix_connect_type(path, SOCK_SEQPACKET, error);
+}
+
 /* A socket file that refuses connections is left over from a process that died. */
-static int io_unix_remove_stale(const char *path, struct error *error)
+static int io_unix_remove_stale(const char *path, int type, struct error *error)
 {
 	struct stat status;
 	int fd;
@@ -191,7 +201,7 @@ static int io_unix_remove_stale(const char *path, struct error *error)
 		return 0;
 	if (!S_ISSOCK(status.st_mode))
 		return error_set(error, -EEXIST, "'%s' exists and is not a socket", path);
-	fd = io_unix_connect(path, NULL);
+	fd = io_unix_connect_type(path, type, NULL);
 	if (fd >= 0) {
 		close(fd);
 		return error_set(error, -EADDRINUSE, "somebody listens on '%s' already", path);
@@ -201,7 +211,7 @@ static int io_unix_remove_stale(const char *path, struct error *error)
 	return 0;
 }
 
-int io_unix_listen(const char *path, mode_t mode, struct error *error)
+static int io_unix_listen_type(const char *path, int type, mode_t mode, struct error *error)
 {
 	struct sockaddr_un address;
 	autoclose int fd = -1;
@@ -209,10 +219,10 @@ int io_unix_listen(const char *path, mode_t mode, struct error *error)
 
 	if (status < 0)
 		return status;
-	status = io_unix_remove_stale(path, error);
+	status = io_unix_remove_stale(path, type, error);
 	if (status < 0)
 		return status;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "no socket for '%s': %s", path, strerror(errno));
 	/* The mode is set before anybody can connect: nobody can before listen(). */
@@ -226,4 +236,14 @@ int io_unix_listen(const char *path, mode_t mode, struct error *error)
 		return status;
 	}
 	return steal_fd(&fd);
+}
+
+int io_unix_listen(const char *path, mode_t mode, struct error *error)
+{
+	return io_unix_listen_type(path, SOCK_STREAM, mode, error);
+}
+
+int io_unix_listen_packets(const char *path, mode_t mode, struct error *error)
+{
+	return io_unix_listen_type(path, SOCK_SEQPACKET, mode, error);
 }

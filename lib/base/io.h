@@ -47,8 +47,12 @@ ssize_t io_receive_fds(int fd, void *data, size_t bytes, int *fds, size_t *fd_co
  * Return: the descriptor, or -errno with the sentence in @error; -EADDRINUSE when someone listens.
  */
 int io_unix_listen(const char *path, mode_t mode, struct error *error);
+/* io_unix_listen_packets - the same for a socket that keeps messages apart (SOCK_SEQPACKET) */
+int io_unix_listen_packets(const char *path, mode_t mode, struct error *error);
 
 /* io_unix_connect - a connected, close-on-exec, blocking Unix stream socket, or -errno */
 int io_unix_connect(const char *path, struct error *error);
+/* io_unix_connect_packets - the same for a socket of messages */
+int io_unix_connect_packets(const char *path, struct error *error);
 
 #endif
