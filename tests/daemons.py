@@ -23,6 +23,7 @@ BUILD = pathlib.Path(os.environ.get("CAUSEWAY_BUILD") or ROOT / "build").resolve
 SOFTGPU = BUILD / "cuda" / "softgpu" / "libcuda.so.1"
 CLIENT = BUILD / "cuda" / "client" / "libcuda.so.1"
 PROGRAMS = BUILD / "tests" / "programs"
+SCIF_PROGRAMS = BUILD / "tests" / "scif"
 LINKS = ("unix", "ring", "tcp")
 
 READY_SECONDS = 20
@@ -251,6 +252,68 @@ class Switch(Daemon):
 
     def ready(self):
         return all(self.guest_socket(cid).exists() for cid in self.cids)
+
+
+class Scifd(Daemon):
+    """scifd with one software card, VMs of the given names, and a socket for host processes."""
+
+    name = "scifd"
+
+    def __init__(self, vms=(), options=()):
+        super().__init__()
+        self.vms = vms
+        self.options = options
+        self.host = self.folder / "host.sock"
+        self.card = self.folder / "mic0.sock"
+        self.control = self.folder / "control.sock"
+
+    def guest_socket(self, vm):
+        return self.folder / f"{vm.split(',')[0]}.sock"
+
+    def command(self):
+        words = [BUILD / "scif" / "fabric" / "scifd", "--socket", self.host,
+                 "--card", f"mic0,socket={self.card}", "--control", self.control]
+        for vm in self.vms:  # a name, with settings behind it
+            name, _, settings = vm.partition(",")
+            words += ["--vm", f"{name},socket={self.guest_socket(vm)}"
+                      + ("," + settings if settings else "")]
+        return words + list(self.options)
+
+    def ready(self):
+        return self.control.exists()
+
+    def start_program(self, socket_path, arguments, **options):
+        """Start a host or card program; subprocess.Popen's options."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        environment = dict(os.environ, CAUSEWAY_SCIF_SOCKET=str(socket_path))
+        return subprocess.Popen([str(word) for word in arguments], text=True, env=environment,
+                                **options)
+
+    def start_card(self):
+        """The card test process, listening."""
+        card = self.start_program(self.card, [SCIF_PROGRAMS / "scif_card"],
+                                  stdout=subprocess.PIPE)
+        if card.stdout.readline() != "listening\n":
+            card.kill()
+            raise DaemonError(f"scif_card does not listen: {self.log()}")
+        return card
+
+    def ask(self, command, **members):
+        """One request of the control socket, and its answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.control))
+            connection.sendall(json.dumps({"command": command, **members}).encode() + b"\n")
+            answer = b""
+            while more := connection.recv(65536):
+                answer += more
+        return json.loads(answer)
+
+    def nodes(self):
+        """The report's rows by name, each as {column: value}."""
+        table = next(table for table in self.ask("status")["tables"] if table["name"] == "node")
+        names = [column["name"] for column in table["columns"]]
+        return {row[0]: dict(zip(names, row)) for row in table["rows"]}
 
 
 def client_environment(environment):

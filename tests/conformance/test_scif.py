@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scifd, libscif and card processes on this host: what SCIF promises, and what faults leave."""
+import signal
+import subprocess
+
+import pytest
+
+import daemons
+
+CONFORMANCE = daemons.SCIF_PROGRAMS / "scif_conformance"
+LOAD = daemons.SCIF_PROGRAMS / "scif_load"
+
+
+@pytest.fixture(name="scifd")
+def start_scifd():
+    with daemons.Scifd() as daemon:
+        card = daemon.start_card()
+        try:
+            yield daemon
+        finally:
+            card.kill()
+            card.wait()
+
+
+def run(scifd, arguments, timeout=120):
+    program = scifd.start_program(scifd.host, arguments, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+    output, _ = program.communicate(timeout=timeout)
+    return program.returncode, output
+
+
+def assert_nothing_left(scifd):
+    """No endpoint, window or pinned page of a host process is left."""
+    daemons.wait_until(lambda: scifd.nodes()["host"]["endpoints"] == 0, 20, "host endpoints gone")
+    host = scifd.nodes()["host"]
+    assert (host["windows"], host["pinned"]) == (0, 0)
+
+
+def test_conformance(scifd):
+    status, output = run(scifd, [CONFORMANCE, "--card", "1"])
+    failures = [line for line in output.splitlines() if line.startswith(("FAILED", "skip"))]
+    assert status == 0 and not failures, output[-3000:]
+    assert int(output.splitlines()[-1].split()[0]) >= 200, output[-300:]
+    assert_nothing_left(scifd)
+
+
+def test_1024_connections(scifd):
+    before = resident_kib(scifd)
+    status, output = run(scifd, [LOAD, "connections", "1024"])
+    assert status == 0, output
+    assert_nothing_left(scifd)
+    # Both ends of each are processes of this daemon: 2048 endpoints with their rings.
+    peak = int(output.split()[1]) - before
+    assert peak * 1024 / 2048 <= 16384, f"{peak} KiB for 2048 endpoints"
+
+
+def resident_kib(scifd):
+    with open(f"/proc/{scifd.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+@pytest.mark.parametrize("what", ["map", "register"])
+def test_cycles_do_not_grow(scifd, what):
+    status, output = run(scifd, [LOAD, what, "200"])
+    assert status == 0, output
+    before = resident_kib(scifd)
+    status, output = run(scifd, [LOAD, what, "5000"])
+    assert status == 0, output
+    assert resident_kib(scifd) - before < 512
+    assert_nothing_left(scifd)
+
+
+def test_4_gib_window(scifd):
+    status, output = run(scifd, [LOAD, "window", str(4 << 30)])
+    assert status == 0, output
+    assert_nothing_left(scifd)
+
+
+def test_killed_program_leaves_nothing(scifd):
+    program = scifd.start_program(scifd.host, [LOAD, "hold", "64"], stdout=subprocess.PIPE)
+    assert program.stdout.readline() == "holding\n"
+    assert scifd.nodes()["host"]["windows"] == 64
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    assert_nothing_left(scifd)
+    daemons.wait_until(lambda: scifd.nodes()["mic0"]["windows"] == 0, 20, "card's windows gone")
+
+
+def test_card_reset_disconnects(scifd):
+    program = scifd.start_program(scifd.host, [LOAD, "hold", "4"], stdout=subprocess.PIPE,
+                                  stdin=subprocess.PIPE)
+    assert program.stdout.readline() == "holding\n"
+    assert scifd.ask("card-down", name="mic0") == {}
+    status, output = run(scifd, [LOAD, "connect", "1"])
+    assert (status, output) == (1, "connect: No such device\n")
+    assert scifd.ask("card-up", name="mic0") == {}
+    output, _ = program.communicate("\n", timeout=20)
+    assert "Connection reset by peer" in output
+    status, output = run(scifd, [LOAD, "connect", "1"])
+    assert status == 0, output
+    assert "there is no card 'mic7'" in scifd.ask("card-reset", name="mic7")["error"]
+
+
+
+def test_dead_card_process_is_noticed():
+    with daemons.Scifd() as scifd:
+        card = scifd.start_card()
+        program = scifd.start_program(scifd.host, [LOAD, "hold", "1"], stdout=subprocess.PIPE,
+                                      stdin=subprocess.PIPE)
+        assert program.stdout.readline() == "holding\n"
+        card.kill()
+        card.wait()
+        output, _ = program.communicate("\n", timeout=20)
+        assert "Connection reset by peer" in output
+        assert_nothing_left(scifd)
