@@ -187,7 +187,7 @@ static int endpoint_check_connect(const struct endpoint *endpoint, const struct 
 		return -ENODEV;
 	if (port == 0)
 		return -EINVAL;
-	switch (endpoint->state) {
+	switch (atomic_load(&endpoint->state)) {
 	case ENDPOINT_UNBOUND:
 	case ENDPOINT_BOUND:
 		return 0;
@@ -418,7 +418,7 @@ static void endpoint_end(struct endpoint *endpoint)
 
 void endpoint_cut_off(struct endpoint *endpoint)
 {
-	switch (endpoint->state) {
+	switch (atomic_load(&endpoint->state)) {
 	case ENDPOINT_LISTENING:
 		endpoint_end_listener(endpoint);
 		break;

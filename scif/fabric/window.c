@@ -143,13 +143,17 @@ void window_drop_all(struct endpoint *endpoint)
 
 static int window_add_run(struct window *window, unsigned char *start, uint64_t bytes, bool merge)
 {
-	struct window_run *last = window->runs + window->run_count - 1;
-	uint64_t last_start = window->run_count > 1 ? last[-1].end : 0;
+	struct window_run *last = NULL;
+	uint64_t last_start = 0;
 
 	if (bytes > window->bytes - window->filled)
 		return -EINVAL;
 	window->filled += bytes;
-	if (merge && window->run_count && last->start + (last->end - last_start) == start) {
+	if (window->run_count)
+		last = &window->runs[window->run_count - 1];
+	if (window->run_count > 1)
+		last_start = last[-1].end;
+	if (merge && last && last->start + (last->end - last_start) == start) {
 		last->end += bytes;
 		return 0;
 	}
