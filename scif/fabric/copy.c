@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 
 #include "lib/vhost/fault.h"
-#include "scif/fabric/fabric.h"
+#include "scif/fabric/device.h"
 
 #define COPY_LINE_BYTES	  64u
 #define COPY_BOUNCE_BYTES 65536u
@@ -512,6 +512,8 @@ int copy_windows(struct call *call)
 	struct job *job;
 	int status;
 
+	if (endpoint->device)
+		return device_copy(call);
 	if (call->job)
 		return copy_collect(call, true);
 	status = copy_check(call);
@@ -550,6 +552,8 @@ int copy_program(struct call *call)
 	struct job *job;
 	int status;
 
+	if (endpoint->device)
+		return device_copy(call);
 	if (call->job) {
 		status = copy_collect(call, false);
 		if (status != CALL_WAITS)
@@ -600,6 +604,8 @@ int copy_fence_mark(struct call *call)
 	struct endpoint *fenced = copy_fenced(call);
 	int status;
 
+	if (call->endpoint->device)
+		return device_fence(call);
 	if (!fenced || (call->request.flags & ~(SCIF_FENCE_INIT_SELF | SCIF_FENCE_INIT_PEER)))
 		return -EINVAL;
 	status = endpoint_verify(call->endpoint);
@@ -620,6 +626,8 @@ int copy_fence_wait(struct call *call)
 	struct endpoint *fenced = call->endpoint;
 	int status = endpoint_verify(fenced);
 
+	if (fenced->device)
+		return device_fence(call);
 	if (mark & ~(FABRIC_MARK_MASK | FABRIC_MARK_PEER))
 		return -EINVAL;
 	if (status < 0)
@@ -662,6 +670,8 @@ int copy_fence_signal(struct call *call)
 	struct job *jobs[2] = { NULL, NULL };
 	int status;
 
+	if (endpoint->device)
+		return device_fence(call);
 	if (!fenced || (!local && !remote) ||
 	    (flags & ~(SCIF_FENCE_INIT_SELF | SCIF_FENCE_INIT_PEER | SCIF_SIGNAL_LOCAL |
 		       SCIF_SIGNAL_REMOTE)) ||

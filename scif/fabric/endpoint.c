@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "scif/fabric/fabric.h"
+#include "scif/fabric/device.h"
 
 struct endpoint *endpoint_create(struct node *node, bool is_process, int *status)
 {
@@ -43,6 +43,8 @@ void endpoint_put(struct endpoint *endpoint)
 	while (endpoint && atomic_fetch_sub(&endpoint->holders, 1) == 1) {
 		struct endpoint *peer = endpoint->peer;
 
+		if (endpoint->device)
+			device_free(endpoint);
 		ring_put(endpoint->rx);
 		ring_put(endpoint->tx);
 		free(endpoint->windows);
@@ -212,6 +214,8 @@ int endpoint_connect(struct call *call)
 
 	if (call->request.flags & ~SCIF_VIRTIO_NONBLOCK)
 		return -EINVAL;
+	if (call->task)
+		return device_connect(call, NULL);
 	if (endpoint->connect_open)
 		return endpoint_collect_connect(call);
 	status = endpoint_check_connect(endpoint, to, port);
@@ -221,6 +225,12 @@ int endpoint_connect(struct call *call)
 		return status;
 	endpoint->peer_node = to->number;
 	endpoint->peer_port = port;
+	if (to->device) {
+		status = device_connect(call, to);
+		if (status == CALL_WAITS)
+			endpoint_set_state(endpoint, ENDPOINT_CONNECTING);
+		return status;
+	}
 	endpoint->connect_open = true;
 	endpoint->connect_result = -EINPROGRESS;
 	listener = to->ports[port];
@@ -240,6 +250,12 @@ int endpoint_connect(struct call *call)
 		}
 	}
 	return endpoint_collect_connect(call);
+}
+
+void endpoint_device_settled(struct endpoint *endpoint, int result)
+{
+	if (endpoint->state == ENDPOINT_CONNECTING)
+		endpoint_set_state(endpoint, result ? ENDPOINT_BOUND : ENDPOINT_CONNECTED);
 }
 
 static int endpoint_make_rings(struct endpoint *one, struct endpoint *other)
@@ -339,6 +355,8 @@ uint32_t endpoint_poll(struct endpoint *endpoint)
 {
 	uint32_t mask = 0;
 
+	if (endpoint->device && endpoint->state == ENDPOINT_CONNECTED)
+		return device_poll(endpoint);
 	if (endpoint->connect_open && endpoint->connect_result)
 		return endpoint->connect_result == -EINPROGRESS ? 0 : POLLOUT;
 	switch (atomic_load(&endpoint->state)) {
@@ -398,7 +416,7 @@ static void endpoint_end(struct endpoint *endpoint)
 
 	if (endpoint->state == ENDPOINT_LISTENING)
 		endpoint_end_listener(endpoint);
-	if (endpoint->state == ENDPOINT_CONNECTING) {
+	if (endpoint->state == ENDPOINT_CONNECTING && endpoint->listener) {
 		TAILQ_REMOVE(&endpoint->listener->pending, endpoint, link);
 		endpoint->listener->pending_count--;
 		endpoint_publish(endpoint->listener);
@@ -423,6 +441,8 @@ void endpoint_cut_off(struct endpoint *endpoint)
 		endpoint_end_listener(endpoint);
 		break;
 	case ENDPOINT_CONNECTING:
+		if (!endpoint->listener)
+			break;
 		TAILQ_REMOVE(&endpoint->listener->pending, endpoint, link);
 		endpoint->listener->pending_count--;
 		endpoint_settle_connect(endpoint, -ECONNREFUSED);

@@ -86,6 +86,8 @@ enum endpoint_state {
 };
 
 struct call;
+struct device_end;
+struct device_task;
 struct endpoint;
 struct fabric;
 struct job;
@@ -130,6 +132,8 @@ struct node {
 	struct endpoint_list endpoints; /* (F) all that are not closed */
 	struct endpoint_list accepted;	/* (F) not collected yet, of all listeners */
 	struct scif_virtio_card card;
+	const char *device;   /* a card behind a driver of this host: its path */
+	uint16_t device_node; /* and its node there */
 
 	/* (F) what is used; for the copies' bandwidth a balance that may be negative */
 	struct node_limits limits;
@@ -166,6 +170,7 @@ struct endpoint {
 	uint16_t peer_port;
 	struct endpoint *peer; /* (F) held */
 	struct ring *rx, *tx;
+	struct device_end *device; /* connected through a driver; instead of peer and rings */
 
 	/* (F) listening, or being listened to */
 	int backlog;
@@ -230,6 +235,7 @@ struct window_map {
 	uint32_t prot;
 	struct window **windows; /* held */
 	unsigned int window_count;
+	int device_fd; /* of the driver whose card it is; -1 */
 };
 
 /* Where a copy reads or writes. */
@@ -279,6 +285,7 @@ struct call {
 
 	size_t moved; /* of a message */
 	struct job *job;
+	struct device_task *task;
 	bool cancelled;
 	bool waits;   /* it is kept: in a list, its memory held */
 	bool started; /* its handler ran before */
@@ -313,6 +320,11 @@ struct fabric {
 	unsigned int worker_count;
 	uint64_t turn;
 	bool stopping;
+
+	/* cards behind drivers, see device.h */
+	int device_epoll, device_stop;
+	pthread_t device_watcher;
+	bool device_started;
 
 	uint64_t since;
 };
@@ -355,6 +367,8 @@ int endpoint_accept_register(struct call *call, struct endpoint **accepted);
 /* endpoint_verify - -ENOTCONN, -ECONNRESET, or 0 when connected */
 int endpoint_verify(const struct endpoint *endpoint);
 uint32_t endpoint_poll(struct endpoint *endpoint);
+/* endpoint_device_settled - a connect through a driver is over; (F) */
+void endpoint_device_settled(struct endpoint *endpoint, int result);
 /* endpoint_publish - tell a process what its ring says of the state; (F) */
 void endpoint_publish(struct endpoint *endpoint);
 
@@ -389,6 +403,10 @@ void window_drop_all(struct endpoint *endpoint);
  */
 int window_collect(struct endpoint *endpoint, uint64_t offset, uint64_t bytes, uint32_t prot,
 		   struct window ***windows);
+/* window_find_mapping - the mapping in which a run's memory lies, or NULL; not held */
+struct vhost_mapping *window_find_mapping(const struct window *window, const unsigned char *start);
+/* window_withdraw - take it out of its endpoint, if it is there; (F) */
+void window_withdraw(struct endpoint *endpoint, struct window *window);
 /* window_run_at - the run in which @start of the window lies */
 uint32_t window_run_at(const struct window *window, uint64_t start);
 /* mappings_add - hold the mapping in which @pointer lies, once; -EFAULT, -ENOMEM */

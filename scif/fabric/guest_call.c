@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scif/fabric/device.h"
 #include "scif/fabric/guest.h"
 
 /* Holds what the payload lies in; 0 or -errno. */
@@ -158,6 +159,8 @@ static bool guest_poll_try(struct guest *guest, struct endpoint *endpoint)
 
 	if (mask)
 		guest_event_poll(guest, endpoint, mask);
+	else if (endpoint->armed && endpoint->device)
+		device_want(endpoint, endpoint->armed);
 	return mask != 0;
 }
 
@@ -220,6 +223,9 @@ static void guest_run_call(struct guest *guest, struct call *call)
 			  (call->request.flags & SCIF_RMA_SYNC));
 	struct call *kept = NULL;
 
+	if (call->fabric->device_started && call->request.call != SCIF_VIRTIO_SEND &&
+	    call->request.call != SCIF_VIRTIO_RECV && endpoint)
+		may_queue = true; /* it may get a thread, which points to it as well */
 	/* A job points to its call and vectors: these must be in place before it begins. */
 	if (may_queue) {
 		kept = guest_keep(guest, call);
@@ -482,6 +488,8 @@ static void guest_forget(struct guest *guest, struct call *call)
 		call->cancelled = true;
 		call_run(call); /* its copy is over: this collects it */
 	}
+	if (call->task)
+		device_finish(call);
 	TAILQ_REMOVE(&guest->calls, call, all_link);
 	if (call->endpoint)
 		TAILQ_REMOVE(&call->endpoint->waiting, call, link);

@@ -170,7 +170,7 @@ int guest_map(struct guest *guest, struct call *call)
 	call->endpoint = NULL;
 	map->guest = guest;
 	map->map.number = ++guest->next_map;
-	if (status == 0 && map->map.windows[0]->node == guest->node) {
+	if (status == 0 && map->map.window_count && map->map.windows[0]->node == guest->node) {
 		status = guest_map_own(guest, map, call);
 		if (status == 0)
 			return 0;

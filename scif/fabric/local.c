@@ -214,6 +214,8 @@ static int local_open_nodes(struct local *local, const struct settings *settings
 		if (!node)
 			return error_set(error, -ENOMEM, "out of memory");
 		local_describe_card(node, card);
+		node->device = card->device;
+		node->device_node = card->device_node;
 		node->visible = host->visible = UINT64_MAX;
 		if (card->socket)
 			status = local_listen(local, node, card->socket, error);

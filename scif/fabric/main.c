@@ -36,6 +36,7 @@
 #include "lib/base/log.h"
 #include "lib/control/server.h"
 #include "lib/vhost/fault.h"
+#include "scif/fabric/device.h"
 #include "scif/fabric/guest.h"
 #include "scif/fabric/local.h"
 #include "scif/fabric/status.h"
@@ -119,6 +120,12 @@ static int main_create(struct daemon *daemon, struct error *error)
 
 	if (status < 0)
 		return error_set(error, status, "no workers: %s", strerror(-status));
+	for (unsigned int i = 0; i < settings->card_count && !daemon->fabric.device_started; i++) {
+		status = settings->cards[i].device ? device_start(&daemon->fabric) : 0;
+		if (status < 0)
+			return error_set(error, status, "card '%s': %s", settings->cards[i].name,
+					 strerror(-status));
+	}
 	daemon->local = local_create(&daemon->fabric, settings, error);
 	if (!daemon->local)
 		return error->code;
@@ -166,6 +173,7 @@ static void main_stop(struct daemon *daemon)
 		guest_destroy(daemon->guests[--daemon->created].guest);
 	if (daemon->local)
 		local_destroy(daemon->local);
+	device_stop(&daemon->fabric);
 	fabric_destroy(&daemon->fabric);
 }
 

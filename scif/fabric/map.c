@@ -4,10 +4,12 @@
  * a guest or a process comes to see the files is its carrier's part.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "scif/fabric/fabric.h"
+#include "scif/fabric/device.h"
 
 int map_prepare(struct call *call, struct window_map *map)
 {
@@ -19,12 +21,16 @@ int map_prepare(struct call *call, struct window_map *map)
 	    offset % FABRIC_PAGE_BYTES || bytes % FABRIC_PAGE_BYTES)
 		return -EINVAL;
 	memset(map, 0, sizeof(*map));
+	map->device_fd = -1;
 	map->offset = offset;
 	map->bytes = bytes;
 	map->prot = prot;
 	pthread_mutex_lock(&call->fabric->lock);
 	status = endpoint_verify(call->endpoint);
-	if (status == 0) {
+	if (status == 0 && call->endpoint->device) {
+		status = device_may_map(call->endpoint, offset, bytes, prot);
+		map->device_fd = fcntl(device_fd(call->endpoint), F_DUPFD_CLOEXEC, 0);
+	} else if (status == 0) {
 		count = window_collect(call->endpoint->peer, offset, bytes, prot, &map->windows);
 		if (count < 0)
 			status = count;
@@ -39,21 +45,12 @@ void map_drop(struct window_map *map)
 {
 	for (unsigned int i = 0; i < map->window_count; i++)
 		window_put(map->windows[i]);
+	if (map->device_fd >= 0)
+		close(map->device_fd);
+	map->device_fd = -1;
 	free(map->windows);
 	map->windows = NULL;
 	map->window_count = 0;
-}
-
-static struct vhost_mapping *map_find_mapping(const struct window *window,
-					      const unsigned char *start)
-{
-	for (unsigned int i = 0; i < window->mapping_count; i++) {
-		struct vhost_mapping *mapping = window->mappings[i];
-
-		if (start >= mapping->base && start < mapping->base + mapping->bytes)
-			return mapping;
-	}
-	return NULL;
 }
 
 int map_pieces(const struct window_map *map, struct map_piece *pieces, unsigned int room)
@@ -61,6 +58,10 @@ int map_pieces(const struct window_map *map, struct map_piece *pieces, unsigned 
 	uint64_t at = map->offset, end = map->offset + map->bytes;
 	unsigned int count = 0, index = 0;
 
+	if (map->device_fd >= 0) {
+		pieces[0] = (struct map_piece){ map->device_fd, map->offset, map->bytes };
+		return 1;
+	}
 	while (at < end) {
 		const struct window *window = map->windows[index];
 		uint64_t start = at - window->offset;
@@ -68,7 +69,7 @@ int map_pieces(const struct window_map *map, struct map_piece *pieces, unsigned 
 		uint64_t run_start = run ? window->runs[run - 1].end : 0;
 		uint64_t bytes = window->runs[run].end - start;
 		const unsigned char *place = window->runs[run].start + (start - run_start);
-		struct vhost_mapping *mapping = map_find_mapping(window, place);
+		struct vhost_mapping *mapping = window_find_mapping(window, place);
 		uint64_t file_offset;
 
 		if (window->process || !mapping)

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "scif/fabric/fabric.h"
+#include "scif/fabric/device.h"
 
 #define RING_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -180,6 +180,8 @@ int stream_send(struct call *call)
 	enum endpoint_state state = atomic_load(&endpoint->state);
 	size_t moved;
 
+	if (endpoint->device && state == ENDPOINT_CONNECTED)
+		return device_send(call);
 	if (call->in_bytes == 0)
 		return 0;
 	if (call->request.flags & ~SCIF_SEND_BLOCK)
@@ -205,6 +207,8 @@ int stream_receive(struct call *call)
 	enum endpoint_state state = atomic_load(&endpoint->state);
 	size_t moved;
 
+	if (endpoint->device && state == ENDPOINT_CONNECTED)
+		return device_receive(call);
 	if (call->out_bytes == 0)
 		return 0;
 	if (call->request.flags & ~SCIF_RECV_BLOCK)

@@ -171,12 +171,13 @@ int settings_add_vm(struct settings *settings, const char *text, struct error *e
 int settings_add_card(struct settings *settings, const char *text, struct error *error)
 {
 	struct settings_card *card = &settings->cards[settings->card_count];
-	uint64_t memory = SETTINGS_MEMORY_DEFAULT, cores = SETTINGS_CORES_DEFAULT;
+	uint64_t memory = SETTINGS_MEMORY_DEFAULT, cores = SETTINGS_CORES_DEFAULT, node = 1;
 	const struct settings_item items[] = {
 		{ "socket", &card->socket, NULL, 0, 0 },
 		{ "device", &card->device, NULL, 0, 0 },
 		{ "memory", NULL, &memory, 1 << 20, INT64_MAX },
 		{ "cores", NULL, &cores, 1, 65536 },
+		{ "node", NULL, &node, 1, UINT16_MAX },
 		{ NULL, NULL, NULL, 0, 0 },
 	};
 	int status;
@@ -197,6 +198,7 @@ int settings_add_card(struct settings *settings, const char *text, struct error 
 	}
 	card->memory_bytes = memory;
 	card->cores = (uint32_t)cores;
+	card->device_node = (uint16_t)node;
 	settings->card_count++;
 	return 0;
 }
@@ -283,8 +285,9 @@ static const struct argp_option settings_options[] = {
 	  "Serve a VM, whose VMM connects to PATH. It sees every card, or what sees= names: cards, "
 	  "other VMs, host",
 	  0 },
-	{ "card", KEY_CARD, "NAME,socket=PATH|device=PATH[,memory=BYTES][,cores=N]", 0,
-	  "A card: software, whose processes connect to PATH, or behind the SCIF driver at PATH",
+	{ "card", KEY_CARD, "NAME,socket=PATH|device=PATH[,node=N][,memory=BYTES][,cores=N]", 0,
+	  "A card: software, whose processes connect to PATH, or node N (1) of the SCIF driver at "
+	  "PATH",
 	  0 },
 	{ "socket", KEY_SOCKET, "PATH", 0, "Host processes connect to PATH", 0 },
 	{ "control", KEY_CONTROL, "PATH", 0, "Status is asked at PATH", 0 },

@@ -25,8 +25,9 @@ struct settings_vm {
 
 struct settings_card {
 	char *name;
-	char *socket; /* where card processes connect */
-	char *device; /* a SCIF driver of the host that is the card, or NULL */
+	char *socket;	      /* where card processes connect */
+	char *device;	      /* a SCIF driver of the host that is the card, or NULL */
+	uint16_t device_node; /* the card's node there */
 	uint64_t memory_bytes;
 	uint32_t cores;
 };

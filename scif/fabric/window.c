@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "scif/fabric/fabric.h"
+#include "scif/fabric/device.h"
 
 int mappings_add(struct vhost_mapping ***list, unsigned int *count, struct vhost_mapping *mapping)
 {
@@ -133,6 +133,27 @@ static void window_remove(struct endpoint *endpoint, struct window *window)
 	memmove(endpoint->windows + at, endpoint->windows + at + 1,
 		(endpoint->window_count - at) * sizeof(endpoint->windows[0]));
 	window_put(window);
+}
+
+void window_withdraw(struct endpoint *endpoint, struct window *window)
+{
+	for (unsigned int i = 0; i < endpoint->window_count; i++) {
+		if (endpoint->windows[i] == window) {
+			window_remove(endpoint, window);
+			return;
+		}
+	}
+}
+
+struct vhost_mapping *window_find_mapping(const struct window *window, const unsigned char *start)
+{
+	for (unsigned int i = 0; i < window->mapping_count; i++) {
+		struct vhost_mapping *mapping = window->mappings[i];
+
+		if (start >= mapping->base && start < mapping->base + mapping->bytes)
+			return mapping;
+	}
+	return NULL;
 }
 
 void window_drop_all(struct endpoint *endpoint)
@@ -296,8 +317,10 @@ static void window_undo(struct endpoint *endpoint, struct window *window)
 int window_register(struct call *call)
 {
 	struct window *window = NULL;
-	int status = window_check_register(call);
+	int status = call->task ? 0 : window_check_register(call);
 
+	if (call->task)
+		return device_register(call, NULL);
 	if (status == 0)
 		status = endpoint_verify(call->endpoint);
 	if (status == 0 && call->node->kind == NODE_VM && call->request.window.cookie == 0)
@@ -312,6 +335,8 @@ int window_register(struct call *call)
 		window_undo(call->endpoint, window);
 		return status;
 	}
+	if (call->endpoint->device && window->filled == window->bytes)
+		return device_register(call, window);
 	window->complete = window->filled == window->bytes;
 	call->value[0] = window->offset;
 	return 0;
@@ -331,14 +356,18 @@ static struct window *window_find_incomplete(const struct call *call)
 
 int window_register_more(struct call *call)
 {
-	struct window *window = window_find_incomplete(call);
+	struct window *window = call->task ? NULL : window_find_incomplete(call);
 	int status;
 
+	if (call->task)
+		return device_register(call, NULL);
 	if (!window)
 		return -ENOENT;
 	status = window_add_pages(window, call);
 	if (status < 0)
 		window_remove(call->endpoint, window);
+	else if (call->endpoint->device && window->filled == window->bytes)
+		return device_register(call, window);
 	else
 		window->complete = window->filled == window->bytes;
 	return status;
@@ -381,6 +410,8 @@ int window_unregister(struct call *call)
 		at += window->bytes;
 		count++;
 	}
+	if (endpoint->device)
+		return device_unregister(call);
 	while (count--)
 		window_remove(endpoint, endpoint->windows[first]);
 	return 0;

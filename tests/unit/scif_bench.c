@@ -89,6 +89,12 @@ void bench_open_shm(struct bench *bench, const char *options, uint64_t shm_bytes
 
 void bench_close(struct bench *bench)
 {
+	bench_close_before(bench);
+	bench_close_after(bench);
+}
+
+void bench_close_before(struct bench *bench)
+{
 	for (unsigned int i = 0; i < BENCH_GUESTS; i++) {
 		if (bench->guests[i].attached)
 			frontend_close(&bench->guests[i].frontend);
@@ -96,6 +102,10 @@ void bench_close(struct bench *bench)
 	bench_serve(bench);
 	for (unsigned int i = 0; i < BENCH_GUESTS; i++)
 		guest_destroy(bench->guests[i].guest);
+}
+
+void bench_close_after(struct bench *bench)
+{
 	local_destroy(bench->local);
 	fabric_destroy(&bench->fabric);
 	settings_free(&bench->settings);

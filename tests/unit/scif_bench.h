@@ -48,6 +48,9 @@ void bench_open(struct bench *bench, const char *options);
 /* bench_open_shm - the same with a shared memory region of that size */
 void bench_open_shm(struct bench *bench, const char *options, uint64_t shm_bytes);
 void bench_close(struct bench *bench);
+/* The two halves of it: all VMs are gone between them. */
+void bench_close_before(struct bench *bench);
+void bench_close_after(struct bench *bench);
 void bench_attach(struct bench *bench, unsigned int index);
 /* bench_serve - let all loops work until nothing is left to do */
 void bench_serve(void *bench);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A card behind a SCIF driver of this host: endpoints of VMs that connect to it are endpoints of
+ * the driver, and their calls become its calls, one for one.
+ *
+ * The driver is an unchanged one of the MPSS 3 kind (or scif/guest/vphi.ko). What cannot wait is
+ * done by the loop; messages are tried without blocking, and the driver's poll says when to try
+ * again (one thread watches all of them); what may take long has a thread of its own while it
+ * lasts, and a signal to that thread ends it early.
+ *
+ * A window's pages, scattered as they are in the guest, are mapped here side by side and registered
+ * at the driver with one call, under the offset that scifd chose. The pages are the guest's again
+ * when the driver has let go of them: after its unregister, or the close of its endpoint.
+ *
+ * Limits: a VM's listener does not hear such a card, and host processes use the driver themselves.
+ */
+#ifndef CAUSEWAY_SCIF_FABRIC_DEVICE_H
+#define CAUSEWAY_SCIF_FABRIC_DEVICE_H
+
+#include "scif/fabric/fabric.h"
+
+/* What is asked of the system; tests put a driver of their own here. */
+struct device_system {
+	int (*open)(const char *path);
+	int (*control)(int fd, unsigned long number, void *argument);
+	void *(*map)(int fd, uint64_t bytes, int prot, uint64_t offset);
+};
+
+extern struct device_system device_system;
+
+/* device_start - the thread that watches drivers' endpoints; 0 or -errno */
+int device_start(struct fabric *fabric);
+void device_stop(struct fabric *fabric);
+
+/*
+ * Handlers for endpoints with ->device, and device_connect for those that want one; as in
+ * fabric.h. (F) is held in all but send and receive.
+ */
+int device_connect(struct call *call, struct node *card);
+int device_send(struct call *call);
+int device_receive(struct call *call);
+int device_register(struct call *call, struct window *window);
+int device_unregister(struct call *call);
+int device_copy(struct call *call);
+int device_fence(struct call *call);
+
+/* device_poll - the driver's answer; device_want - notify the endpoint when @mask may be there */
+uint32_t device_poll(struct endpoint *endpoint);
+void device_want(struct endpoint *endpoint, uint32_t mask);
+/* device_may_map - 0, or what the driver says against mapping that range */
+int device_may_map(struct endpoint *endpoint, uint64_t offset, uint64_t bytes, uint32_t prot);
+int device_fd(const struct endpoint *endpoint);
+/* device_free - with its endpoint */
+void device_free(struct endpoint *endpoint);
+/* device_finish - end a call's task, and wait until it has; for a guest that goes. Without (F). */
+void device_finish(struct call *call);
+
+#endif
