@@ -51,7 +51,7 @@ struct handle {
 	bool reading;
 	uint32_t changes; /* futex: an answer was handed over, or nobody reads any more */
 	uint32_t next_tag;
-	bool dead; /* scifd is gone */
+	atomic_bool dead; /* scifd is gone */
 
 	pthread_mutex_t attach;
 	struct scif_ring *own, *peer; /* mapped; NULL until known */

@@ -3,8 +3,9 @@
  * Messages and poll: bytes move through the rings in shared memory, scifd is not asked.
  *
  * A wait is for anything that may have changed (see proto/scif-local.h): look, spin, look, sleep on
- * the own ring's sequence. The peer's numbers are reduced modulo the size, so a peer that writes
- * nonsense garbles its own stream and no more.
+ * the own ring's sequence; every STREAM_ALIVE_S a sleeper asks its socket whether scifd still
+ * lives, which would tell of a peer's death. The peer's numbers are reduced modulo the size, so a
+ * peer that writes nonsense garbles its own stream and no more.
  */
 #include <errno.h>
 #include <limits.h>
@@ -25,6 +26,7 @@
 #define STREAM_WAITV_MAX 128u
 #define STREAM_FUTEX_32	 2u
 #define STREAM_LIMIT_S	 (3600 * 24)
+#define STREAM_ALIVE_S	 2
 #define STREAM_LOOK_MS	 20 /* between looks, beyond what the kernel waits for at once */
 
 /* Of <linux/futex.h>, which older ones lack. */
@@ -109,6 +111,20 @@ static uint32_t stream_state(const struct scif_ring *ring)
 	return __atomic_load_n(&ring->state, __ATOMIC_ACQUIRE);
 }
 
+static bool stream_is_connected(const struct handle *handle)
+{
+	return !handle->dead && stream_state(handle->own) == SCIF_RING_CONNECTED;
+}
+
+/* Notes that scifd is gone, if it is. */
+static void stream_check_daemon(struct handle *handle)
+{
+	struct pollfd daemon = { .fd = handle->fd };
+
+	if (poll(&daemon, 1, 0) > 0 && (daemon.revents & (POLLHUP | POLLERR)))
+		handle->dead = true;
+}
+
 /* Tells the peer's owner that its ring, or ours, changed. */
 static void stream_wake(struct handle *handle)
 {
@@ -184,20 +200,19 @@ static size_t stream_get(struct handle *handle, unsigned char *to, size_t bytes)
 
 static bool stream_may_send(const struct handle *handle)
 {
-	return stream_used(handle->peer) < SCIF_RING_BYTES - 1 ||
-	       stream_state(handle->own) != SCIF_RING_CONNECTED;
+	return stream_used(handle->peer) < SCIF_RING_BYTES - 1 || !stream_is_connected(handle);
 }
 
 static bool stream_may_receive(const struct handle *handle)
 {
-	return stream_used(handle->own) || stream_state(handle->own) != SCIF_RING_CONNECTED;
+	return stream_used(handle->own) || !stream_is_connected(handle);
 }
 
 /* Waits until @ready; 0, or -EINTR after a signal handler ran. */
 static int stream_wait(struct handle *handle, struct spin *spin,
 		       bool (*ready)(const struct handle *handle))
 {
-	const struct timespec limit = { STREAM_LIMIT_S, 0 };
+	const struct timespec limit = { STREAM_ALIVE_S, 0 };
 	struct scif_ring *own = handle->own;
 
 	spin_begin(spin);
@@ -210,9 +225,12 @@ static int stream_wait(struct handle *handle, struct spin *spin,
 		__atomic_store_n(&own->waiting, 1, __ATOMIC_SEQ_CST);
 		if (ready(handle))
 			break;
-		if (syscall(SYS_futex, &own->sequence, FUTEX_WAIT, sequence, &limit, NULL, 0) < 0 &&
-		    errno == EINTR)
-			return ready(handle) ? 0 : -EINTR;
+		if (syscall(SYS_futex, &own->sequence, FUTEX_WAIT, sequence, &limit, NULL, 0) < 0) {
+			if (errno == EINTR)
+				return ready(handle) ? 0 : -EINTR;
+			if (errno == ETIMEDOUT)
+				stream_check_daemon(handle);
+		}
 		spin_slept(spin);
 	}
 	return 0;
@@ -240,7 +258,7 @@ static int stream_send(struct handle *handle, const unsigned char *from, int byt
 	if (status)
 		return status < 0 ? status : 0;
 	for (;;) {
-		if (stream_state(handle->own) != SCIF_RING_CONNECTED)
+		if (!stream_is_connected(handle))
 			return moved ? moved : -ECONNRESET;
 		moved += (int)stream_put(handle, from + moved, (size_t)(bytes - moved));
 		if (moved == bytes || !(flags & SCIF_SEND_BLOCK))
@@ -258,7 +276,7 @@ static int stream_receive(struct handle *handle, unsigned char *to, int bytes, i
 		return status < 0 ? status : 0;
 	for (;;) {
 		/* First the state: what was sent before it changed is in the ring. */
-		bool connected = stream_state(handle->own) == SCIF_RING_CONNECTED;
+		bool connected = stream_is_connected(handle);
 
 		moved += (int)stream_get(handle, to + moved, (size_t)(bytes - moved));
 		if (moved == bytes)
@@ -312,6 +330,8 @@ static short stream_poll(struct handle *handle)
 {
 	short mask = 0;
 
+	if (handle->dead)
+		return handle->own && stream_used(handle->own) ? POLLHUP | POLLIN : POLLHUP;
 	if (!handle->own || (stream_state(handle->own) == SCIF_RING_CONNECTED && !handle->peer)) {
 		if (handle_attach(handle) < 0)
 			return POLLERR;
@@ -356,6 +376,7 @@ static int poll_sleep(struct handle **found, unsigned int count, const uint32_t 
 	struct stream_futex futexes[STREAM_WAITV_MAX];
 	struct timespec soon;
 	unsigned int used = 0;
+	long look_ms = STREAM_ALIVE_S * 1000L;
 
 	for (unsigned int i = 0; i < count && used < STREAM_WAITV_MAX; i++) {
 		if (!found[i] || !found[i]->own)
@@ -367,15 +388,16 @@ static int poll_sleep(struct handle **found, unsigned int count, const uint32_t 
 			0,
 		};
 	}
-	if (used == 0 || used == STREAM_WAITV_MAX) {
-		clock_gettime(CLOCK_MONOTONIC, &soon);
-		soon.tv_nsec += STREAM_LOOK_MS * 1000000;
-		soon.tv_sec += soon.tv_nsec / 1000000000;
-		soon.tv_nsec %= 1000000000;
-		if (soon.tv_sec < until->tv_sec ||
-		    (soon.tv_sec == until->tv_sec && soon.tv_nsec < until->tv_nsec))
-			until = &soon;
-	}
+	if (used == STREAM_WAITV_MAX)
+		look_ms = STREAM_LOOK_MS;
+	clock_gettime(CLOCK_MONOTONIC, &soon);
+	soon.tv_sec += look_ms / 1000;
+	soon.tv_nsec += look_ms % 1000 * 1000000;
+	soon.tv_sec += soon.tv_nsec / 1000000000;
+	soon.tv_nsec %= 1000000000;
+	if (soon.tv_sec < until->tv_sec ||
+	    (soon.tv_sec == until->tv_sec && soon.tv_nsec < until->tv_nsec))
+		until = &soon;
 	if (used == 0)
 		return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, NULL) == EINTR
 			       ? -EINTR
@@ -419,6 +441,10 @@ static int poll_wait(struct scif_pollepd *epds, struct handle **found, unsigned 
 			return ready;
 		if (poll_sleep(found, count, sequences, &until) < 0)
 			return -EINTR;
+		for (unsigned int i = 0; i < count; i++) {
+			if (found[i])
+				stream_check_daemon(found[i]);
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ def test_cycles_do_not_grow(scifd, what):
     status, output = run(scifd, [LOAD, what, "200"])
     assert status == 0, output
     before = resident_kib(scifd)
-    status, output = run(scifd, [LOAD, what, "5000"])
+    status, output = run(scifd, [LOAD, what, "10000"])
     assert status == 0, output
     assert resident_kib(scifd) - before < 512
     assert_nothing_left(scifd)
@@ -113,3 +113,17 @@ def test_dead_card_process_is_noticed():
         output, _ = program.communicate("\n", timeout=20)
         assert "Connection reset by peer" in output
         assert_nothing_left(scifd)
+
+
+def test_dead_daemon_is_noticed():
+    with daemons.Scifd() as scifd:
+        card = scifd.start_card()
+        program = scifd.start_program(scifd.host, [LOAD, "hold", "1"], stdout=subprocess.PIPE,
+                                      stdin=subprocess.PIPE)
+        assert program.stdout.readline() == "holding\n"
+        scifd.process.kill()
+        scifd.process.wait()
+        output, _ = program.communicate("\n", timeout=20)
+        assert "Connection reset by peer" in output
+        card.kill()
+        card.wait()

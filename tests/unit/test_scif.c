@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -677,6 +678,38 @@ static void quotas_are_kept(void **state)
 	bench_close(&bench);
 }
 
+static void bandwidth_is_kept(void **state)
+{
+	struct timespec begin, end;
+	struct bench bench;
+	uint32_t ends[2];
+	uint64_t offset, own;
+	double seconds;
+
+	(void)state;
+	/* A burst of 1.2 MiB is free; the other 2.8 MiB take 0.7 s. */
+	bench_open(&bench, ",bandwidth=4M");
+	connect_two(&bench, BENCH_B, ends);
+	own = register_pages(&bench, BENCH_A, ends[0], 8, 7, BOTH);
+	offset = register_pages(&bench, BENCH_B, ends[1], 8, 7, BOTH);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (unsigned int i = 0; i < 128; i++) {
+		unsigned int slot =
+			bench_issue(&bench, BENCH_A,
+				    REQUEST(WRITETO, .endpoint = ends[0], .flags = SCIF_RMA_SYNC,
+					    .rma = { own, offset, 8 * PAGE }),
+				    NULL, 0, NULL, 0);
+
+		while (!bench_answer(&bench, BENCH_A, slot, NULL))
+			poll(NULL, 0, 1);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+	assert_true(seconds > 0.6);
+	assert_int_equal(bench.guests[BENCH_A].guest->node->copied_bytes, 4 << 20);
+	bench_close(&bench);
+}
+
 static void nonsense_is_answered(void **state)
 {
 	struct bench bench;
@@ -845,6 +878,7 @@ int main(void)
 		cmocka_unit_test(a_vmm_that_goes_ends_its_maps),
 		cmocka_unit_test(poll_arms_an_event),
 		cmocka_unit_test(quotas_are_kept),
+		cmocka_unit_test(bandwidth_is_kept),
 		cmocka_unit_test(nonsense_is_answered),
 		cmocka_unit_test(a_short_chain_breaks_its_queue_alone),
 		cmocka_unit_test(a_guest_that_goes_leaves_nothing),
