@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """scifd, libscif and card processes on this host: what SCIF promises, and what faults leave."""
+import os
 import signal
 import subprocess
 
@@ -9,6 +10,7 @@ import daemons
 
 CONFORMANCE = daemons.SCIF_PROGRAMS / "scif_conformance"
 LOAD = daemons.SCIF_PROGRAMS / "scif_load"
+SANITIZED = bool(os.environ.get("CAUSEWAY_PRELOAD"))  # then memory is not what it is otherwise
 
 
 @pytest.fixture(name="scifd")
@@ -51,7 +53,7 @@ def test_1024_connections(scifd):
     assert_nothing_left(scifd)
     # Both ends of each are processes of this daemon: 2048 endpoints with their rings.
     peak = int(output.split()[1]) - before
-    assert peak * 1024 / 2048 <= 16384, f"{peak} KiB for 2048 endpoints"
+    assert SANITIZED or peak * 1024 / 2048 <= 16384, f"{peak} KiB for 2048 endpoints"
 
 
 def resident_kib(scifd):
@@ -66,7 +68,7 @@ def test_cycles_do_not_grow(scifd, what):
     before = resident_kib(scifd)
     status, output = run(scifd, [LOAD, what, "10000"])
     assert status == 0, output
-    assert resident_kib(scifd) - before < 512
+    assert SANITIZED or resident_kib(scifd) - before < 512
     assert_nothing_left(scifd)
 
 
@@ -77,7 +79,8 @@ def test_4_gib_window(scifd):
 
 
 def test_killed_program_leaves_nothing(scifd):
-    program = scifd.start_program(scifd.host, [LOAD, "hold", "64"], stdout=subprocess.PIPE)
+    program = scifd.start_program(scifd.host, [LOAD, "hold", "64"], stdout=subprocess.PIPE,
+                                  stdin=subprocess.PIPE)
     assert program.stdout.readline() == "holding\n"
     assert scifd.nodes()["host"]["windows"] == 64
     program.send_signal(signal.SIGKILL)
