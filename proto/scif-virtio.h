@@ -15,8 +15,10 @@
  *
  * Request and reply may be cut into descriptors as the driver likes. Payload is the program's own
  * pinned pages. The device writes nothing but the writable part. A chain that is too short for
- * both structures, or whose `reserved` is not zero, breaks the queue; any other fault of a request
- * is answered in its reply. Chains come back in any order.
+ * both structures, or that cuts the reply into more than four descriptors, breaks the queue; any
+ * other fault of a request is answered in its reply: -EBADF for an endpoint that is not open,
+ *-EINVAL for an unknown call and for members that are not zero though the call does not name them.
+ *Chains come back in any order.
  *
  * Time. A request either is short, or WAITS: the ones marked (W) below stay in the queue until
  * what they wait for has happened. The driver must keep a quarter of each queue free of waiting
@@ -114,7 +116,7 @@ enum scif_virtio_call {
 	/*
 	 * A new window of window.bytes at window.offset (SCIF_MAP_FIXED in flags) or where the
 	 * device likes. window.prot: SCIF_PROT_*. window.cookie: the driver's name for it, not in
-	 * use by another window of this guest. Payload: its first pages in order, in the
+	 * use by another window of this guest, and not 0. Payload: its first pages in order, in the
 	 * writable part if prot has SCIF_PROT_WRITE, else in the readable part; each descriptor a
 	 * whole number of pages. value[0]: the offset. The window exists for the peer when its
 	 * last page has come. -ENOMEM: pinned_bytes_max or windows_max.
@@ -155,7 +157,8 @@ enum scif_virtio_call {
 	 * reply. With it the pages are this guest's own (loopback): the writable payload has
 	 * value[1] struct scif_virtio_extent, and the driver maps what it pinned itself.
 	 * -EOPNOTSUPP: the VMM has no shared memory region. -ENOMEM: no room in it, or the
-	 * payload is too small for the extents.
+	 * payload is too small for the extents, or the memory lies in too many pieces. -EAGAIN:
+	 * too many mappings are under way.
 	 */
 	SCIF_VIRTIO_MMAP = 21,
 	SCIF_VIRTIO_MUNMAP = 22, /* map.mapping; the reply comes when the memory is out of sight */

@@ -65,6 +65,11 @@ static void guest_queue_started(void *context, unsigned int index)
 		if (call->endpoint && call_run(call) != CALL_WAITS)
 			guest_finish(guest, call);
 	}
+	/* What they were told meanwhile was not looked at: armed polls, too. */
+	for (uint32_t i = 0; i < guest->slot_count; i++) {
+		if (guest->slots[i])
+			guest_try(guest, guest->slots[i]);
+	}
 }
 
 static void guest_queue_stopped(void *context, unsigned int index)

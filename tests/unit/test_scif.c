@@ -839,6 +839,34 @@ static void a_paused_guest_goes_on(void **state)
 	bench_close(&bench);
 }
 
+static void a_poll_armed_before_a_pause_fires_after_it(void **state)
+{
+	struct scif_virtio_event event;
+	struct frontend *frontend;
+	uint16_t bases[FRONTEND_QUEUES];
+	struct bench bench;
+	uint32_t ends[2];
+
+	(void)state;
+	bench_open(&bench, "");
+	bench_offer_events(&bench, BENCH_A, 2);
+	connect_two(&bench, BENCH_B, ends);
+	assert_int_equal(bench_call(&bench, BENCH_A,
+				    REQUEST(POLL, .endpoint = ends[0],
+					    .flags = SCIF_VIRTIO_POLL_ARM, .poll.mask = POLLIN),
+				    NULL),
+			 0);
+	frontend = &bench.guests[BENCH_A].frontend;
+	for (unsigned int i = 0; i < FRONTEND_QUEUES; i++)
+		bases[i] = frontend_stop_queue(frontend, i);
+	assert_int_equal(send_bytes(&bench, BENCH_B, ends[1], "1", 1, 0), 1);
+	for (unsigned int i = 0; i < FRONTEND_QUEUES; i++)
+		frontend_start_queue(frontend, i, bases[i]);
+	assert_true(bench_event(&bench, BENCH_A, &event));
+	assert_int_equal(event.mask, POLLIN);
+	bench_close(&bench);
+}
+
 static void waiting_calls_survive_a_new_memory_table(void **state)
 {
 	struct scif_virtio_reply reply;
@@ -884,6 +912,7 @@ int main(void)
 		cmocka_unit_test(a_guest_that_goes_leaves_nothing),
 		cmocka_unit_test(a_new_driver_starts_afresh),
 		cmocka_unit_test(a_paused_guest_goes_on),
+		cmocka_unit_test(a_poll_armed_before_a_pause_fires_after_it),
 		cmocka_unit_test(waiting_calls_survive_a_new_memory_table),
 	};
 
