@@ -264,7 +264,6 @@ static void side_of_program(struct side *side, const struct call *call, bool wri
 	}
 	side->kind = SIDE_VECTORS;
 	side->vectors = written ? call->out : call->in;
-	side->vector_count = written ? call->out_count : call->in_count;
 }
 
 static void endpoint_activate(struct endpoint *endpoint)

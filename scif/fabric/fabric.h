@@ -48,7 +48,6 @@
 #define FABRIC_NODES_MAX      64u
 #define FABRIC_NODE_HOST      0u
 #define FABRIC_NODE_VM_FIRST  17u
-#define FABRIC_CARDS_MAX      16u
 #define FABRIC_PORTS	      65536u
 #define FABRIC_PORT_ANY_FIRST 1088u
 #define FABRIC_PAGE_BYTES     4096u
@@ -246,7 +245,7 @@ struct side {
 	uint32_t run_at;
 	uint64_t offset; /* next byte: a window offset; an address for SIDE_PROCESS */
 	const struct iovec *vectors;
-	unsigned int vector_count, vector_at;
+	unsigned int vector_at;
 	size_t vector_done;
 	pid_t process;
 };
@@ -292,7 +291,6 @@ struct call {
 
 	/* Local calls: the process, and descriptors in and out (those to send stay others'). */
 	pid_t process;
-	bool may_see_guests; /* the process may be given a guest's memory file */
 	uint64_t address, file_offset;
 	int fd_in;
 	int fds[SCIF_LOCAL_FDS_MAX];
@@ -300,7 +298,6 @@ struct call {
 
 	struct vhost_mapping **mappings; /* held while it waits */
 	unsigned int mapping_count;
-	void *carrier;
 	struct iovec *vectors; /* of a call that is kept: all its vectors */
 	struct iovec reply[4]; /* where the reply goes */
 	unsigned int reply_count;

@@ -36,7 +36,6 @@ struct guest_map {
 		GUEST_MAP_MAPPED,
 		GUEST_MAP_UNMAPPING, /* the same again; ->call may be NULL */
 	} state;
-	struct guest *guest;
 	struct window_map map;
 	uint64_t shm_offset;
 	struct map_piece pieces[GUEST_MAP_PIECES_MAX];
@@ -86,7 +85,7 @@ bool guest_is_pending(void *guest);
 
 /* guest_call.c: chains and calls */
 
-/* guest_serve - chains of the request queues, a bounded number; whether there are more */
+/* guest_serve - chains of the request queues, a bounded number */
 void guest_serve(struct guest *guest);
 /* guest_try - the endpoint's waiting calls and its armed poll again */
 void guest_try(struct guest *guest, struct endpoint *endpoint);

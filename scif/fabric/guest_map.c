@@ -168,7 +168,6 @@ int guest_map(struct guest *guest, struct call *call)
 	call->endpoint = guest->slots[call->request.endpoint - 1];
 	status = map_prepare(call, &map->map);
 	call->endpoint = NULL;
-	map->guest = guest;
 	map->map.number = ++guest->next_map;
 	if (status == 0 && map->map.window_count && map->map.windows[0]->node == guest->node) {
 		status = guest_map_own(guest, map, call);

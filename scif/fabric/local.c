@@ -127,7 +127,7 @@ static void local_empty_inbox(struct local *local)
 		pthread_mutex_unlock(&inbox->lock);
 		atomic_store(&endpoint->notified, false);
 		session = endpoint->carrier;
-		if (session && !local_try(local, session, endpoint))
+		if (session && !local_try(session, endpoint))
 			local_end(local, session);
 		endpoint_put(endpoint);
 		pthread_mutex_lock(&inbox->lock);

@@ -62,7 +62,7 @@ void local_turn(struct local *local, int timeout_ms);
 
 /* local_call.c: a session's messages. Both return false when the session is to end. */
 bool local_serve(struct local *local, struct session *session);
-bool local_try(struct local *local, struct session *session, struct endpoint *endpoint);
+bool local_try(struct session *session, struct endpoint *endpoint);
 /* local_drop - all that the session has, but the socket */
 void local_drop(struct session *session);
 

@@ -108,12 +108,11 @@ static void local_free(struct session *session, struct call *call)
 	free(call);
 }
 
-bool local_try(struct local *local, struct session *session, struct endpoint *endpoint)
+bool local_try(struct session *session, struct endpoint *endpoint)
 {
 	struct call *call, *next;
 	bool sound = true;
 
-	(void)local;
 	for (call = TAILQ_FIRST(&endpoint->waiting); call; call = next) {
 		next = TAILQ_NEXT(call, link);
 		if (call_run(call) == CALL_WAITS)
@@ -143,7 +142,7 @@ static void local_hello(struct session *session, struct call *call)
 }
 
 /* Ends the endpoint; what a copy still uses is answered when its turn ends. */
-static bool local_close(struct local *local, struct session *session)
+static bool local_close(struct session *session)
 {
 	struct endpoint *endpoint = session->endpoint;
 	struct call *call;
@@ -151,7 +150,7 @@ static bool local_close(struct local *local, struct session *session)
 
 	TAILQ_FOREACH(call, &endpoint->waiting, link)
 	call->cancelled = true;
-	sound = local_try(local, session, endpoint);
+	sound = local_try(session, endpoint);
 	session->endpoint = NULL;
 	endpoint_close(endpoint);
 	return sound;
@@ -182,7 +181,7 @@ static void local_attach(struct session *session, struct call *call)
 	pthread_mutex_unlock(&call->fabric->lock);
 }
 
-static void local_accept_register(struct local *local, struct session *session, struct call *call)
+static void local_accept_register(struct session *session, struct call *call)
 {
 	struct endpoint *accepted = NULL;
 
@@ -191,7 +190,7 @@ static void local_accept_register(struct local *local, struct session *session, 
 	pthread_mutex_unlock(&call->fabric->lock);
 	if (!accepted)
 		return;
-	local_close(local, session);
+	local_close(session);
 	accepted->carrier = session;
 	session->endpoint = accepted;
 }
@@ -335,7 +334,7 @@ static bool local_run_call(struct session *session, struct call *call)
 }
 
 /* Checks and runs a message's call; its answer is owed when this returns true. */
-static bool local_run_message(struct local *local, struct session *session, struct call *call)
+static bool local_run_message(struct session *session, struct call *call)
 {
 	uint32_t number = call->request.call;
 
@@ -355,10 +354,10 @@ static bool local_run_message(struct local *local, struct session *session, stru
 		return true;
 	switch (number) {
 	case SCIF_VIRTIO_CLOSE:
-		local_close(local, session);
+		local_close(session);
 		return true;
 	case SCIF_VIRTIO_ACCEPTREG:
-		local_accept_register(local, session, call);
+		local_accept_register(session, call);
 		return true;
 	case SCIF_VIRTIO_MMAP:
 		local_map(session, call);
@@ -411,7 +410,7 @@ bool local_serve(struct local *local, struct session *session)
 		call.out = &out;
 		call.out_count = 1;
 		call.out_bytes = sizeof(payload);
-		if (local_run_message(local, session, &call))
+		if (local_run_message(session, &call))
 			sound = local_answer(session, &call);
 		if (message.fd >= 0)
 			close(message.fd);

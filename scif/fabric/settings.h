@@ -13,7 +13,6 @@
 
 #define SETTINGS_VMS_MAX   46
 #define SETTINGS_CARDS_MAX 16
-#define SETTINGS_SEES_MAX  16
 
 struct settings_vm {
 	char *name;

@@ -461,7 +461,6 @@ static void signal_behind_copies(void)
 {
 	struct pair pair;
 	unsigned char *large[2];
-	uint64_t last;
 
 	make_large(&pair, large);
 	memset(large[0] + LARGE - 8, 0, 8);
@@ -470,7 +469,6 @@ static void signal_behind_copies(void)
 				SCIF_FENCE_INIT_SELF | SCIF_SIGNAL_REMOTE),
 	      0);
 	await((volatile uint64_t *)(large[1] + LARGE - 8), 5);
-	memcpy(&last, large[1] + LARGE - PAGE - 8, sizeof(last));
 	EQUAL(memcmp(large[0], large[1], LARGE - PAGE), 0);
 }
 
