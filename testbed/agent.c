@@ -496,8 +496,8 @@ int main(void)
 	buffer_init(&agent.received, RECEIVE_LIMIT);
 	buffer_init(&agent.to_send, SEND_LIMIT);
 
-	if (agent_setup_system(&error) == 0)
-		agent_setup_modules(&error);
+	if (agent_setup_system(&error) == 0 && agent_setup_modules(&error) == 0)
+		agent_setup_folders(&error);
 	agent_greet(&agent, &error);
 	agent.channel_fd = agent_setup_channel(path, &error);
 	if (agent.channel_fd < 0) {

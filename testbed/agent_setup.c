@@ -139,6 +139,47 @@ static int agent_setup_tcp(const char *text)
 	return fd;
 }
 
+/* A folder and those above it; 0 or -errno. @path is changed meanwhile. */
+static int make_folders(char *path)
+{
+	for (char *slash = path; slash; *slash = '/') {
+		slash = strchr(slash + 1, '/');
+		if (slash)
+			*slash = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		if (!slash)
+			break;
+	}
+	return 0;
+}
+
+int agent_setup_folders(struct error *error)
+{
+	FILE *list = fopen(AGENT_FOLDERS_FILE, "re");
+	char line[512];
+	int code = 0;
+
+	if (!list)
+		return 0;
+	while (!code && fgets(line, sizeof(line), list)) {
+		char *rest = line, *words[4];
+
+		line[strcspn(line, "\n")] = '\0';
+		for (int i = 0; i < 4; i++)
+			words[i] = strsep(&rest, " ");
+		if (!words[3])
+			code = error_set(error, -EINVAL, "%s: a line has less than four words",
+					 AGENT_FOLDERS_FILE);
+		else if (make_folders(words[2]) < 0)
+			code = error_set(error, -errno, "folder %s: %s", words[2], strerror(errno));
+		else if (mount(words[1], words[2], words[0], MS_RDONLY | MS_NODEV, words[3]) < 0)
+			code = error_set(error, -errno, "mount %s: %s", words[2], strerror(errno));
+	}
+	fclose(list);
+	return code;
+}
+
 int agent_setup_channel(const char *path, struct error *error)
 {
 	const struct timespec pause = { .tv_nsec = CHANNEL_RETRY_MS * 1000000L };

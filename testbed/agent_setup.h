@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 
 #define AGENT_MODULES_FILE "/etc/causeway/modules"
+#define AGENT_FOLDERS_FILE "/etc/causeway/folders"
 
 /* agent_setup_system - file systems, host name, loopback; 0 or -errno with the sentence */
 int agent_setup_system(struct error *error);
@@ -17,6 +18,14 @@ int agent_setup_system(struct error *error);
  * Stops at the first that fails. Return: 0 or -errno with the sentence.
  */
 int agent_setup_modules(struct error *error);
+
+/**
+ * agent_setup_folders - mount the host's folders that AGENT_FOLDERS_FILE lists, read-only
+ *
+ * One line for each: file system, source, path, options, with one space between. No file: none.
+ * Stops at the first that fails. Return: 0 or -errno with the sentence.
+ */
+int agent_setup_folders(struct error *error);
 
 /**
  * agent_setup_channel - open the stream to the host

@@ -62,6 +62,8 @@ def _parse():
     run.add_argument("--file", action="append", default=[], metavar="HOSTPATH[:GUESTPATH]",
                      help="put a file or folder into the guest (default: into /root, which is "
                      "the working folder and on PATH); programs bring their libraries")
+    run.add_argument("--folder", action="append", default=[], metavar="PATH",
+                     help="show the host's folder in the guest at the same place, read-only")
     run.add_argument("--module", action="append", default=[], metavar="NAME|FILE.ko",
                      help="load a module of the guest's kernel, and those it needs")
     run.add_argument("--vhost-user-vsock", metavar="SOCKET",
@@ -129,11 +131,13 @@ def _xen_host(options):
 def _run(options):
     end = time.monotonic() + options.timeout
     env = dict(pair.partition("=")[::2] for pair in options.env)
+    if options.kind == XEN and options.folder:
+        raise GuestError("guests of kind xen see no folders of the host")
     if options.kind == XEN:
         guest = _xen_host(options)
     else:
-        guest = Guest(options.kind, files=options.file, modules=options.module,
-                      vhost_user_vsock=options.vhost_user_vsock, vhost_user=options.vhost_user,
+        guest = Guest(options.kind, files=options.file, folders=options.folder,
+                      modules=options.module, vhost_user_vsock=options.vhost_user_vsock, vhost_user=options.vhost_user,
                       kernel=options.kernel, network=options.network, memory_mib=options.memory,
                       cpus=options.cpus, boot_timeout=options.timeout, quiet=options.quiet)
     with guest:

@@ -149,6 +149,8 @@ class Guest(CommandRunner):
     @files: "HOSTPATH" or "HOSTPATH:GUESTPATH" each; a file or a folder. Without GUESTPATH it goes
         to /root, which is the commands' working folder and on their PATH. Programs bring their
         libraries.
+    @folders: the host's folders that the guest sees at the same place, read-only, instead of its
+        own; for programs that are too large for a root in memory, or need much beside them: "/usr"
     @modules: names of the kernel's modules, or paths of .ko files; "NAME PARAMETERS" works too
     @vhost_user_vsock: the socket of a vhost-user-vsock backend, for AF_VSOCK in the guest
     @kernel: one of cache.KERNELS, for kinds that have a choice
@@ -158,7 +160,7 @@ class Guest(CommandRunner):
     @quiet: no lines of progress
     """
 
-    def __init__(self, machine="qemu", *, files=(), modules=(), vhost_user_vsock=None,
+    def __init__(self, machine="qemu", *, files=(), folders=(), modules=(), vhost_user_vsock=None,
                  vhost_user=(), kernel=None, network=None, memory_mib=None, cpus=1,
                  kernel_options="", boot_timeout=None, quiet=False):
         super().__init__()
@@ -168,6 +170,7 @@ class Guest(CommandRunner):
             machine = KINDS[machine](kernel=kernel)
         self.machine: Machine = machine
         self.files = tuple(str(file) for file in files)
+        self.folders = tuple(os.path.abspath(folder) for folder in folders)
         self.modules = tuple(str(module) for module in modules)
         self.vhost_user_vsock = vhost_user_vsock and str(vhost_user_vsock)
         self.network = Network.parse(network) if network else None
@@ -311,7 +314,13 @@ class Guest(CommandRunner):
             wanted += self.machine.vsock_modules
         if self.network:
             wanted += self.machine.network_modules
+        if self.folders:
+            wanted += self.machine.folder_modules
         root = self._make_root(self.files, wanted)
+        if self.folders:
+            root.add_bytes("/etc/causeway/folders", "".join(
+                f"{self.machine.folder_mount(number, folder)}\n"
+                for number, folder in enumerate(self.folders)).encode())
         self._add_to_root(root)
         root.add_libraries()
 

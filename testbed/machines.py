@@ -52,6 +52,7 @@ class Machine(abc.ABC):
     """What differs between kinds of guests."""
 
     modules = ()  # of its channel
+    folder_modules = ()
     vsock_modules = ("vmw_vsock_virtio_transport",)
     network_modules = ()  # empty: the kind has no network between guests
     boot_seconds = 60
@@ -68,6 +69,10 @@ class Machine(abc.ABC):
         """The names of the cache's parts that it needs, the one with modules/ first."""
 
     @abc.abstractmethod
+    def folder_mount(self, number, folder):
+        """How the guest mounts the host's @folder, its @number-th: a line for the agent."""
+
+    @abc.abstractmethod
     def headers(self):
         """The folder to build modules for its kernel in, with make's ARCH=self.architecture."""
 
@@ -75,7 +80,7 @@ class Machine(abc.ABC):
     def command(self, options, folder, initramfs, channel_fd):
         """(arguments, environment) of the process that is the guest.
 
-        @options: memory_mib, cpus, vhost_user_vsock, vhost_user, network, kernel_options (see
+        @options: memory_mib, cpus, folders, vhost_user_vsock, vhost_user, network, kernel_options (see
             guest.Guest)
         @folder: the guest's own, removed after its end
         @channel_fd: a connected stream socket that the process inherits, for the agent's channel
@@ -93,6 +98,7 @@ class Qemu(Machine):
 
     modules = ("virtio_pci", "virtio_console")
     network_modules = ("virtio_net",)
+    folder_modules = ("9p", "9pnet_virtio")
     program = "qemu-system-x86_64"
     monitor = False  # whether it has one, at the guest's folder/monitor
 
@@ -135,6 +141,10 @@ class Qemu(Machine):
             arguments += ["-netdev", f"stream,id=net,server={'on' if listens else 'off'},"
                           f"addr.type=unix,addr.path={options.network.path}",
                           "-device", f"virtio-net-pci,netdev=net,mac={options.network.mac},romfile="]
+        for number, folder in enumerate(options.folders):
+            arguments += ["-fsdev", f"local,id=folder{number},path={folder},security_model=none,"
+                          "readonly=on,multidevs=remap",
+                          "-device", f"virtio-9p-pci,fsdev=folder{number},mount_tag=folder{number}"]
         for number, device in enumerate(options.vhost_user):
             arguments += ["-chardev", f"socket,id=vhost{number},path={device.socket}", "-device",
                           f"vhost-user-test-device-pci,chardev=vhost{number},"
@@ -144,6 +154,9 @@ class Qemu(Machine):
             arguments += ["-chardev", f"socket,id=monitor,path={folder}/monitor,server=on,wait=off",
                           "-mon", "chardev=monitor,mode=control"]
         return arguments, dict(os.environ, TMPDIR=str(folder))
+
+    def folder_mount(self, number, folder):
+        return f"9p folder{number} {folder} trans=virtio,version=9p2000.L,msize=262144,cache=loose"
 
     def headers(self):
         return cache.headers(self._version)
@@ -239,6 +252,9 @@ class Uml(Machine):
     def __init__(self, kernel=None):
         if kernel:
             raise GuestError(f"guests of kind uml have no kernel {kernel} to choose")
+
+    def folder_mount(self, number, folder):
+        return f"hostfs none {folder} {folder}"
 
     def headers(self):
         build = cache.part(self.kernel) / "build"

@@ -102,6 +102,17 @@ def test_programs_bring_their_libraries_and_files_their_modes(kind, tmp_path):
     assert (done.returncode, done.stdout) == (0, b"from /root/bash\ncontent\n"), done.stderr
 
 
+def test_a_folder_of_the_host_is_seen_and_not_written(kind, tmp_path):
+    (tmp_path / "file").write_text("of the host")
+    with Guest(kind, folders=[tmp_path], quiet=True) as guest:
+        assert guest.run(["cat", tmp_path / "file"]).stdout == b"of the host"
+        refused = guest.run(["sh", "-c", f"echo x >{tmp_path}/new"])
+        assert refused.status and b"Read-only" in refused.stderr
+        (tmp_path / "later").write_text("also")
+        assert guest.run(["cat", tmp_path / "later"]).stdout == b"also"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "later"]
+
+
 def test_large_binary_output_is_intact(kind, guests):
     guest = guests(kind)
     made = guest.run(["sh", "-c", "dd if=/dev/urandom of=/tmp/large bs=64k count=256 && "

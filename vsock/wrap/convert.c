@@ -41,6 +41,7 @@ struct client {
 	const struct rules_line *rule;
 	int map;
 	int flags; /* of the file */
+	int error; /* what vsock said before TCP is tried */
 };
 
 bool wrap_tcp_socket(int fd, struct wrap_tcp *tcp)
@@ -275,9 +276,11 @@ static int client_open(int fd, const struct client *client)
 		wrap_local_endpoint(fd, &local);
 	if (!code && local.port)
 		code = wrap_bind_port(made, VMADDR_CID_ANY, local.port);
-	/* Where all of those are taken, connect() picks one that is shown cut. */
-	if (!code && (!local.port || code == -EADDRINUSE))
+	if (code == -EADDRINUSE || (!code && !local.port)) {
+		/* Where all of those are taken, connect() picks one that is shown cut. */
 		wrap_bind_ephemeral(made, VMADDR_CID_ANY);
+		code = 0;
+	}
 	if (code)
 		REAL(close)(made);
 	return code ? code : made;
@@ -321,7 +324,7 @@ static int client_try(int made, const struct client *client)
  *
  * Return: as connect(); TRY_TCP where the kernel's connect() is to be called.
  */
-static int client_connect(int fd, const struct client *client)
+static int client_connect(int fd, struct client *client)
 {
 	char text[WRAP_TEXT_BYTES];
 	int made = client_open(fd, client), code = made;
@@ -344,13 +347,14 @@ static int client_connect(int fd, const struct client *client)
 		wrap_say(WRAP_REFUSED,
 			 "fd %d: SO_ZEROCOPY is set, which this kernel's vsock does not have%s", fd,
 			 client->rule->use == RULES_USE_BOTH ? ": TCP" : "");
+	client->error = wrap_tcp_error(-code);
 	if (client->rule->use == RULES_USE_BOTH && code != -EINTR) {
 		wrap_say(WRAP_EXPLAIN, "fd %d: %s: vsock %u:%u: %s; TCP is tried (rule %u)", fd,
 			 text, client->vm.svm_cid, client->vm.svm_port, strerror(-code),
 			 client->rule->number);
 		return TRY_TCP;
 	}
-	errno = wrap_tcp_error(-code);
+	errno = client->error;
 	wrap_say(WRAP_EXPLAIN, "fd %d: %s: vsock %u:%u: %s (rule %u)", fd, text, client->vm.svm_cid,
 		 client->vm.svm_port, strerror(errno), client->rule->number);
 	return -1;
@@ -398,8 +402,7 @@ static bool client_find(int fd, struct client *client, const struct sockaddr *to
 	return false;
 }
 
-/* Whether a TCP socket may still be connected: it is neither connected, nor on its way, nor
- * listens. */
+/* Whether a TCP socket is as socket() made it: not connected, not on its way, no listener. */
 static bool is_unconnected(int fd, const struct wrap_tcp *tcp)
 {
 	unsigned char state = 0; /* first field of struct tcp_info */
@@ -447,7 +450,13 @@ WRAP_EXPORT int connect(int fd, const struct sockaddr *to, socklen_t bytes)
 		return connect_tcp(fd, to, bytes);
 	client.flags = REAL(fcntl)(fd, F_GETFL);
 	code = client_connect(fd, &client);
-	return code == TRY_TCP ? connect_tcp(fd, to, bytes) : code;
+	if (code != TRY_TCP)
+		return code;
+	code = connect_tcp(fd, to, bytes);
+	/* Where there is no such network, the VM's answer is the better one. */
+	if (code < 0 && (errno == ENETUNREACH || errno == EHOSTUNREACH))
+		errno = client.error;
+	return code;
 }
 
 /* Public under this name too. */

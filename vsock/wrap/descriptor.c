@@ -102,29 +102,26 @@ WRAP_EXPORT int __close(int fd)
 	return close(fd);
 }
 
-int wrap_hidden(int found[WRAP_HIDDEN_MAX])
+/* The numbers that the program must not close, in order; how many. */
+static int hidden_list(int found[WRAP_HIDDEN_MAX])
 {
-	int count = 0, last = -1;
+	int count = wrap_companions(found);
 
-	/* Few, and all but one in a row: the simplest search does. */
-	for (int fd = 0; count < WRAP_HIDDEN_MAX && (wrap_listeners_exist() || wrap_say_fd() > 0);
-	     fd++) {
-		if (!wrap_slot_find(fd) && fd != wrap_say_fd()) {
-			if (fd > (1 << 20))
-				break;
-			if (wrap_say_fd() < fd || wrap_say_fd() / 256 != fd / 256)
-				fd |= 255;
-			continue;
+	if (wrap_say_fd() >= 0)
+		found[count++] = wrap_say_fd();
+	for (int i = 1; i < count; i++)
+		for (int at = i; at > 0 && found[at] < found[at - 1]; at--) {
+			int swapped = found[at];
+
+			found[at] = found[at - 1];
+			found[at - 1] = swapped;
 		}
-		if (is_hidden(fd) && fd != last)
-			found[count++] = last = fd;
-	}
 	return count;
 }
 
 WRAP_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-	int hidden[WRAP_HIDDEN_MAX], count = wrap_hidden(hidden), code = 0;
+	int hidden[WRAP_HIDDEN_MAX], count = hidden_list(hidden), code = 0;
 	bool closes = !(flags & CLOSE_RANGE_CLOEXEC);
 	unsigned from = first;
 	sigset_t saved;
@@ -135,7 +132,7 @@ WRAP_EXPORT int close_range(unsigned first, unsigned last, int flags)
 		wrap_lock(&saved);
 		wrap_slots_clear(first, last);
 		wrap_unlock(&saved);
-		count = wrap_hidden(hidden); /* companions whose listeners went are gone */
+		count = hidden_list(hidden); /* companions whose listeners went are gone */
 	}
 	for (int i = 0; i < count && !code; i++) {
 		unsigned at = (unsigned)hidden[i];

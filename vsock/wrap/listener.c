@@ -32,8 +32,11 @@
 #include "vsock/wrap/wrap.h"
 
 #define LISTENERS_MAX 128
-#define TURNS	      16 /* connections taken from one world before the other is asked first */
+#define TURNS	      16  /* connections taken from one world before the other is asked first */
+#define BACKLOG_LEAST 128 /* a full one refuses on vsock, where TCP waits */
 #define INHERITED_MAX 1024
+
+_Static_assert(LISTENERS_MAX < WRAP_HIDDEN_MAX, "all companions and one more");
 
 static struct wrap_listener listeners[LISTENERS_MAX] = { [0 ... LISTENERS_MAX - 1] = { .fd = -1 } };
 static unsigned listener_count; /* used entries; read without the lock */
@@ -53,6 +56,16 @@ struct wrap_listener *wrap_listener_of(int fd)
 	if (!slot || !slot->companion || listeners[slot->companion - 1].fd < 0)
 		return NULL;
 	return &listeners[slot->companion - 1];
+}
+
+int wrap_companions(int *found)
+{
+	int count = 0;
+
+	for (int i = 0; i < LISTENERS_MAX && wrap_listeners_exist(); i++)
+		if (listeners[i].fd >= 0)
+			found[count++] = listeners[i].fd;
+	return count;
 }
 
 void wrap_listener_hold(int fd, struct wrap_listener *listener)
@@ -275,6 +288,34 @@ static const char *server_reason(int code)
 	}
 }
 
+/**
+ * listener_yield - let an IPv4 listener have the vsock port of one for IPv6 alone
+ *
+ * Programs that listen at 0.0.0.0 and at :: do it in either order. On vsock there is one port, and
+ * what comes there is shown by IPv4 addresses where it can be: as TCP would, and as access lists
+ * expect. The companion is not handed over but made anew, since it is registered in epoll sets
+ * under the other listener's data.
+ *
+ * Return: whether a port was given up.
+ */
+static bool listener_yield(const struct server *server)
+{
+	for (int i = 0; i < LISTENERS_MAX && !server->tag.v6; i++) {
+		struct sockaddr_vm vm;
+		socklen_t bytes = sizeof(vm);
+
+		if (listeners[i].fd < 0 || !listeners[i].v6_only ||
+		    REAL(getsockname)(listeners[i].fd, (struct sockaddr *)&vm, &bytes) < 0 ||
+		    vm.svm_port != server->local.port)
+			continue;
+		wrap_say(WRAP_EXPLAIN, "fd %d: gives its vsock port %u to a listener for IPv4",
+			 listeners[i].fds[0], vm.svm_port);
+		wrap_listener_forget(listeners[i].fds[0]);
+		return true;
+	}
+	return false;
+}
+
 /* The companion of a TCP socket that listens already. Its absence never fails listen(). */
 static void listen_beside(int fd, int backlog, struct server *server)
 {
@@ -286,12 +327,14 @@ static void listen_beside(int fd, int backlog, struct server *server)
 	server->tag.kind = WRAP_TAG_COMPANION;
 	server->tag.cookie = wrap_cookie(fd);
 	made = server_open(fd, server);
+	if (made == -EADDRINUSE && listener_yield(server))
+		made = server_open(fd, server);
 	wrap_endpoint_text(&server->local, text);
 	if (made >= 0) {
 		wrap_lock(&saved);
 		made = wrap_descriptor_hide(made, REAL(fcntl)(fd, F_GETFD) & FD_CLOEXEC);
 		if (made >= 0 && REAL(fcntl)(made, F_SETFL, O_NONBLOCK) == 0 &&
-		    REAL(listen)(made, backlog) == 0)
+		    REAL(listen)(made, backlog < BACKLOG_LEAST ? BACKLOG_LEAST : backlog) == 0)
 			listener = listener_enter(fd, made, server->tag.v6, server->tag.v6_only);
 		if (listener)
 			listener_join(fd, made);
@@ -489,8 +532,8 @@ int wrap_accept(int fd, struct sockaddr *from, socklen_t *bytes, int flags)
 
 	if (!wrap_state.active)
 		return REAL(accept4)(fd, from, bytes, flags);
-	if (from && !bytes) {
-		errno = EFAULT;
+	if (from && (!bytes || (int)*bytes < 0)) {
+		errno = bytes ? EINVAL : EFAULT;
 		return -1;
 	}
 	if (listener)

@@ -239,6 +239,7 @@ int wrap_accept(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
 void wrap_listener_forget(int fd);
 /* wrap_listener_mirror - the companion's close-on-exec flag becomes that of the listener */
 void wrap_listener_mirror(const struct wrap_listener *listener);
+int wrap_companions(int *found); /* all of them; how many, fewer than WRAP_HIDDEN_MAX */
 /* The three below are called with wrap_lock held. */
 void wrap_listener_hold(int fd, struct wrap_listener *listener);
 void wrap_listener_release(int fd);
@@ -247,8 +248,6 @@ void wrap_listener_move(int companion); /* to another number: the program wants 
 /* ── descriptor.c ── */
 #define WRAP_HIDDEN_MAX 160
 
-/* wrap_hidden - the numbers that the program must not close, in order; how many */
-int wrap_hidden(int found[WRAP_HIDDEN_MAX]);
 /* wrap_descriptor_hide - move it out of the program's way; the new number or -1 */
 int wrap_descriptor_hide(int fd, bool close_on_exec);
 

@@ -98,6 +98,37 @@ void v6_only_listener(void)
 	CHECK(!strcmp(text_of(&name), ADDRESS_V6));
 }
 
+/* 0.0.0.0 and :: apart, in either order: what comes over vsock is IPv4's. */
+void both_families(void)
+{
+	for (int turn = 0; turn < 2; turn++) {
+		int port, on = 1, fds[2], epoll_fd = epoll_create1(0);
+		struct epoll_event event = { .events = EPOLLIN };
+
+		fds[0] = listen_at("0.0.0.0", 0, &port); /* finds a port */
+		close(fds[0]);
+		for (int i = 0; i < 2; i++) {
+			bool v6 = i == turn;
+			struct name at = name_of(v6 ? "::" : "0.0.0.0", port);
+
+			fds[v6] = socket(at.at.ss_family, SOCK_STREAM, 0);
+			if (v6)
+				CHECK(setsockopt(fds[1], IPPROTO_IPV6, IPV6_V6ONLY, &on, 4) == 0);
+			CHECK(bind(fds[v6], NAME(at)) == 0 && listen(fds[v6], 5) == 0);
+			event.data.fd = fds[v6];
+			CHECK(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fds[v6], &event) == 0);
+		}
+		close(connect_to(ADDRESS, port));
+		CHECK(epoll_wait(epoll_fd, &event, 1, 10000) == 1 && event.data.fd == fds[0]);
+		CHECK(accept(fds[0], NULL, NULL) >= 0);
+		CHECK(epoll_wait(epoll_fd, &event, 1, 0) == 0);
+		close(connect_to("::1", port));
+		CHECK(epoll_wait(epoll_fd, &event, 1, 10000) == 1 && event.data.fd == fds[1]);
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
 /* listen() without bind() takes a port, on both worlds the same one. */
 void unbound_listener(void)
 {

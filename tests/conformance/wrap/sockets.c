@@ -52,6 +52,7 @@ static const struct {
 	ENTRY(listener_by_spawn),
 	ENTRY(v6_only_listener),
 	ENTRY(unbound_listener),
+	ENTRY(both_families),
 	ENTRY(duplicates_before_connect),
 	ENTRY(duplicates_of_listener),
 	ENTRY(descriptors_above_1023),
