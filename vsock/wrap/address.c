@@ -120,6 +120,18 @@ void wrap_name_of(const struct wrap_tag *tag, const struct sockaddr_vm *vm, bool
 	}
 }
 
+/* As the kernel does it: what fits, and the full length. */
+static int store(const void *from, socklen_t full, void *name, socklen_t *bytes)
+{
+	if ((int)*bytes < 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	memcpy(name, from, *bytes < full ? *bytes : full);
+	*bytes = full;
+	return 0;
+}
+
 int wrap_name_store(const struct wrap_tag *tag, const struct wrap_endpoint *endpoint, void *name,
 		    socklen_t *bytes)
 {
@@ -129,15 +141,9 @@ int wrap_name_store(const struct wrap_tag *tag, const struct wrap_endpoint *endp
 	struct sockaddr_in in = { .sin_family = AF_INET,
 				  .sin_port = htons(endpoint->port),
 				  .sin_addr.s_addr = endpoint->address.s6_addr32[3] };
-	socklen_t full = tag->v6 ? sizeof(in6) : sizeof(in);
 
-	if ((int)*bytes < 0) {
-		errno = EINVAL;
-		return -1;
-	}
-	memcpy(name, tag->v6 ? (void *)&in6 : (void *)&in, *bytes < full ? *bytes : full);
-	*bytes = full;
-	return 0;
+	return tag->v6 ? store(&in6, sizeof(in6), name, bytes)
+		       : store(&in, sizeof(in), name, bytes);
 }
 
 /* The kernel's name for one end of @fd, as the program is to see it. */
@@ -155,11 +161,11 @@ static int name_get(int fd, struct sockaddr *name, socklen_t *bytes, bool peer)
 		return get(fd, name, bytes);
 	if (get(fd, (struct sockaddr *)&storage, &length) < 0)
 		return -1;
-	if (storage.ss_family != AF_VSOCK)
-		return get(fd, name, bytes);
-	tag = wrap_tag_get(fd);
+	tag.kind = WRAP_TAG_NONE;
+	if (storage.ss_family == AF_VSOCK)
+		tag = wrap_tag_get(fd);
 	if (tag.kind == WRAP_TAG_NONE)
-		return get(fd, name, bytes);
+		return store(&storage, length, name, bytes);
 	/* The kernel leaves a client's own CID open. */
 	if (!peer && vm->svm_cid == VMADDR_CID_ANY &&
 	    REAL(getpeername)(fd, (struct sockaddr *)&other, &other_length) == 0)

@@ -67,7 +67,7 @@ WRAP_EXPORT int socket(int domain, int type, int protocol)
 	int fd = REAL(socket)(domain, type, protocol);
 	struct wrap_slot *slot;
 
-	if (fd < 0 || !wrap_state.active || !wrap_is_ours())
+	if (fd < 0 || !wrap_state.active)
 		return fd;
 	if ((domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
 	    (protocol == 0 || protocol == IPPROTO_TCP)) {
@@ -180,45 +180,44 @@ static int replace_one(int fd, int with)
 	return 0;
 }
 
-/* The descriptors of this process that are the same socket as @fd, itself last. */
+/* The descriptors of this process that are the same socket as @fd, itself last; with the lock. */
 static int aliases_of(int fd, int found[ALIASES_MAX])
 {
-	const struct wrap_slot *slot = wrap_slot_find(fd);
-	uint64_t cookie;
+	const struct wrap_slot *at = wrap_slot_find(fd);
+	uint64_t cookie = wrap_cookie(fd);
 	int count = 0;
 
-	if (slot && slot->alias_next) {
-		cookie = wrap_cookie(fd);
-		for (int other = slot->alias_next - 1; other != fd && count < ALIASES_MAX - 1;) {
-			const struct wrap_slot *at = wrap_slot_find(other);
+	while (at && at->alias_next && at->alias_next - 1 != fd && count < ALIASES_MAX - 1) {
+		int other = at->alias_next - 1;
 
-			if (cookie && wrap_cookie(other) == cookie)
-				found[count++] = other;
-			if (!at || !at->alias_next)
-				break;
-			other = at->alias_next - 1;
-		}
+		if (cookie && wrap_cookie(other) == cookie)
+			found[count++] = other;
+		at = wrap_slot_find(other);
 	}
 	found[count++] = fd;
 	return count;
 }
 
-int wrap_replace(int fd, int with)
+int wrap_replace(int fd, int with, int flags)
 {
-	int found[ALIASES_MAX], count, code = 0, owner = 0;
+	const struct wrap_slot *slot = wrap_slot_find(fd);
+	int found[ALIASES_MAX], count, code = 0;
 	struct f_owner_ex who;
 	sigset_t saved;
 
-	if (REAL(fcntl)(fd, F_GETFL) & O_ASYNC && REAL(fcntl)(fd, F_GETOWN_EX, &who) == 0) {
-		owner = REAL(fcntl)(fd, F_GETSIG);
+	if (flags & O_ASYNC && REAL(fcntl)(fd, F_GETOWN_EX, &who) == 0) {
 		REAL(fcntl)(with, F_SETOWN_EX, &who);
-		REAL(fcntl)(with, F_SETSIG, owner);
+		REAL(fcntl)(with, F_SETSIG, REAL(fcntl)(fd, F_GETSIG));
 	}
-	wrap_lock(&saved);
-	count = aliases_of(fd, found);
-	for (int i = 0; i < count && !code; i++)
-		code = replace_one(found[i], with);
-	wrap_unlock(&saved);
+	if (!slot || !slot->alias_next) {
+		code = replace_one(fd, with);
+	} else {
+		wrap_lock(&saved);
+		count = aliases_of(fd, found);
+		for (int i = 0; i < count && !code; i++)
+			code = replace_one(found[i], with);
+		wrap_unlock(&saved);
+	}
 	REAL(close)(with);
 	return code;
 }
@@ -333,7 +332,7 @@ static int client_connect(int fd, struct client *client)
 	if (made >= 0) {
 		code = client_try(made, client);
 		if (!code)
-			code = wrap_replace(fd, made);
+			code = wrap_replace(fd, made, client->flags);
 		else
 			REAL(close)(made);
 	}
@@ -418,7 +417,7 @@ static int connect_tcp(int fd, const struct sockaddr *to, socklen_t bytes)
 	struct wrap_slot *slot = wrap_slot_find(fd);
 	int code;
 
-	if (slot && slot->flags & WRAP_SLOT_NEW && wrap_is_ours())
+	if (slot)
 		slot->flags &= ~WRAP_SLOT_NEW;
 	code = REAL(connect)(fd, to, bytes);
 	if (code < 0 && errno == EAFNOSUPPORT && wrap_state.active &&
@@ -491,7 +490,7 @@ static int bind_vsock(int fd, uint32_t cid, const struct wrap_endpoint *local,
 		code = local->port ? wrap_bind_port(made, cid, local->port)
 				   : wrap_bind_ephemeral(made, cid);
 	if (!code)
-		code = wrap_replace(fd, made);
+		code = wrap_replace(fd, made, flags);
 	else if (made >= 0)
 		REAL(close)(made);
 	wrap_say(WRAP_EXPLAIN,
@@ -511,7 +510,7 @@ WRAP_EXPORT int bind(int fd, const struct sockaddr *to, socklen_t bytes)
 	uint32_t cid;
 
 	if (code == 0) {
-		if (slot && slot->flags & WRAP_SLOT_NEW && wrap_is_ours())
+		if (slot && slot->flags & WRAP_SLOT_NEW)
 			slot->flags |= WRAP_SLOT_BOUND;
 		return 0;
 	}

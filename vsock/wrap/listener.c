@@ -365,7 +365,7 @@ static int listen_instead(int fd, int backlog, struct server *server)
 	code = server_open(fd, server);
 	if (code >= 0) {
 		REAL(fcntl)(code, F_SETFL, flags & (O_NONBLOCK | O_ASYNC));
-		code = wrap_replace(fd, code);
+		code = wrap_replace(fd, code, flags);
 	}
 	wrap_say(code ? WRAP_REFUSED : WRAP_EXPLAIN,
 		 "fd %d: listens at %s as vsock port %u alone%s%s (rule %u)", fd,
@@ -418,7 +418,7 @@ static int accept_finish(int made, const struct wrap_tag *of, int copies_from,
 	char text[WRAP_TEXT_BYTES];
 	struct wrap_slot *slot = wrap_slot_find(made);
 
-	if (slot && wrap_is_ours())
+	if (slot)
 		*slot = (struct wrap_slot){ 0 };
 	if (wrap_tag_set(made, &tag) < 0) {
 		REAL(close)(made);

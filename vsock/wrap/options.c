@@ -201,7 +201,7 @@ static int set_internet(int fd, struct wrap_tag *tag, int level, int name, const
 		return -1;
 	}
 	slot = option->kept && bytes >= sizeof(int) ? wrap_slot_make(fd) : NULL;
-	if (slot && wrap_is_ours())
+	if (slot)
 		slot->kept[option->kept - 1] = *(const int *)value;
 	return 0;
 }
@@ -229,7 +229,7 @@ WRAP_EXPORT int setsockopt(int fd, int level, int name, const void *value, sockl
 			       : set_internet(fd, &tag, level, name, value, bytes);
 	}
 	slot = wrap_slot_find(fd);
-	if (slot && slot->flags & WRAP_SLOT_NEW && wrap_is_ours()) {
+	if (slot && slot->flags & WRAP_SLOT_NEW) {
 		slot->flags |= WRAP_SLOT_OPTIONS;
 		option = option_find(level, name);
 		if (option && option->kept && bytes >= sizeof(int))

@@ -64,7 +64,7 @@ WRAP_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_even
 	slot = wrap_slot_find(fd);
 	if (listener)
 		REAL(epoll_ctl)(epoll_fd, operation, listener->fd, event);
-	else if (slot && slot->flags & WRAP_SLOT_NEW && wrap_is_ours())
+	else if (slot && slot->flags & WRAP_SLOT_NEW)
 		watch_note(slot, epoll_fd, operation, event);
 	errno = saved_errno;
 	return 0;

@@ -15,7 +15,8 @@
  * without it: two threads that change one descriptor at once race in any program.
  *
  * A child of vfork shares our memory but not our descriptors: there wrap_is_ours() is false, and
- * nothing here is changed; its exec finds everything again.
+ *what such children do (close, dup2, fcntl) changes nothing here; their exec finds everything
+ *again.
  */
 #ifndef CAUSEWAY_VSOCK_WRAP_WRAP_H
 #define CAUSEWAY_VSOCK_WRAP_WRAP_H
@@ -213,8 +214,14 @@ int wrap_options_copy(int from, int to);
 int wrap_bind_ephemeral(int fd, uint32_t cid);
 int wrap_bind_port(int fd, uint32_t cid, uint32_t port);
 int wrap_tcp_error(int error); /* the error that TCP gives where vsock gives @error */
-/* wrap_replace - @with takes the place of @fd and its duplicates, in epoll sets too; 0 or -errno */
-int wrap_replace(int fd, int with);
+/**
+ * wrap_replace - @with takes the place of @fd and its duplicates, in epoll sets too
+ * @with: is closed
+ * @flags: of @fd's file
+ *
+ * Return: 0 or -errno.
+ */
+int wrap_replace(int fd, int with, int flags);
 
 /* ── listener.c ── */
 #define WRAP_LISTENER_FDS 8
