@@ -17,7 +17,7 @@
  *	2. listener.c:listen		a companion on AF_VSOCK with the same port, under a hidden
  *number
  *	3. wait.c:epoll_ctl, poll ...	whoever waits for the listener waits for both
- *	4. listener.c:wrap_accept	takes from both in turn
+ *	4. listener.c:accept_both	takes from both in turn
  *	5. listener.c:wrap_listeners_find	after exec: the pair is found again
  *
  * read, write, send and their vectors are the kernel's: nothing stands in their way. sendto,

@@ -473,6 +473,18 @@ static int accept_tcp(int fd, struct wrap_listener *listener, struct sockaddr *f
 	return REAL(accept4)(fd, from, bytes, flags);
 }
 
+/* Whether the kernel's accept() would go on after whatever signal handler has just run. */
+static bool signals_restart(void)
+{
+	struct sigaction action;
+
+	for (int number = 1; number < NSIG; number++)
+		if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL &&
+		    action.sa_handler != SIG_IGN && !(action.sa_flags & SA_RESTART))
+			return false;
+	return true;
+}
+
 /* Wait for either; as poll(). The listener's SO_RCVTIMEO bounds it, as it does for accept(). */
 static int accept_wait(int fd, const struct wrap_listener *listener)
 {
@@ -485,7 +497,9 @@ static int accept_wait(int fd, const struct wrap_listener *listener)
 	if (REAL(getsockopt)(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &bytes) == 0 &&
 	    (limit.tv_sec || limit.tv_usec))
 		timeout_ms = (int)(limit.tv_sec * 1000 + limit.tv_usec / 1000);
-	ready = REAL(poll)(fds, 2, timeout_ms);
+	do {
+		ready = REAL(poll)(fds, 2, timeout_ms);
+	} while (ready < 0 && errno == EINTR && timeout_ms < 0 && signals_restart());
 	if (!ready)
 		errno = EAGAIN;
 	return ready;
@@ -495,6 +509,7 @@ static int accept_both(int fd, struct wrap_listener *listener, struct sockaddr *
 		       socklen_t *bytes, int flags)
 {
 	for (;;) {
+		bool interrupted = false;
 		unsigned turn = __atomic_load_n(&listener->turn, __ATOMIC_RELAXED);
 
 		for (int i = 0; i < 2; i++) {
@@ -508,7 +523,10 @@ static int accept_both(int fd, struct wrap_listener *listener, struct sockaddr *
 						 __ATOMIC_RELAXED);
 				return made;
 			}
-			if (errno != EAGAIN)
+			/* AF_VSOCK returns EINTR even where it does not wait. */
+			if (errno == EINTR)
+				interrupted = true;
+			else if (errno != EAGAIN)
 				return -1;
 		}
 		if (listener->fd < 0)
@@ -517,12 +535,16 @@ static int accept_both(int fd, struct wrap_listener *listener, struct sockaddr *
 			errno = EAGAIN;
 			return -1;
 		}
+		if (interrupted && !signals_restart()) {
+			errno = EINTR;
+			return -1;
+		}
 		if (accept_wait(fd, listener) <= 0)
 			return -1;
 	}
 }
 
-int wrap_accept(int fd, struct sockaddr *from, socklen_t *bytes, int flags)
+static int accept_any(int fd, struct sockaddr *from, socklen_t *bytes, int flags)
 {
 	struct wrap_listener *listener = wrap_listener_of(fd);
 	struct sockaddr_storage name;
@@ -557,12 +579,12 @@ int wrap_accept(int fd, struct sockaddr *from, socklen_t *bytes, int flags)
 
 WRAP_EXPORT int accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags)
 {
-	return wrap_accept(fd, from, bytes, flags);
+	return accept_any(fd, from, bytes, flags);
 }
 
 WRAP_EXPORT int accept(int fd, struct sockaddr *from, socklen_t *bytes)
 {
-	return wrap_accept(fd, from, bytes, 0);
+	return accept_any(fd, from, bytes, 0);
 }
 
 /* The sockets among this process's descriptors; how many. */

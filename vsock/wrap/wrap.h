@@ -241,7 +241,6 @@ bool wrap_listeners_exist(void);
 void wrap_listeners_find(void); /* those that were inherited; once, from the constructor */
 /* wrap_listener_reread - options of the TCP listener @fd may have changed */
 void wrap_listener_reread(struct wrap_listener *listener, int fd);
-int wrap_accept(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
 /* wrap_listener_forget - the pair is no more: shutdown(), or the companion was lost */
 void wrap_listener_forget(int fd);
 /* wrap_listener_mirror - the companion's close-on-exec flag becomes that of the listener */

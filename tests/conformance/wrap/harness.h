@@ -62,9 +62,9 @@ check_function blocking_connect, nonblocking_connect, refused, refused_later, co
 	epoll_before_connect, options_follow, addressed_sends, fast_open, names_are_cut,
 	receives_have_no_name, mapped_addresses, local_port_is_kept, falls_back, udp_is_untouched;
 check_function accept_flags, both_worlds, both_worlds_v6, epoll_before_listen, epoll_of_listener,
-	poll_of_listener, select_of_listener, blocking_accept, shared_accept, port_zero,
-	own_address, nonblocking_is_hidden, listener_by_spawn, v6_only_listener, unbound_listener,
-	both_families;
+	poll_of_listener, select_of_listener, blocking_accept, shared_accept, interrupted_accept,
+	port_zero, own_address, nonblocking_is_hidden, listener_by_spawn, v6_only_listener,
+	unbound_listener, both_families;
 check_function duplicates_before_connect, duplicates_of_listener, descriptors_above_1023,
 	close_range_and_companion, inherited_by_exec, listener_by_exec, close_on_exec_holds,
 	passed_through_socket, fork_and_close;

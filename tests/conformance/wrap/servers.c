@@ -4,17 +4,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Ends of connections to the listener, one over the VMs' world and one over loopback's TCP. */
-struct clients {
-	int fds[2];
-};
 
 /* Connect over one world; the server's end must be of that one, too. */
 static void take_one(int listener, const char *address, int port, bool vsock)
@@ -271,6 +267,32 @@ void blocking_accept(void)
 		CHECK(!(fcntl(server, F_GETFL) & O_NONBLOCK));
 		wait(NULL);
 	}
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void on_alarm(int number)
+{
+	interrupted += number == SIGALRM;
+}
+
+/* A signal ends accept() or does not, as its handler was installed. */
+void interrupted_accept(void)
+{
+	struct itimerval often = { .it_interval.tv_usec = 2000, .it_value.tv_usec = 2000 };
+	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	int port, listener = listen_at("0.0.0.0", 0, &port);
+	int later = connects_later(ADDRESS, port);
+
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+	CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+	CHECK(write(later, "x", 1) == 1);
+	CHECK(accept(listener, NULL, NULL) >= 0);
+	while (interrupted == 0)
+		usleep(1000);
+	action.sa_flags = 0;
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+	CHECK_ERROR(accept(listener, NULL, NULL), EINTR);
 }
 
 /* Several processes block in accept() of one listener: each world reaches one of them. */

@@ -46,6 +46,7 @@ static const struct {
 	ENTRY(select_of_listener),
 	ENTRY(blocking_accept),
 	ENTRY(shared_accept),
+	ENTRY(interrupted_accept),
 	ENTRY(port_zero),
 	ENTRY(own_address),
 	ENTRY(nonblocking_is_hidden),
