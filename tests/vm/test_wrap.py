@@ -25,6 +25,13 @@ map [fd00:77::1] cid 1
 use tcp  server * *:7001       # a server that only TCP has
 use both any    wrap_sockets *
 """
+# With rules for vsock alone there is no TCP to fall back to, and connect() does not wait.
+ALONE_RULES = LOOPBACK_RULES.replace("use both", "use vsock")
+ALONE = """blocking_connect nonblocking_connect refused refused_later connects_again
+    epoll_before_connect options_follow addressed_sends fast_open names_are_cut mapped_addresses
+    local_port_is_kept udp_is_untouched epoll_before_listen port_zero own_address v6_only_listener
+    duplicates_before_connect duplicates_of_listener descriptors_above_1023 inherited_by_exec
+    passed_through_socket tcp_options socket_options time_limits async_signal""".split()
 IPV6 = {"qemu": [], "uml": ["ipv6"]}  # built in, or a module
 SETUP = """set -e
 ip addr add 10.77.0.1/32 dev lo
@@ -35,15 +42,17 @@ ip -6 addr add fd00:77::1/128 dev lo
 @pytest.fixture(scope="module")
 def guests(tmp_path_factory):
     """guests(kind): one with the checks, the wrapper and vsock loopback."""
-    rules = tmp_path_factory.mktemp("wrap") / "rules"
+    folder = tmp_path_factory.mktemp("wrap")
+    rules, alone = folder / "rules", folder / "alone"
     rules.write_text(LOOPBACK_RULES)
+    alone.write_text(ALONE_RULES)
     with contextlib.ExitStack() as stack:
         running = {}
 
         def get(kind):
             if kind not in running:
                 guest = stack.enter_context(Guest(
-                    kind, files=[CHECKS, CAUSEWAY, LIBRARY, rules], modules=["vsock_loopback", *IPV6[kind]],
+                    kind, files=[CHECKS, CAUSEWAY, LIBRARY, rules, alone], modules=["vsock_loopback", *IPV6[kind]],
                     quiet=True))
                 guest.run(["sh", "-c", SETUP], check=True)
                 running[kind] = guest
@@ -61,5 +70,12 @@ def test_tcp_alone(kind, guests, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_wrapped(kind, guests, name):
     result = guests(kind).run(["causeway", "run", "--explain", "--map", "rules", "wrap_sockets",
+                               "vsock", name])
+    assert result.status == 0, (result.stdout + result.stderr).decode()
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_wrapped_alone(kind, guests, name):
+    result = guests(kind).run(["causeway", "run", "--explain", "--map", "alone", "wrap_sockets",
                                "vsock", name])
     assert result.status == 0, (result.stdout + result.stderr).decode()

@@ -61,12 +61,12 @@ class Pair:
             guest.run(["sh", "-c", SETUP], check=True)
 
     @contextlib.contextmanager
-    def serves(self, port, words, env=None, before=()):
+    def serves(self, port, words, before=(), line=b"and at vsock port %d "):
         """A wrapped server, once it listens on both worlds; ended with the block."""
         command = self.guests[SERVER].start(["sh", "-c", 'exec "$@" 2>&1', "sh", *before, *RUN,
-                                             *words], env=env)
+                                             *words])
         try:
-            command.expect(rb"and at vsock port %d " % port, SECONDS)
+            command.expect(line % port if b"%d" in line else line, SECONDS)
             yield command
         finally:
             command.signal(15)
@@ -107,6 +107,14 @@ def test_redis(pair):
         shown = pair.client("redis-benchmark", "-h", ADDRESS, "-n", "2000", "-c", "20", "-q",
                             "-t", "ping,set,get,lrange_100")
         assert shown.count(b"requests per second") >= 4
+
+
+@needs("redis-server", "redis-cli")
+def test_an_address_that_no_interface_has(pair):
+    with pair.serves(6380, ["redis-server", "--port", "6380", "--bind", ADDRESS, "--save", "",
+                            "--protected-mode", "no", "--dir", "/tmp"],
+                     line=rb"bound to 10.77.0.3:6380, which is this machine's on vsock alone: done"):
+        assert pair.client("redis-cli", "-h", ADDRESS, "-p", "6380", "ping") == b"PONG\n"
 
 
 NGINX = """daemon off; user root; worker_processes 2; pid /tmp/nginx.pid; error_log stderr;

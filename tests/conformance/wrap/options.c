@@ -174,6 +174,7 @@ static void check_bulk(const unsigned char *bytes)
 void sends_file(void)
 {
 	static unsigned char bytes[BULK_BYTES];
+	volatile size_t room = sizeof(bytes); /* so that __recv_chk is called */
 	int client, server, file = bulk_file();
 	off_t at = 0;
 
@@ -183,7 +184,7 @@ void sends_file(void)
 			CHECK(sendfile(client, file, &at, BULK_BYTES - at) > 0);
 		_exit(0);
 	}
-	CHECK(recv(server, bytes, sizeof(bytes), MSG_WAITALL) == sizeof(bytes));
+	CHECK(recv(server, bytes, room, MSG_WAITALL) == sizeof(bytes));
 	check_bulk(bytes);
 }
 
