@@ -473,13 +473,21 @@ static int accept_tcp(int fd, struct wrap_listener *listener, struct sockaddr *f
 	return REAL(accept4)(fd, from, bytes, flags);
 }
 
-/* Whether the kernel's accept() would go on after whatever signal handler has just run. */
+/*
+ * Whether the kernel's accept() would go on after whatever signal handler has just run. Handlers of
+ * faults do not count: those come from what the program itself does, not while it waits.
+ */
 static bool signals_restart(void)
 {
+	static const uint64_t faults = UINT64_C(1) << SIGSEGV | UINT64_C(1) << SIGBUS |
+				       UINT64_C(1) << SIGFPE | UINT64_C(1) << SIGILL |
+				       UINT64_C(1) << SIGTRAP | UINT64_C(1) << SIGABRT |
+				       UINT64_C(1) << SIGSYS;
 	struct sigaction action;
 
 	for (int number = 1; number < NSIG; number++)
-		if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL &&
+		if (!(number < 32 && faults >> number & 1) &&
+		    sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL &&
 		    action.sa_handler != SIG_IGN && !(action.sa_flags & SA_RESTART))
 			return false;
 	return true;
