@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is sent with an address. TCP ignores it on a connected socket, AF_VSOCK refuses it; with
- * MSG_FASTOPEN it stands for connect(). Without an address these calls cost one comparison; send,
- * write and writev are not here at all.
+ * MSG_FASTOPEN it stands for connect(). sendmsg() may also carry descriptors. Without an address
+ * these calls cost one comparison; send, write and writev are not here at all.
  */
 #include <errno.h>
 
@@ -34,12 +34,30 @@ WRAP_EXPORT ssize_t sendto(int fd, const void *data, size_t bytes, int flags,
 	return sent;
 }
 
+/* A listener that goes to another process by SCM_RIGHTS goes without its companion: say so. */
+static void note_passed(const struct msghdr *message)
+{
+	const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+	const int *fds = header ? (const int *)CMSG_DATA(header) : NULL;
+
+	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+		return;
+	for (size_t i = 0; i < (header->cmsg_len - CMSG_LEN(0)) / sizeof(*fds); i++)
+		if (wrap_listener_of(fds[i]))
+			wrap_say(WRAP_REFUSED,
+				 "fd %d: a listener is passed to another process: there it is "
+				 "TCP's alone",
+				 fds[i]);
+}
+
 WRAP_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct msghdr bare;
 	struct wrap_tcp tcp;
 	ssize_t sent;
 
+	if (wrap_listeners_exist() && message && message->msg_controllen)
+		note_passed(message);
 	if (!wrap_state.active || !message || !message->msg_name)
 		return REAL(sendmsg)(fd, message, flags);
 	bare = *message;

@@ -250,6 +250,27 @@ void passed_through_socket(void)
 	CHECK(read(server, &bytes, 1) == 1);
 }
 
+/* A listener in another process serves TCP; its vsock port ends with the first process's. */
+void listener_passed(void)
+{
+	int port, listener = listen_at("0.0.0.0", 0, &port), ends[2], status;
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+	if (fork() == 0) {
+		close(listener);
+		listener = receive_descriptor(ends[1]);
+		CHECK(write(ends[1], "x", 1) == 1);
+		for (int i = 0; i < 2; i++)
+			CHECK(accept(listener, NULL, NULL) >= 0);
+		_exit(0);
+	}
+	send_descriptor(ends[0], listener);
+	CHECK(close(listener) == 0 && read(ends[0], &status, 1) == 1);
+	check_world(connect_to(ADDRESS, port), false);
+	check_world(connect_to("127.0.0.1", port), false);
+	CHECK(wait(&status) > 0 && status == 0);
+}
+
 /* A server that forks: the child serves, the parent goes on, and both close what they need not. */
 void fork_and_close(void)
 {

@@ -67,7 +67,7 @@ check_function accept_flags, both_worlds, both_worlds_v6, epoll_before_listen, e
 	unbound_listener, both_families;
 check_function duplicates_before_connect, duplicates_of_listener, descriptors_above_1023,
 	close_range_and_companion, inherited_by_exec, listener_by_exec, close_on_exec_holds,
-	passed_through_socket, fork_and_close;
+	passed_through_socket, listener_passed, fork_and_close;
 check_function tcp_options, socket_options, tcp_info, readable_bytes, interface_ioctls, half_close,
 	sends_file, splices, many_messages, time_limits, zero_copy, async_signal;
 

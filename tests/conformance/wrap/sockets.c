@@ -62,6 +62,7 @@ static const struct {
 	ENTRY(listener_by_exec),
 	ENTRY(close_on_exec_holds),
 	ENTRY(passed_through_socket),
+	ENTRY(listener_passed),
 	ENTRY(fork_and_close),
 	ENTRY(tcp_options),
 	ENTRY(socket_options),
