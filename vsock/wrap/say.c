@@ -77,7 +77,7 @@ void wrap_say(enum wrap_say kind, const char *format, ...)
 			used = LINE_BYTES - 2;
 		line[used++] = '\n';
 		if (write(say.fd, line, used) < 0)
-			say.explain = say.explain; /* nobody is left to tell */
+			say.fd = 0; /* nobody reads any more */
 	}
 	errno = saved_errno;
 }
