@@ -106,6 +106,20 @@ def test_lines_do_not_go_into_a_program_s_own_files(tmp_path, rules):
     assert (tmp_path / "own").read_bytes() == b""
 
 
+def test_lines_without_a_reader_do_not_end_the_program(rules):
+    """Its standard error is a pipe that nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as broken:
+        result = subprocess.run(
+            [CAUSEWAY, "run", "--explain", "--map", rules("use both client * *"),
+             "/usr/bin/python3", "-c",
+             f"import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL); {ASKS_FOR_A_SOCKET}"],
+            env=daemons.client_environment({}), stderr=broken, stdout=subprocess.PIPE, text=True,
+            check=True)
+    assert result.stdout == "127.0.0.1\n"
+
+
 @pytest.fixture
 def compiled(tmp_path):
     """compiled(options): a program of the C compiler."""

@@ -59,6 +59,7 @@ int wrap_say_fd(void)
 void wrap_say(enum wrap_say kind, const char *format, ...)
 {
 	int saved_errno = errno;
+	struct pollfd pollfd = { .fd = say.fd, .events = POLLOUT };
 	char line[LINE_BYTES];
 	struct stat status;
 	va_list arguments;
@@ -76,8 +77,11 @@ void wrap_say(enum wrap_say kind, const char *format, ...)
 		if (used > LINE_BYTES - 2)
 			used = LINE_BYTES - 2;
 		line[used++] = '\n';
-		if (write(say.fd, line, used) < 0)
-			say.fd = 0; /* nobody reads any more */
+		/* With no reader left, a line would raise SIGPIPE in a program that did not ask. */
+		if (REAL(poll)(&pollfd, 1, 0) >= 0 && pollfd.revents & POLLERR)
+			say.fd = 0;
+		else if (write(say.fd, line, used) < 0 && errno == EPIPE)
+			say.fd = 0;
 	}
 	errno = saved_errno;
 }
