@@ -41,7 +41,11 @@ class Configured(daemons.Daemon):
                 *[str(option).replace("FOLDER", str(self.folder)) for option in self.options]]
 
     def ready(self):
-        return self.control.exists()
+        """Once it answers: the socket's file is there before the switch listens and serves."""
+        try:
+            return self.ask_raw(b"{}\n") is not None
+        except OSError:
+            return False
 
     def ask(self, **request):
         with socket.socket(socket.AF_UNIX) as connection:
