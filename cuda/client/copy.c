@@ -50,9 +50,7 @@ static CUresult side_place(const struct copy *copy, struct side *side, bool must
 {
 	unsigned __int128 bytes = side_bytes(copy, side);
 	struct range range;
-
 	bool known = client_range_lookup(side->at, &range);
-
 	bool inside = known && bytes <= range.bytes - (side->at - range.start);
 
 	side->device = known && client_range_on_device(&range);

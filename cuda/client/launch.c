@@ -141,7 +141,8 @@ static CUresult launch_asked(struct launch *launch, struct client_call *call, ui
 	struct launch_shape shape = launch_shape(launch, function);
 	struct client_call remembered = { .number = CALL_launch_wait,
 					  .block = &shape,
-					  .block_bytes = sizeof(shape) };
+					  .block_bytes = sizeof(shape),
+					  .reply = &shape }; /* of no bytes, but not NULL */
 	CUresult result;
 
 	if (client_cache_find(&remembered, context))
