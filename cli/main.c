@@ -27,6 +27,7 @@ static const struct {
 	{ "status", cli_status, "causeway status", "show what the daemons of this host do" },
 	{ "top", cli_top, "causeway top", "the same, as it changes" },
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
+	{ "cuda", cli_cuda, "causeway cuda", "show which CUDA functions programs find" },
 	{ "simulate", cli_simulate, "causeway simulate", "try a policy of sharing on traces" },
 };
 

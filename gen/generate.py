@@ -36,6 +36,7 @@ WRITERS = {
     'dispatch': write_worker.dispatch_source,
     'round-trip': write_checks.round_trip_source,
     'coverage': write_docs.coverage_page,
+    'coverage-table': write_docs.coverage_table,
     'version-script': write_types.version_script,
 }
 

@@ -37,3 +37,18 @@ def coverage_page(api):
             known += f', {call.variant}'
         out.append(f'| {call.symbol} | {known} | {_way(call)} | {" ".join(name.rsplit("/", 1)[1] for name in call.tested)} |')
     return '\n'.join(out + [''])
+
+
+def coverage_table(api):
+    """cuda_coverage.c: the same for `causeway cuda coverage`, one row a function."""
+    out = ['/* Generated from proto/cuda.api; do not edit. */', '#include "gen/cuda_coverage.h"', '',
+           'const struct cuda_coverage cuda_coverage[] = {']
+    for call in sorted(api.calls, key=lambda c: c.symbol):
+        cells = [call.symbol, 'by hand' if call.local else 'generated',
+                 'yes' if 'cached' in call.words else 'no', 'no' if call.reply else 'yes',
+                 ' '.join(name.rsplit('/', 1)[1] for name in call.tested) or
+                 ('' if call.local else 'test_cuda_round_trip.c')]
+        out.append('\t{ ' + ', '.join(f'"{cell}"' for cell in cells) + ' },')
+    out += ['};', '', 'const unsigned int cuda_coverage_count = '
+            'sizeof(cuda_coverage) / sizeof(cuda_coverage[0]);', '']
+    return '\n'.join(out)

@@ -83,3 +83,20 @@ def test_status_without_a_daemon(tmp_path):
     result = daemons.run_program([CAUSEWAY, "status", "--socket", tmp_path / "none"], {})
     assert result.returncode == 1
     assert "No such file" in result.stderr
+
+
+def test_cuda_coverage():
+    """The table has a line a function; a name's beginning picks some of them."""
+    full = subprocess.run([CAUSEWAY, "cuda", "coverage", "--tsv"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()
+    assert full[0].split("\t") == ["function", "implemented", "cached", "reply-less", "tested by"]
+    rows = {line.split("\t")[0]: line.split("\t") for line in full[1:]}
+    assert rows["cuGraphLaunch"][1] == "by hand"
+    assert rows["cuEventRecord"][3] == "yes" and rows["cuMemAlloc_v2"][3] == "no"
+    assert rows["cuDeviceCanAccessPeer"][2] == "yes"
+    some = subprocess.run([CAUSEWAY, "cuda", "coverage", "cuGraph"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()[1:]
+    assert some and all(line.startswith("cuGraph") for line in some)
+    none = subprocess.run([CAUSEWAY, "cuda", "coverage", "cuNone"], capture_output=True, text=True,
+                          check=False)
+    assert none.returncode == 1
