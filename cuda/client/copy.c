@@ -266,6 +266,10 @@ static CUresult copy_run(struct copy *copy, bool to_device, bool from_device)
 		return result;
 	if (copy->to.device && copy->from.device)
 		return copy_on_device(copy, stream);
+	/* A graph would read and write the program's memory when it runs, which only pinned memory
+	 * that the worker has as well allows. */
+	if (client_capture_active(copy->stream))
+		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	if (copy->to.device && !copy->to.shared)
 		return copy_to_device(copy, stream);
 	return copy->from.device && !copy->from.shared ? copy_from_device(copy, stream)
@@ -470,6 +474,8 @@ static CUresult copy_array(const CUDA_MEMCPY3D_PEER *box, CUstream stream)
 		return result;
 	request.from_host = from == CU_MEMORYTYPE_HOST;
 	request.to_host = to == CU_MEMORYTYPE_HOST;
+	if ((request.from_host || request.to_host) && client_capture_active(stream))
+		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	if (request.from_host || request.to_host) {
 		CUDA_MEMCPY3D_PEER plain = *box;
 

@@ -4,6 +4,7 @@
 
 #include "cuda/client/client.h"
 #include "cuda/client/entries.h"
+#include "lib/base/clean.h"
 #include "gen/cuda_names.h"
 
 static int entry_device_count(void)
@@ -70,6 +71,45 @@ static int entry_module_functions(void *module, void (*each)(void *data, void *f
 	return result;
 }
 
+static int entry_device_places(uint8_t **cluster, uint8_t **place)
+{
+	struct wire_device_places_request request = { { 0 } };
+	struct wire_device_places_reply reply;
+	struct client_call call = { .number = CALL_device_places,
+				    .block = &request,
+				    .block_bytes = sizeof(request),
+				    .reply = &reply,
+				    .reply_bytes = sizeof(reply),
+				    .tail_capacity = 2 * client_list_bytes(CUDA_WIRE_LIST_MAX, 1) };
+	autofree unsigned char *tail = NULL;
+	struct client_list list;
+	CUresult result = client_enter();
+
+	*cluster = *place = NULL;
+	if (!result)
+		result = client_list_open(&call, &tail);
+	if (!result)
+		result = client_call_run(&call);
+	if (result)
+		return result;
+	if (reply.bytes > CUDA_WIRE_LIST_MAX)
+		return CUDA_ERROR_UNKNOWN;
+	*cluster = malloc(reply.bytes + 1);
+	*place = malloc(reply.bytes + 1);
+	list = client_list_begin(&call, tail);
+	result = *cluster && *place ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+	if (!result)
+		result = client_list_take(&list, *cluster, reply.bytes, reply.bytes, 1);
+	if (!result)
+		result = client_list_take(&list, *place, reply.bytes, reply.bytes, 1);
+	if (result) {
+		free(*cluster);
+		free(*place);
+		*cluster = *place = NULL;
+	}
+	return result;
+}
+
 static void entry_unused_slot(const char *table)
 {
 	client_log("the program called a slot of the export table %s that is not implemented",
@@ -86,6 +126,7 @@ static struct front_driver driver = {
 	.primary_context = entry_primary_context,
 	.module_load_fatbin = entry_module_load,
 	.module_functions = entry_module_functions,
+	.device_places = entry_device_places,
 	.unused_slot = entry_unused_slot,
 };
 
@@ -117,7 +158,17 @@ CUresult client_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion
 
 CUresult client_cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId)
 {
-	return front_get_export_table(ppExportTable, pExportTableId);
+	int result = front_get_export_table(ppExportTable, pExportTableId);
+
+	if (result == CUDA_ERROR_NOT_FOUND) {
+		const unsigned char *id = (const unsigned char *)pExportTableId;
+
+		client_log("the program asked for the export table %02x%02x%02x%02x-%02x%02x-"
+			   "%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x, which is not offered",
+			   id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7], id[8], id[9],
+			   id[10], id[11], id[12], id[13], id[14], id[15]);
+	}
+	return result;
 }
 
 CUresult client_cuGetErrorName(CUresult error, const char **pStr)

@@ -173,3 +173,23 @@ CUresult client_cuLinkDestroy(CUlinkState state)
 	client_handle_end(object);
 	return result;
 }
+
+CUresult client_cuLinkCreate(unsigned int numOptions, CUjit_option *options, void **optionValues,
+			     CUlinkState *stateOut)
+{
+	return client_cuLinkCreate_v2(numOptions, options, optionValues, stateOut);
+}
+
+CUresult client_cuLinkAddData(CUlinkState state, CUjitInputType type, void *data, size_t size,
+			      const char *name, unsigned int numOptions, CUjit_option *options,
+			      void **optionValues)
+{
+	return client_cuLinkAddData_v2(state, type, data, size, name, numOptions, options,
+				       optionValues);
+}
+
+CUresult client_cuLinkAddFile(CUlinkState state, CUjitInputType type, const char *path,
+			      unsigned int numOptions, CUjit_option *options, void **optionValues)
+{
+	return client_cuLinkAddFile_v2(state, type, path, numOptions, options, optionValues);
+}

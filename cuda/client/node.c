@@ -3,6 +3,7 @@
 #include "cuda/client/node.h"
 
 #include "cuda/client/callback.h"
+#include "cuda/common/range.h"
 
 #define ACCESS_MAX 64u
 #define BATCH_MAX  256u
@@ -94,6 +95,16 @@ CUresult client_place(struct cuda_wire_place *place, CUmemorytype type, const vo
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
+/* place_shared - memory that the worker has at the same address is the device's to reach there */
+static void place_shared(struct cuda_wire_place *place)
+{
+	struct range range;
+
+	if (place->type == CU_MEMORYTYPE_HOST && client_range_lookup(place->at, &range) &&
+	    range.kind == CLIENT_RANGE_HOST && client_range_on_device(&range))
+		place->type = CU_MEMORYTYPE_UNIFIED;
+}
+
 CUresult client_copy_encode(struct cuda_wire_copy *to, const CUDA_MEMCPY3D *copy)
 {
 	CUresult result;
@@ -108,6 +119,8 @@ CUresult client_copy_encode(struct cuda_wire_copy *to, const CUDA_MEMCPY3D *copy
 		result = client_place(&to->to, copy->dstMemoryType, copy->dstHost, copy->dstDevice,
 				      copy->dstArray, copy->dstXInBytes, copy->dstY, copy->dstZ,
 				      copy->dstLOD, copy->dstPitch, copy->dstHeight);
+	place_shared(&to->from);
+	place_shared(&to->to);
 	return result;
 }
 

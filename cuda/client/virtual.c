@@ -139,18 +139,6 @@ CUresult client_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *han
 	return handle && shHandleType ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult client_cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress)
-{
-	CUresult result = client_enter();
-
-	if (result)
-		return result;
-	if (!tensorMap || !globalAddress || (uintptr_t)globalAddress % 16)
-		return CUDA_ERROR_INVALID_VALUE;
-	tensorMap->opaque[0] = (uintptr_t)globalAddress;
-	return CUDA_SUCCESS;
-}
-
 CUresult client_cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle, unsigned int Flags)
 {
 	uint64_t word[8], address, bytes;

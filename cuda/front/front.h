@@ -51,6 +51,11 @@ struct front_driver {
 	/* May be NULL. @each is called with @data and every function of the module; 0 or a CUresult
 	 */
 	int (*module_functions)(void *module, void (*each)(void *data, void *function), void *data);
+	/*
+	 * May be NULL. Two new arrays for the current device, freed by the caller: for each pair of
+	 * multiprocessors its cluster, and its place in there
+	 */
+	int (*device_places)(uint8_t **cluster, uint8_t **place);
 	/* May be NULL. A program called a slot nobody is known to use; at most once per table. */
 	void (*unused_slot)(const char *table);
 };

@@ -8,6 +8,7 @@
  * INTEGRITY_CHECK hashes.
  */
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cuda/front/private.h"
@@ -47,6 +48,7 @@ UNUSED_SLOT(context_checks)
 UNUSED_SLOT(integrity_check)
 UNUSED_SLOT(context_identity)
 UNUSED_SLOT(module_iterator)
+UNUSED_SLOT(device_places)
 
 static int slot_nothing(void)
 {
@@ -233,6 +235,35 @@ static const union slot module_iterator[ITERATOR_SLOTS] = {
 	[8 ... ITERATOR_SLOTS - 1] = SLOT(module_iterator_unused),
 };
 
+/*
+ * Device places: slot 4 gives two arrays of bytes that slot 13 frees. cuBLASLt asks for them before
+ * it chooses a kernel for half precision, and does not look whether the table is there.
+ */
+static int places_get(uint8_t **cluster, uint8_t **place)
+{
+	if (!cluster || !place)
+		return FRONT_INVALID_VALUE;
+	return front_driver->device_places ? front_driver->device_places(cluster, place)
+					   : FRONT_NOT_SUPPORTED;
+}
+
+static int places_free(uint8_t *cluster, uint8_t *place)
+{
+	free(cluster);
+	free(place);
+	return FRONT_SUCCESS;
+}
+
+#define PLACES_SLOTS 17
+static const union slot device_places[PLACES_SLOTS] = {
+	[0] = SIZE_OF_TABLE(PLACES_SLOTS),
+	[1 ... 3] = SLOT(device_places_unused),
+	[4] = SLOT(places_get),
+	[5 ... 12] = SLOT(device_places_unused),
+	[13] = SLOT(places_free),
+	[14 ... PLACES_SLOTS - 1] = SLOT(device_places_unused),
+};
+
 static const struct {
 	uint8_t uuid[16];
 	const union slot *table;
@@ -261,6 +292,9 @@ static const struct {
 	{ { 0x6e, 0x16, 0x3f, 0xbe, 0xb9, 0x58, 0x44, 0x4d, 0x83, 0x5c, 0xe1, 0x82, 0xaf, 0xf1,
 	    0x99, 0x1e },
 	  module_iterator },
+	{ { 0x17, 0x34, 0xdc, 0x26, 0x80, 0x0d, 0x47, 0x45, 0x87, 0x26, 0xc0, 0xf1, 0xe7, 0xdd,
+	    0x8b, 0xca },
+	  device_places },
 };
 
 int front_get_export_table(const void **table, const void *uuid)

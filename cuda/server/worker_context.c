@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <malloc.h>
+
 #include "cuda/server/worker.h"
 
 #define QUERY_NS 20000 /* how long a synchronisation asks before it lets another thread lead */
@@ -296,6 +298,52 @@ CUresult worker_event_synchronize(struct worker_call *call,
 		return CUDA_ERROR_NOT_SUPPORTED;
 	worker_step_aside(call);
 	return worker_driver.cuEventSynchronize(event);
+}
+
+/*
+ * The driver has these in a table without documentation: two arrays that it allocates, as long as
+ * there are pairs of multiprocessors. How long they are it does not say, so that no more is read
+ * than was allocated.
+ */
+CUresult worker_device_places(struct worker_call *call,
+			      const struct wire_device_places_request *request,
+			      struct wire_device_places_reply *reply)
+{
+	static const CUuuid id = { { 0x17, 0x34, (char)0xdc, 0x26, (char)0x80, 0x0d, 0x47, 0x45,
+				     (char)0x87, 0x26, (char)0xc0, (char)0xf1, (char)0xe7,
+				     (char)0xdd, (char)0x8b, (char)0xca } };
+	const struct {
+		size_t bytes;
+		void *before[3];
+		int (*get)(unsigned char **, unsigned char **);
+		void *between[8];
+		int (*release)(unsigned char *, unsigned char *);
+	} *table = NULL;
+	unsigned char *cluster = NULL, *place = NULL;
+	size_t count;
+	CUresult result;
+
+	(void)request;
+	if (!worker_driver.cuGetExportTable)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuGetExportTable((const void **)&table, &id);
+	if (!result && (!table || table->bytes < sizeof(*table)))
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (!result)
+		result = (CUresult)table->get(&cluster, &place);
+	if (result)
+		return result;
+	count = malloc_usable_size(cluster);
+	if (malloc_usable_size(place) < count)
+		count = malloc_usable_size(place);
+	if (count > CUDA_WIRE_LIST_MAX)
+		count = CUDA_WIRE_LIST_MAX;
+	reply->bytes = count;
+	result = worker_list_add(call, cluster, count, 1);
+	if (!result)
+		result = worker_list_add(call, place, count, 1);
+	table->release(cluster, place);
+	return result;
 }
 
 /* An empty request, for measuring the way and for knowing that the worker lives. */
