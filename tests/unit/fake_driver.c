@@ -503,4 +503,5 @@ void fake_driver_fill(struct cuda_driver *driver)
 		.cuLaunchHostFunc = fake_cuLaunchHostFunc,
 		.cuMemGetInfo_v2 = fake_cuMemGetInfo,
 	};
+	fake_driver_fill_graphs(driver);
 }

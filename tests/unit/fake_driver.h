@@ -13,8 +13,9 @@
 
 #include "gen/cuda_driver.h"
 
-#define FAKE_MEMORY_BASE  0x7e9000000000ull /* where all sanitizers let programs map */
-#define FAKE_MEMORY_BYTES (32u << 20)
+#define FAKE_MEMORY_BASE   0x7e9000000000ull /* where all sanitizers let programs map */
+#define FAKE_MEMORY_BYTES  (32u << 20)
+#define FAKE_RESERVED_BASE 0x7e9800000000ull /* where it reserves addresses */
 
 struct fake_state {
 	/* What the next call of that sort answers; CUDA_SUCCESS: its work. Taken back once used. */
@@ -30,6 +31,8 @@ extern struct fake_state fake;
 
 /* fake_driver_fill - every function that the driver has; memory starts empty */
 void fake_driver_fill(struct cuda_driver *driver);
+/* fake_driver_fill_graphs - its graphs, captures, virtual memory and linker; _fill() does so too */
+void fake_driver_fill_graphs(struct cuda_driver *driver);
 /* fake_driver_memory - the bytes behind a device address */
 void *fake_driver_memory(CUdeviceptr address);
 

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Client and worker in one process: graphs with the program's nodes and with nodes that a capture
+ * made, host nodes that run again and again, user objects, virtual memory under a limit, the
+ * linker, and what a capture must refuse.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cuda/client/client.h"
+#include "cuda/server/worker.h"
+#include "lib/base/io.h"
+#include "tests/unit/fake_driver.h"
+
+#define LIMIT_BYTES (8u << 20)
+
+static pthread_t server;
+static int listening;
+static CUcontext context;
+
+static void *serve(void *unused)
+{
+	struct error error = { 0 };
+	int fd = accept(listening, NULL, NULL);
+
+	(void)unused;
+	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
+		abort();
+	worker_serve();
+	link_shutdown(worker_link);
+	return NULL;
+}
+
+static int graph_open(void **state)
+{
+	char folder[] = "/tmp/causeway-graph-XXXXXX", path[64], address[80];
+	struct error error = { 0 };
+
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/socket", folder);
+	snprintf(address, sizeof(address), "ring:%s", path);
+	listening = io_unix_listen(path, 0600, &error);
+	if (listening < 0 || io_set_nonblock(listening, 0))
+		return -1;
+	fake_driver_fill(&worker_driver);
+	worker_options = (struct worker_options){ .image_limit = 1u << 20,
+						  .peer = "test",
+						  .memory_limit = LIMIT_BYTES };
+	pthread_create(&server, NULL, serve, NULL);
+	if (link_connect(address, &link_options_default, &client.link, &error))
+		return -1;
+	unlink(path);
+	rmdir(folder);
+	client.devices = calloc(1, sizeof(*client.devices));
+	client.device_count = 1;
+	for (int i = CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+	     i <= CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z; i++)
+		client.devices->attributes[i] = 1024;
+	__atomic_store_n(&client.state, CLIENT_READY, __ATOMIC_RELEASE);
+	return client_cuDevicePrimaryCtxRetain(&context, 0) || client_cuCtxSetCurrent(context);
+}
+
+static int graph_close(void **state)
+{
+	(void)state;
+	client_cuDevicePrimaryCtxRelease_v2(0);
+	link_shutdown(client.link);
+	pthread_join(server, NULL);
+	worker_table_close();
+	close(listening);
+	free(client.devices);
+	return 0;
+}
+
+static CUfunction function_note(void)
+{
+	static const char image[] = "good module, really";
+	CUfunction function;
+	CUmodule module;
+
+	assert_int_equal(client_cuModuleLoadData(&module, image), CUDA_SUCCESS);
+	assert_int_equal(client_cuModuleGetFunction(&function, module, "note"), CUDA_SUCCESS);
+	return function;
+}
+
+/* node_note - a node that notes @number */
+static CUDA_KERNEL_NODE_PARAMS node_note(CUfunction function, uint64_t *number, void **parameters)
+{
+	parameters[0] = number;
+	return (CUDA_KERNEL_NODE_PARAMS){ .func = function,
+					  .gridDimX = 1,
+					  .gridDimY = 1,
+					  .gridDimZ = 1,
+					  .blockDimX = 1,
+					  .blockDimY = 1,
+					  .blockDimZ = 1,
+					  .kernelParams = parameters };
+}
+
+static void test_kernel_nodes(void **state)
+{
+	uint64_t number = 11;
+	void *parameters[2] = { NULL };
+	CUDA_KERNEL_NODE_PARAMS node = node_note(function_note(), &number, parameters), back;
+	CUgraphNode first, second, listed[4] = { NULL };
+	unsigned int before = fake.launches;
+	size_t count = 4;
+	CUgraphExec exec;
+	CUgraph graph;
+
+	(void)state;
+	assert_int_equal(client_cuGraphCreate(&graph, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphAddKernelNode_v2(&first, graph, NULL, 0, &node),
+			 CUDA_SUCCESS);
+	number = 12;
+	assert_int_equal(client_cuGraphAddKernelNode_v2(&second, graph, &first, 1, &node),
+			 CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphGetNodes(graph, listed, &count), CUDA_SUCCESS);
+	assert_int_equal(count, 2);
+	assert_ptr_equal(listed[0], first);
+	assert_ptr_equal(listed[1], second);
+	assert_null(listed[2]);
+	count = 1;
+	assert_int_equal(client_cuGraphNodeGetDependencies(second, listed, &count), CUDA_SUCCESS);
+	assert_ptr_equal(listed[0], first);
+	assert_int_equal(client_cuGraphKernelNodeGetParams_v2(second, &back), CUDA_SUCCESS);
+	assert_int_equal(*(uint64_t *)back.kernelParams[0], 12);
+	number = 13;
+	assert_int_equal(client_cuGraphKernelNodeSetParams_v2(second, &node), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphDestroy(graph), CUDA_SUCCESS);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(client_cuGraphLaunch(exec, NULL), CUDA_SUCCESS);
+	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
+	assert_int_equal(fake.launches, before + 6);
+	assert_int_equal(fake.order[before + 4], 11);
+	assert_int_equal(fake.order[before + 5], 13);
+	assert_int_equal(client_cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphLaunch(exec, NULL), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(client_cuGraphNodeGetType(first, &(CUgraphNodeType){ 0 }),
+			 CUDA_ERROR_INVALID_HANDLE);
+}
+
+static void host_count(void *data)
+{
+	__atomic_add_fetch((unsigned int *)data, 1, __ATOMIC_ACQ_REL);
+}
+
+static void test_host_nodes(void **state)
+{
+	unsigned int called = 0;
+	CUDA_HOST_NODE_PARAMS host = { .fn = host_count, .userData = &called }, back = { 0 };
+	CUgraphExec exec;
+	CUgraphNode node;
+	CUgraph graph;
+
+	(void)state;
+	assert_int_equal(client_cuGraphCreate(&graph, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphAddHostNode(&node, graph, NULL, 0, &host), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(client_cuGraphLaunch(exec, NULL), CUDA_SUCCESS);
+	while (__atomic_load_n(&called, __ATOMIC_ACQUIRE) < 5)
+		sched_yield();
+	assert_int_equal(client_cuCtxSynchronize(), CUDA_SUCCESS);
+	assert_int_equal(called, 5);
+	assert_int_equal(client_cuGraphHostNodeGetParams(node, &back), CUDA_SUCCESS);
+	assert_true(back.fn == host_count && back.userData == &called);
+	assert_int_equal(client_cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphDestroy(graph), CUDA_SUCCESS);
+}
+
+/* A graph and its executables hold an object; the last to go has it destroyed. */
+static void test_user_objects(void **state)
+{
+	unsigned int destroyed = 0;
+	CUuserObject object;
+	CUgraphExec exec;
+	CUgraph graph;
+
+	(void)state;
+	assert_int_equal(client_cuUserObjectCreate(&object, &destroyed, host_count, 1,
+						   CU_USER_OBJECT_NO_DESTRUCTOR_SYNC),
+			 CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphCreate(&graph, 0), CUDA_SUCCESS);
+	assert_int_equal(
+		client_cuGraphRetainUserObject(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE),
+		CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphDestroy(graph), CUDA_SUCCESS);
+	assert_int_equal(destroyed, 0);
+	assert_int_equal(client_cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	assert_int_equal(destroyed, 1);
+}
+
+static void test_capture(void **state)
+{
+	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+	const CUgraphNode *dependencies;
+	CUgraphNode nodes[3];
+	size_t count = 0;
+	cuuint64_t id = 0;
+	CUdeviceptr memory;
+	CUgraph graph, known;
+	CUstream stream;
+	int host = 1;
+
+	(void)state;
+	assert_int_equal(client_cuMemAlloc_v2(&memory, 4096), CUDA_SUCCESS);
+	assert_int_equal(client_cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	assert_int_equal(client_cuStreamIsCapturing(stream, &status), CUDA_SUCCESS);
+	assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_NONE);
+	assert_int_equal(client_cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_GLOBAL),
+			 CUDA_SUCCESS);
+	assert_int_equal(client_cuStreamGetCaptureInfo_v2(stream, &status, &id, &known,
+							  &dependencies, &count),
+			 CUDA_SUCCESS);
+	assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+	assert_int_equal(id, 77);
+	assert_int_equal(count, 1);
+	/* The program's memory would be read when the graph runs, by a process that has it not. */
+	assert_int_equal(client_cuMemcpyHtoDAsync_v2(memory, &host, sizeof(host), stream),
+			 CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	assert_int_equal(client_cuStreamEndCapture(stream, &graph), CUDA_SUCCESS);
+	assert_ptr_equal(graph, known);
+	count = 3;
+	assert_int_equal(client_cuGraphGetNodes(graph, nodes, &count), CUDA_SUCCESS);
+	assert_int_equal(count, 2);
+	assert_ptr_equal(nodes[1], dependencies[0]);
+	assert_int_equal(client_cuStreamIsCapturing(stream, &status), CUDA_SUCCESS);
+	assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_NONE);
+	assert_int_equal(client_cuGraphDestroy(graph), CUDA_SUCCESS);
+	assert_int_equal(client_cuGraphGetNodes(graph, NULL, &count), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(client_cuStreamDestroy_v2(stream), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemFree_v2(memory), CUDA_SUCCESS);
+}
+
+static void test_virtual_memory(void **state)
+{
+	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+					   .location = { CU_MEM_LOCATION_TYPE_DEVICE, 0 } };
+	CUmemGenericAllocationHandle handle, other;
+	CUdeviceptr address;
+
+	(void)state;
+	assert_int_equal(client_cuMemAddressReserve(&address, LIMIT_BYTES, 0, 0, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemCreate(&handle, LIMIT_BYTES / 2, &properties, 0),
+			 CUDA_SUCCESS);
+	assert_int_equal(client_cuMemCreate(&other, LIMIT_BYTES, &properties, 0),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(client_cuMemMap(address, LIMIT_BYTES / 2, 0, handle, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemMap(address, LIMIT_BYTES * 2, 0, handle, 0),
+			 CUDA_ERROR_INVALID_VALUE);
+	/* Mapped memory counts although its handle is gone; unmapped, it does not any more. */
+	assert_int_equal(client_cuMemRelease(handle), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemCreate(&other, LIMIT_BYTES, &properties, 0),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(client_cuMemUnmap(address, LIMIT_BYTES / 2), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemCreate(&other, LIMIT_BYTES, &properties, 0), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemRelease(other), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemRelease(other), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(client_cuMemAddressFree(address, LIMIT_BYTES), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemAddressFree(address, LIMIT_BYTES), CUDA_ERROR_INVALID_VALUE);
+}
+
+static void test_linker(void **state)
+{
+	char first[] = "one ", second[] = "two";
+	CUlinkState linker;
+	void *image;
+	size_t bytes;
+
+	(void)state;
+	assert_int_equal(client_cuLinkCreate_v2(0, NULL, NULL, &linker), CUDA_SUCCESS);
+	assert_int_equal(
+		client_cuLinkAddData_v2(linker, CU_JIT_INPUT_PTX, first, 4, "a", 0, NULL, NULL),
+		CUDA_SUCCESS);
+	assert_int_equal(
+		client_cuLinkAddData_v2(linker, CU_JIT_INPUT_CUBIN, first, 4, NULL, 0, NULL, NULL),
+		CUDA_ERROR_INVALID_IMAGE);
+	assert_int_equal(
+		client_cuLinkAddData(linker, CU_JIT_INPUT_PTX, second, 3, NULL, 0, NULL, NULL),
+		CUDA_SUCCESS);
+	assert_int_equal(client_cuLinkComplete(linker, &image, &bytes), CUDA_SUCCESS);
+	assert_int_equal(bytes, 7);
+	assert_memory_equal(image, "one two", 7);
+	assert_int_equal(client_cuLinkDestroy(linker), CUDA_SUCCESS);
+	assert_int_equal(client_cuLinkDestroy(linker), CUDA_ERROR_INVALID_HANDLE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kernel_nodes),   cmocka_unit_test(test_host_nodes),
+		cmocka_unit_test(test_user_objects),   cmocka_unit_test(test_capture),
+		cmocka_unit_test(test_virtual_memory), cmocka_unit_test(test_linker),
+	};
+
+	return cmocka_run_group_tests_name("cuda graphs", tests, graph_open, graph_close);
+}
