@@ -160,7 +160,7 @@ void vphi_call_finish(struct vphi_call *call)
 	complete(&call->done);
 	if (refcount_dec_and_test(&call->refs)) {
 		llist_add(&call->node, &device->leftovers);
-		queue_work(system_unbound_wq, &device->tidy_work);
+		queue_work(device->worker, &device->tidy_work);
 	}
 }
 
@@ -187,7 +187,8 @@ void vphi_queue_reap(struct vphi_queue *queue)
 /* vphi_queue_interrupt - of a ring: chains came back */
 void vphi_queue_interrupt(struct virtqueue *vq)
 {
-	struct vphi_queue *queue = vq->priv;
+	struct vphi_device *device = vq->vdev->priv;
+	struct vphi_queue *queue = &device->queues[vq->index - SCIF_VIRTIO_QUEUE_REQUEST];
 	unsigned long flags;
 
 	spin_lock_irqsave(&queue->lock, flags);

@@ -26,6 +26,7 @@ void vphi_device_release(struct kref *refs)
 {
 	struct vphi_device *device = container_of(refs, struct vphi_device, refs);
 
+	destroy_workqueue(device->worker);
 	xa_destroy(&device->endpoints);
 	xa_destroy(&device->windows);
 	kfree(device->events);
@@ -42,7 +43,7 @@ static void vphi_event(struct vphi_device *device, const struct scif_virtio_even
 		vphi_window_released(device, le64_to_cpu(event->cookie));
 		break;
 	case SCIF_VIRTIO_EVENT_NODES:
-		schedule_work(&device->nodes_work);
+		queue_work(device->worker, &device->nodes_work);
 		break;
 	}
 }
@@ -85,7 +86,6 @@ static void vphi_queue_init(struct vphi_device *device, unsigned int index, stru
 	queue->limit[VPHI_COPY] = size * 3 / 4;
 	queue->limit[VPHI_WAIT] = size / 2;
 	queue->vq = vq;
-	vq->priv = queue;
 	virtqueue_disable_cb(vq);
 }
 
@@ -149,10 +149,11 @@ static struct vphi_device *vphi_device_new(struct virtio_device *vdev, unsigned 
 	if (!device)
 		return NULL;
 	device->events = kcalloc(VPHI_EVENTS, sizeof(*device->events), GFP_KERNEL);
-	if (!device->events) {
-		kfree(device);
-		return NULL;
-	}
+	if (!device->events)
+		goto free;
+	device->worker = alloc_workqueue("vphi", WQ_UNBOUND, 0);
+	if (!device->worker)
+		goto free;
 	kref_init(&device->refs);
 	device->vdev = vdev;
 	device->queue_count = queue_count;
@@ -171,6 +172,10 @@ static struct vphi_device *vphi_device_new(struct virtio_device *vdev, unsigned 
 		snprintf(queue->name, sizeof(queue->name), "request%u", i);
 	}
 	return device;
+free:
+	kfree(device->events);
+	kfree(device);
+	return NULL;
 }
 
 /* The configuration; how many request queues, or -errno with a sentence. */

@@ -97,6 +97,7 @@ struct vphi_device {
 	atomic_long_t pinned_pages; /* of windows and of calls */
 	struct llist_head leftovers; /* calls that nobody waits for, windows to be unpinned */
 	struct llist_head released;
+	struct workqueue_struct *worker;
 	struct work_struct tidy_work;
 	struct work_struct nodes_work;
 	struct device *cards[SCIF_VIRTIO_NODES_MAX];

@@ -52,7 +52,7 @@ void vphi_window_released(struct vphi_device *device, u64 cookie)
 	if (!window)
 		return;
 	llist_add(&window->node, &device->released);
-	queue_work(system_unbound_wq, &device->tidy_work);
+	queue_work(device->worker, &device->tidy_work);
 }
 
 /* It never reached the device. */
