@@ -75,11 +75,15 @@ struct vhost_incoming {
 #define VHOST_SHM_CALLS_MAX 64u
 
 /* Requests to the VMM that it has not answered yet, in a circle; it answers in order. */
+struct vhost_shm_call {
+	void *token;
+	uint32_t request;
+	bool answered; /* and what goes behind it is not */
+	int status;    /* if so */
+};
+
 struct vhost_shm_calls {
-	struct {
-		void *token;
-		uint32_t request;
-	} calls[VHOST_SHM_CALLS_MAX];
+	struct vhost_shm_call calls[VHOST_SHM_CALLS_MAX];
 	unsigned int first, count;
 };
 

@@ -2,8 +2,11 @@
 /*
  * Shared memory region 0: what we ask of the VMM, and its answers; see device.h.
  *
- * The VMM answers each request, in order, with the number 0 or another. A request is sent whole or
- * not at all: the channel is a stream, and a part of a message could not be taken back.
+ * The VMM answers each request, in order, with the number 0 or another. QEMU does so before the
+ * guest's memory has changed: a guest that learned of a mapping at once would still find nothing
+ * there. So a second request goes behind each, whose answer comes when the first is over: the
+ * notice of a changed configuration, which changes nothing. Both are sent whole or not at all: the
+ * channel is a stream, and a part of a message could not be taken back.
  */
 #include <errno.h>
 #include <string.h>
@@ -28,11 +31,14 @@ static int vhost_shm_send(struct vhost_device *device, uint32_t request,
 	struct {
 		struct vhost_user_header header;
 		struct vhost_user_shmem_mapping mapping;
+		struct vhost_user_header behind;
 	} __attribute__((packed)) message = {
 		.header = { .request = request,
 			    .flags = VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_NEED_REPLY,
 			    .size = sizeof(*mapping) },
 		.mapping = *mapping,
+		.behind = { .request = VHOST_USER_BACKEND_CONFIG_CHANGE,
+			    .flags = VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_NEED_REPLY },
 	};
 	struct vhost_shm_calls *calls = &device->shm_calls;
 	unsigned int last = (calls->first + calls->count) % VHOST_SHM_CALLS_MAX;
@@ -53,6 +59,7 @@ static int vhost_shm_send(struct vhost_device *device, uint32_t request,
 		return -EIO; /* what follows would be taken for its rest: useless from now on */
 	calls->calls[last].token = token;
 	calls->calls[last].request = request;
+	calls->calls[last].answered = false;
 	calls->count++;
 	return 0;
 }
@@ -89,16 +96,26 @@ static void vhost_shm_finish(struct vhost_device *device, int status)
 	device->ops->shm_done(device->context, token, status);
 }
 
-/* The gate for one complete answer. */
-static int vhost_shm_check(const struct vhost_device *device)
+/* One complete answer; -EPROTO for one that nobody waits for. */
+static int vhost_shm_answer(struct vhost_device *device)
 {
 	const struct vhost_user_header *header = &device->answer.header;
-	const struct vhost_shm_calls *calls = &device->shm_calls;
+	struct vhost_shm_calls *calls = &device->shm_calls;
+	struct vhost_shm_call *call = &calls->calls[calls->first];
+	uint64_t number = device->answer.payload.number;
 
-	if (calls->count == 0 || header->request != calls->calls[calls->first].request ||
+	if (calls->count == 0 ||
+	    header->request !=
+		    (call->answered ? VHOST_USER_BACKEND_CONFIG_CHANGE : call->request) ||
 	    header->flags != (VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_REPLY) ||
-	    header->size != sizeof(device->answer.payload.number) || device->answer.fd_count)
+	    header->size != sizeof(number) || device->answer.fd_count)
 		return -EPROTO;
+	if (call->answered) {
+		vhost_shm_finish(device, call->status);
+	} else {
+		call->answered = true;
+		call->status = number ? -EINVAL : 0;
+	}
 	return 0;
 }
 
@@ -109,11 +126,10 @@ int vhost_shm_woken(struct vhost_device *device, struct error *error)
 	if (device->request_fd < 0)
 		return 0;
 	while ((status = vhost_message_receive(device->request_fd, &device->answer)) > 0) {
-		status = vhost_shm_check(device);
+		status = vhost_shm_answer(device);
 		vhost_message_drop(&device->answer);
 		if (status < 0)
 			break;
-		vhost_shm_finish(device, device->answer.payload.number ? -EINVAL : 0);
 	}
 	if (status < 0)
 		return error_set(error, status, "vhost-user backend channel: %s",

@@ -826,6 +826,7 @@ static int bench_shm_request(struct bench *bench, uint32_t *request,
 	struct {
 		struct vhost_user_header header;
 		struct vhost_user_shmem_mapping mapping;
+		struct vhost_user_header behind;
 	} __attribute__((packed)) message;
 	size_t count = 0;
 	int fds[IO_FDS_MAX];
@@ -836,6 +837,9 @@ static int bench_shm_request(struct bench *bench, uint32_t *request,
 	assert_int_equal(message.header.flags,
 			 VHOST_USER_FLAG_VERSION | VHOST_USER_FLAG_NEED_REPLY);
 	assert_int_equal(message.header.size, sizeof(*mapping));
+	assert_int_equal(message.behind.request, VHOST_USER_BACKEND_CONFIG_CHANGE);
+	assert_int_equal(message.behind.flags, message.header.flags);
+	assert_int_equal(message.behind.size, 0);
 	*request = message.header.request;
 	*mapping = message.mapping;
 	return count ? fds[0] : -1;
@@ -895,10 +899,13 @@ static void memory_is_shown_and_hidden(void **state)
 	assert_int_equal(request, VHOST_USER_BACKEND_SHMEM_UNMAP);
 
 	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	assert_int_equal(bench.shm_answers, 0); /* not before the VMM is through with it */
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_CONFIG_CHANGE, 1);
 	assert_int_equal(bench.shm_answers, 1);
 	assert_ptr_equal(bench.shm_token, &bench);
 	assert_int_equal(bench.shm_status, 0);
 	bench_shm_answer(&bench, VHOST_USER_BACKEND_SHMEM_UNMAP, 1);
+	bench_shm_answer(&bench, VHOST_USER_BACKEND_CONFIG_CHANGE, 0);
 	assert_int_equal(bench.shm_answers, 2);
 	assert_ptr_equal(bench.shm_token, &byte);
 	assert_int_equal(bench.shm_status, -EINVAL);
