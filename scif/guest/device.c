@@ -320,15 +320,20 @@ static int __init vphi_init(void)
 
 	if (status)
 		return status;
-	status = vphi_class_init();
+	status = vphi_pages_init();
 	if (status)
 		goto call;
+	status = vphi_class_init();
+	if (status)
+		goto pages;
 	status = register_virtio_driver(&vphi_driver);
 	if (status)
 		goto class;
 	return 0;
 class:
 	vphi_class_exit();
+pages:
+	vphi_pages_exit();
 call:
 	vphi_call_exit();
 	return status;
@@ -339,6 +344,7 @@ static void __exit vphi_exit(void)
 {
 	unregister_virtio_driver(&vphi_driver);
 	vphi_class_exit();
+	vphi_pages_exit();
 	vphi_call_exit();
 }
 module_exit(vphi_exit);

@@ -5,6 +5,11 @@
  * Payload never passes a buffer of ours: the pages themselves are the chain's descriptors. Those of
  * a call are unpinned with it (vphi_payload_free), those of a window when the device releases it.
  * pinned_pages of the device counts both, so that a test can see that none is left.
+ *
+ * The page of zeroes, which memory that was never written shares, is no page for a device: that of
+ * User-Mode Linux lies outside of the memory that a device sees. A payload names another one in its
+ * place;
+ * for a window the program gets a page of its own.
  */
 #include <linux/capability.h>
 #include <linux/moduleparam.h>
@@ -15,6 +20,19 @@
 unsigned long vphi_pinned_mib_max;
 module_param_named(pinned_mib_max, vphi_pinned_mib_max, ulong, 0644);
 MODULE_PARM_DESC(pinned_mib_max, "MiB that all windows together may pin; 0: the device's limit");
+
+static struct page *vphi_zero_page;
+
+int vphi_pages_init(void)
+{
+	vphi_zero_page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	return vphi_zero_page ? 0 : -ENOMEM;
+}
+
+void vphi_pages_exit(void)
+{
+	__free_page(vphi_zero_page);
+}
 
 /**
  * vphi_pin - pin pages of the calling program
@@ -30,14 +48,19 @@ MODULE_PARM_DESC(pinned_mib_max, "MiB that all windows together may pin; 0: the 
 int vphi_pin(struct vphi_device *device, unsigned long address, unsigned long count,
 	     struct page **pages, bool writable, bool long_term)
 {
-	unsigned int flags = (writable ? FOLL_WRITE : 0) | (long_term ? FOLL_LONGTERM : 0);
-	unsigned long done = 0;
-	int got;
+	unsigned int flags = long_term ? FOLL_LONGTERM : 0;
+	unsigned long done = 0, at;
+	int part, got;
 
 	while (done < count) {
-		got = pin_user_pages_fast(address + done * PAGE_SIZE,
-					  min_t(unsigned long, count - done, 1024), flags,
-					  pages + done);
+		at = address + done * PAGE_SIZE;
+		part = min_t(unsigned long, count - done, 1024);
+		got = -EFAULT;
+		/* A window's pages must be the program's own, also if it alone writes them. */
+		if (writable || long_term)
+			got = pin_user_pages_fast(at, part, flags | FOLL_WRITE, pages + done);
+		if (got <= 0 && !writable)
+			got = pin_user_pages_fast(at, part, flags, pages + done);
 		if (got <= 0) {
 			unpin_user_pages(pages, done);
 			return got == -ENOMEM || got == -EINTR ? got : -EFAULT;
@@ -56,9 +79,15 @@ void vphi_unpin(struct vphi_device *device, struct page **pages, unsigned long c
 	atomic_long_sub(count, &device->pinned_pages);
 }
 
+static struct page *vphi_page_shown(struct page *page)
+{
+	return is_zero_pfn(page_to_pfn(page)) ? vphi_zero_page : page;
+}
+
 /* The descriptors for pages that the payload has: one for each run of them. */
 static int vphi_payload_describe(struct vphi_payload *payload, size_t offset, size_t bytes)
 {
+	struct scatterlist *sg;
 	unsigned int i;
 
 	if (payload->pages != payload->small_pages) {
@@ -67,13 +96,15 @@ static int vphi_payload_describe(struct vphi_payload *payload, size_t offset, si
 					      offset, bytes, GFP_KERNEL))
 			return -ENOMEM;
 		payload->sgs = payload->table.sgl;
+		for_each_sgtable_sg(&payload->table, sg, i)
+			sg_set_page(sg, vphi_page_shown(sg_page(sg)), sg->length, sg->offset);
 		return 0;
 	}
 	sg_init_table(payload->small, payload->count);
 	for (i = 0; i < payload->count; i++) {
 		size_t part = min_t(size_t, bytes, PAGE_SIZE - offset);
 
-		sg_set_page(&payload->small[i], payload->pages[i], part, offset);
+		sg_set_page(&payload->small[i], vphi_page_shown(payload->pages[i]), part, offset);
 		bytes -= part;
 		offset = 0;
 	}

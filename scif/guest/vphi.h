@@ -180,6 +180,8 @@ void vphi_wait_learn(const struct vphi_call *call, struct vphi_history *history,
 		     u64 waited_ns);
 
 /* pages.c: the program's memory */
+int vphi_pages_init(void);
+void vphi_pages_exit(void);
 int vphi_pin(struct vphi_device *device, unsigned long address, unsigned long count,
 	     struct page **pages, bool writable, bool long_term);
 void vphi_unpin(struct vphi_device *device, struct page **pages, unsigned long count,

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCIF from a guest to a card, against a host process to the same card, in turn.
+
+Objects qemu and uml. latency_us is half a round trip of one byte; rma_*_ratio is the guest's speed
+over the host process's, at 64 MiB between registered windows; rma_read_vs_memcpy is the guest's over
+memcpy of the same size. The object thesis has the figures of the system that this one follows
+(Gerangelos 2019, chapter 5), on its own hardware.
+"""
+import contextlib
+import pathlib
+import statistics
+
+import daemons
+import measure
+from testbed.errors import GuestError
+from testbed.guest import Guest
+from testbed.kbuild import module
+
+KINDS = {"qemu": "qemu-sid", "uml": "uml-sid"}
+WAITS = ("sleep", "adaptive", "spin")
+PORT = "3000"
+MIB = 1 << 20
+LARGE = 64 * MIB
+ROUND_TRIPS = 300
+COPIES = 5
+CONNECTIONS = 256
+HELD_MIB = 256
+CURVE = [1, 16, 256, 4096, 65536, MIB, 16 * MIB, 256 * MIB]
+THESIS = {"latency_us": {"native": 7, "sleep": 382}, "rma_read_ratio": 0.72,
+          "read_gbps": {"native": 6.4, "guest": 4.6}}
+
+
+def microseconds(output):
+    """The median of what scif_peer printed."""
+    return statistics.median(float(line) for line in output.split())
+
+
+class Card:
+    """scifd, a card process that serves, and ways to measure towards it."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.program = bench.program("tests/scif/scif_peer")
+        self.scifd = daemons.Scifd(vms=["guest"])
+
+    @contextlib.contextmanager
+    def serving(self):
+        with self.scifd:
+            server = self.scifd.start_program(self.scifd.card, [self.program, "serve", PORT],
+                                              stdout=-1)
+            try:
+                if server.stdout.readline() != "serving\n":
+                    raise measure.Failed("the card process does not serve")
+                yield self
+            finally:
+                server.kill()
+                server.wait()
+
+    def native(self, *words):
+        """scif_peer as a host process."""
+        _, output, _ = self.bench.run([self.program, *words],
+                                      {"CAUSEWAY_SCIF_SOCKET": str(self.scifd.host)})
+        return microseconds(output)
+
+    def resident(self):
+        """Bytes of scifd's own and shared memory, without its text."""
+        status = pathlib.Path(f"/proc/{self.scifd.pid}/status").read_text()
+        return 1024 * sum(int(line.split()[1]) for line in status.splitlines()
+                          if line.startswith(("RssAnon", "RssShmem")))
+
+
+class Side:
+    """The same from a guest."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def run(self, *words):
+        result = self.guest.run(["scif_peer_mpss3", *words], timeout=240)
+        if result.status:
+            raise measure.Failed(f"scif_peer {' '.join(words)}: {result.stdout.decode()}"
+                                 f"{result.stderr.decode()}")
+        return microseconds(result.stdout.decode())
+
+    def wait_by(self, way):
+        self.guest.run(["sh", "-c", f"echo {way} >/sys/module/vphi/parameters/wait"], check=True)
+
+    def holding(self, words, sign):
+        """A program that holds what it made until the block ends."""
+        @contextlib.contextmanager
+        def held():
+            command = self.guest.start(["scif_peer_mpss3", *words])
+            command.expect(sign, 120)
+            yield
+            command.signal(9)
+            command.wait(30)
+        return held()
+
+
+def round_trip(run):
+    return run("time", "1", PORT, "1", str(ROUND_TRIPS)) / 2
+
+
+def copy(run, way, size, copies=COPIES):
+    return run("copy", "1", PORT, way, str(size), str(copies))
+
+
+def latencies(bench, card, side):
+    samples = {name: [] for name in ("native", *WAITS)}
+    for _ in range(bench.rounds):
+        samples["native"].append(round_trip(card.native))
+        for way in WAITS:
+            side.wait_by(way)
+            samples[way].append(round_trip(side.run))
+    side.wait_by("adaptive")
+    return {name: measure.Samples(values, "us") for name, values in samples.items()}
+
+
+def ratios(bench, card, side):
+    """Copies of 64 MiB: guest over native, and over memcpy."""
+    read, write, plain = [], [], []
+    for _ in range(bench.rounds):
+        guest_read = copy(side.run, "read", LARGE)
+        read.append(copy(card.native, "read", LARGE) / guest_read)
+        plain.append(card.native("memcpy", str(LARGE), str(COPIES)) / guest_read)
+        guest_write = copy(side.run, "write", LARGE)
+        write.append(copy(card.native, "write", LARGE) / guest_write)
+    return {"rma_read_ratio": measure.Samples(read), "rma_write_ratio": measure.Samples(write),
+            "rma_read_vs_memcpy": measure.Samples(plain)}
+
+
+def memory(card, side):
+    before = card.resident()
+    with side.holding(["many", "1", PORT, str(CONNECTIONS)], rb"connections"):
+        endpoint = (card.resident() - before) / (2 * CONNECTIONS)
+    before = card.resident()
+    with side.holding(["hold", "1", PORT, str(HELD_MIB)], rb"holding"):
+        page = (card.resident() - before) / (HELD_MIB * MIB / 4096)
+    return {"bytes_per_endpoint": max(endpoint, 0), "bytes_per_page": max(page, 0)}
+
+
+def curves(card, side):
+    """Speed by size, both ways, both sides."""
+    lines = {}
+    for name, run in (("native", card.native), ("guest", side.run)):
+        for way in ("read", "write"):
+            lines[f"{name} {way}"] = [[size, size / copy(run, way, size, 9 if size < MIB else 3)
+                                       / 1000] for size in CURVE]
+    return measure.Curves(lines, "bytes", "GB/s")
+
+
+def in_guest(bench, kind):
+    program = bench.program("tests/scif/scif_peer_mpss3")
+    with Card(bench).serving() as card, \
+            Guest(KINDS[kind], files=[program], modules=[module("scif/guest", KINDS[kind])],
+                  vhost_user=[f"45={card.scifd.guest_socket('guest')}"], cpus=2, memory_mib=1024,
+                  quiet=True) as guest:
+        side = Side(guest)
+        bench.progress(f"{kind}: latency")
+        result = {"latency_us": latencies(bench, card, side)}
+        result["adaptive_vs_sleep"] = measure.ratios(result["latency_us"]["adaptive"],
+                                                     result["latency_us"]["sleep"])
+        bench.progress(f"{kind}: copies")
+        result.update(ratios(bench, card, side))
+        bench.progress(f"{kind}: memory")
+        result.update(memory(card, side))
+        bench.progress(f"{kind}: curves")
+        result["curves"] = curves(card, side)
+        return result
+
+
+def run(bench):
+    results = {}
+    for kind in KINDS:
+        try:
+            results[kind] = in_guest(bench, kind)
+        except GuestError as error:
+            raise measure.Failed(f"{kind}: {error}") from None
+    results["thesis"] = THESIS
+    return results
