@@ -8,8 +8,7 @@
  *
  * The page of zeroes, which memory that was never written shares, is no page for a device: that of
  * User-Mode Linux lies outside of the memory that a device sees. A payload names another one in its
- * place;
- * for a window the program gets a page of its own.
+ * place; for a window the program gets a page of its own.
  */
 #include <linux/capability.h>
 #include <linux/moduleparam.h>

@@ -9,7 +9,6 @@
  * their bounds, addresses that are bad, or belong to memory that another thread unmaps. Nothing is
  * expected of the answers. It prints how many calls it made.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>

@@ -16,7 +16,6 @@
  * obeys orders: one byte, and what belongs to it. A client that finds anything other than it
  * expects says so and ends with 1. 2 is for usage, 3 when the peer went away in between.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
