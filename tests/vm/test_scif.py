@@ -28,9 +28,9 @@ CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
     for name in ("qemu-sid", "uml-sid")]
 
 
-def boot(kind, scifd, vm="a", programs=(PEER,), **options):
+def boot(carrier, scifd, vm="a", programs=(PEER,), **options):
     options.setdefault("memory_mib", 512)
-    return Guest(kind, files=programs, modules=[module("scif/guest", kind)], quiet=True,
+    return Guest(carrier, files=programs, modules=[module("scif/guest", carrier)], quiet=True,
                  vhost_user=[f"45={scifd.guest_socket(vm)}"], **options)
 
 
@@ -66,52 +66,52 @@ def peer(guest, *words, timeout=120):
 
 @pytest.fixture(scope="module")
 def pairs():
-    """pairs(kind): scifd with a card that serves, and a guest; for tests that leave both alive."""
+    """pairs(carrier): scifd with a card that serves, and a guest; for tests that leave both alive."""
     with contextlib.ExitStack() as stack:
         running = {}
 
-        def get(kind):
-            if kind not in running:
+        def get(carrier):
+            if carrier not in running:
                 scifd = stack.enter_context(Scifd(vms=["a"]))
                 stack.enter_context(serving(scifd))
                 programs = [PEER, HOSTILE, *SCIF_PROGRAMS.glob("scif_conformance_*[!p]")]
                 card = scifd.start_card()
                 stack.callback(card.wait)
                 stack.callback(card.kill)
-                running[kind] = scifd, stack.enter_context(
-                    boot(kind, scifd, programs=programs, cpus=2))
-            return running[kind]
+                running[carrier] = scifd, stack.enter_context(
+                    boot(carrier, scifd, programs=programs, cpus=2))
+            return running[carrier]
 
         yield get
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("abi", ["mpss3", "mainline"])
-def test_conformance(kind, abi, pairs):
-    _, guest = pairs(kind)
+def test_conformance(carrier, abi, pairs):
+    _, guest = pairs(carrier)
     result = guest.run([f"scif_conformance_{abi}", "--card", "1"], timeout=300)
     lines = result.stdout.decode().splitlines()
     assert result.status == 0, [line for line in lines if line.startswith("FAILED")]
     skipped = [line for line in lines if line.startswith("skip")]
-    if kind == "qemu-sid":
+    if carrier == "qemu-sid":
         assert skipped == []
     else:  # a mapping of the other side cannot be carried, and each case says so
         assert all("EOPNOTSUPP" in line or "not supported" in line for line in skipped), skipped
     assert_nothing_left(guest)
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_messages_copies_and_flags(kind, pairs):
-    _, guest = pairs(kind)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_messages_copies_and_flags(carrier, pairs):
+    _, guest = pairs(carrier)
     status, output = peer(guest, "traffic", 1, 3000, 2, 1)
     assert status == 0, output
-    assert ("0 with flags" in output) == (kind == "uml-sid")
+    assert ("0 with flags" in output) == (carrier == "uml-sid")
     assert_nothing_left(guest)
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_sysfs(kind, pairs):
-    _, guest = pairs(kind)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_sysfs(carrier, pairs):
+    _, guest = pairs(carrier)
     listed = guest.run(["sh", "-c", "cd /sys/class/mic && cat ctrl/version mic0/family mic0/state "
                         "mic0/mode mic0/memsize mic0/cores mic0/sku mic0/stepping mic0/device/vendor"
                         " mic0/device/device mic0/device/subsystem_device && ls -d mic*"], check=True)
@@ -121,9 +121,9 @@ def test_sysfs(kind, pairs):
     assert lines[8:10] == ["0x8086", lines[9]] and lines[-1] == "mic0"
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_many_connections(kind, pairs):
-    scifd, guest = pairs(kind)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_many_connections(carrier, pairs):
+    scifd, guest = pairs(carrier)
     holder = guest.start([PEER.name, "many", "1", "3000", "1024"])
     holder.expect(rb"1024 connections", 120)
     assert scifd.nodes()["a"]["endpoints"] == 1024
@@ -150,9 +150,9 @@ def resident_kib(scifd):
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_signals_and_kills_leave_nothing(kind, pairs):
-    scifd, guest = pairs(kind)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_signals_and_kills_leave_nothing(carrier, pairs):
+    scifd, guest = pairs(carrier)
     for number in (signal.SIGTERM, signal.SIGKILL):
         waiting = guest.start([PEER.name, "block", "1", "3000"])
         waiting.expect(rb"waiting")
@@ -166,10 +166,10 @@ def test_signals_and_kills_leave_nothing(kind, pairs):
     wait_until(lambda: scifd.nodes()["a"]["pinned"] == 0, 20, "scifd holds nothing either")
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_a_large_window(kind):
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_large_window(carrier):
     with Scifd(vms=["a"]) as scifd, serving(scifd), \
-            boot(kind, scifd, memory_mib=2048) as guest:
+            boot(carrier, scifd, memory_mib=2048) as guest:
         holder = guest.start([PEER.name, "hold", "1", "3000", "1500"])
         holder.expect(rb"holding", 120)
         assert counters(guest)[1:3] == [1, 1500 << 8]
@@ -179,10 +179,10 @@ def test_a_large_window(kind):
         assert_nothing_left(guest)
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_the_driver_lets_go_under_load(kind):
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_the_driver_lets_go_under_load(carrier):
     """Unbinding ends every call with the documented error; then the module unloads."""
-    with Scifd(vms=["a"]) as scifd, serving(scifd), boot(kind, scifd, cpus=2) as guest:
+    with Scifd(vms=["a"]) as scifd, serving(scifd), boot(carrier, scifd, cpus=2) as guest:
         waiting = guest.start([PEER.name, "block", "1", "3000"])
         waiting.expect(rb"waiting")
         busy = guest.start([PEER.name, "traffic", "1", "3000", "100", "5"])
@@ -212,11 +212,11 @@ def test_unplug_ends_endpoints():
         assert peer(guest, "block", 1, 3000)[1].startswith("open:")
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_a_hostile_guest_is_alone_with_it(kind, tmp_path):
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_hostile_guest_is_alone_with_it(carrier, tmp_path):
     """Random ioctls; a neighbour's window is a trap: it must not change, nor its program notice."""
     with Scifd(vms=["a", "b"]) as scifd, serving(scifd), \
-            boot(kind, scifd, programs=[HOSTILE, PEER], cpus=2) as guest, \
+            boot(carrier, scifd, programs=[HOSTILE, PEER], cpus=2) as guest, \
             boot("uml-sid", scifd, vm="b") as neighbour:
         quiet = neighbour.start([PEER.name, "traffic", "1", "3000", "8", "9"])
         for seed in (1, 2):
@@ -241,8 +241,8 @@ class Tenants:
 
     def start_vm(self, scifd, name):
         # Two on QEMU, for mapped flags; the others start quickly.
-        kind = "qemu-sid" if name in self.names[:2] else "uml-sid"
-        self.guests[name] = boot(kind, scifd, vm=name, memory_mib=256).start_guest()
+        carrier = "qemu-sid" if name in self.names[:2] else "uml-sid"
+        self.guests[name] = boot(carrier, scifd, vm=name, memory_mib=256).start_guest()
 
     def start_program(self, name, seconds):
         self.commands[name] = self.guests[name].start(
@@ -308,14 +308,14 @@ def test_eight_vms_share_a_card():
     print(tenants.killed)
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_a_killed_scifd_ends_what_it_served(kind):
-    with Scifd(vms=["a"]) as scifd, serving(scifd), boot(kind, scifd) as guest:
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_killed_scifd_ends_what_it_served(carrier):
+    with Scifd(vms=["a"]) as scifd, serving(scifd), boot(carrier, scifd) as guest:
         waiting = guest.start([PEER.name, "block", "1", "3000"])
         waiting.expect(rb"waiting")
         scifd.process.kill()
         scifd.process.wait(10)
-        if kind == "uml-sid":  # its kernel sees the end of the socket
+        if carrier == "uml-sid":  # its kernel sees the end of the socket
             assert waiting.wait(30) == 0
             assert b"Connection reset by peer" in waiting.stdout
         else:  # QEMU does not tell its guest: who waits can be killed, and the guest lives
