@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -484,10 +485,23 @@ static int peer_memcpy(size_t bytes, unsigned int rounds)
 	return 0;
 }
 
+/* Each endpoint is a descriptor, or two. */
+static void peer_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int main(int count, char **words)
 {
 	const char *what = count > 1 ? words[1] : "";
 	unsigned long numbers[6] = { 0 };
+
+	peer_raise_limit();
 
 	for (int i = 2; i < count && i < 8; i++)
 		numbers[i - 2] = strtoul(words[i], NULL, 0);
