@@ -3,14 +3,14 @@
  * One side of SCIF connections, for tests: in a guest over the ioctls, else over libscif.
  *
  *	scif_peer serve PORT			serve any number of clients until it is killed
- *	scif_peer traffic NODE PORT SECONDS SEED	messages, copies and flags, all of them checked
- *	scif_peer many NODE PORT COUNT	so many connections at once, each checked, then held
+ *	scif_peer traffic NODE PORT SECONDS SEED	messages, copies and flags, all of them
+ *checked scif_peer many NODE PORT COUNT	so many connections at once, each checked, then held
  *	scif_peer maps NODE PORT COUNT	map and unmap the server's window so often
  *	scif_peer block NODE PORT		wait in a receive for ever
  *	scif_peer hold NODE PORT MIB		register so much, then hold it
  *	scif_peer time NODE PORT BYTES ROUNDS	round trips of so many bytes, in microseconds
- *	scif_peer copy NODE PORT read|write BYTES ROUNDS	copies between windows, microseconds each
- *	scif_peer memcpy BYTES ROUNDS	the same of this processor alone
+ *	scif_peer copy NODE PORT read|write BYTES ROUNDS	copies between windows, microseconds
+ *each scif_peer memcpy BYTES ROUNDS	the same of this processor alone
  *
  * A server's connection: it registers a window of PEER_WINDOW bytes and sends its offset. Then it
  * obeys orders: one byte, and what belongs to it. A client that finds anything other than it
