@@ -153,7 +153,7 @@ def in_guest(bench, kind):
     program = bench.program("tests/scif/scif_peer_mpss3")
     with Card(bench).serving() as card, \
             Guest(KINDS[kind], files=[program], modules=[module("scif/guest", KINDS[kind])],
-                  vhost_user=[f"45={card.scifd.guest_socket('guest')}"], cpus=2, memory_mib=1024,
+                  vhost_user=[f"45={card.scifd.guest_socket('guest')}"], cpus=2 if kind == "qemu" else 1, memory_mib=1024,
                   quiet=True) as guest:
         side = Side(guest)
         bench.progress(f"{kind}: latency")
