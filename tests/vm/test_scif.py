@@ -193,7 +193,8 @@ def test_the_driver_lets_go_under_load(carrier):
                    "cat /tmp/device >unbind"], check=True)
         assert waiting.wait(20) == 0
         assert b"Connection reset by peer" in waiting.stdout
-        assert busy.wait(20) == 3, busy.stdout
+        # An error, or SIGBUS where it spun on memory of the other side.
+        assert busy.wait(20) in (3, 128 + signal.SIGBUS), busy.stdout
         guest.run(["sh", "-c", f"cat /tmp/device >{DRIVER}/bind"], check=True)
         status, output = peer(guest, "traffic", 1, 3000, 1, 5)
         assert status == 0, output
