@@ -107,7 +107,8 @@ static int vphi_map_own(struct vphi_device *device, struct vphi_mapping *mapping
 
 	if (count > VPHI_EXTENTS)
 		return -EIO;
-	mapping->pages = kvmalloc_array(vma_pages(area), sizeof(*mapping->pages), GFP_KERNEL);
+	mapping->pages = kvmalloc_array(vma_pages(area), sizeof(*mapping->pages),
+					GFP_KERNEL | __GFP_NOWARN);
 	if (!mapping->pages)
 		return -ENOMEM;
 	for (; count && !status; count--, extents++) {

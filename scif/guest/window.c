@@ -85,7 +85,8 @@ static struct vphi_window *vphi_window_new(struct vphi_device *device, unsigned 
 	refcount_set(&window->refs, 1);
 	window->page_count = pages;
 	window->writable = writable;
-	window->pages = kvmalloc_array(pages, sizeof(*window->pages), GFP_KERNEL);
+	window->pages = kvmalloc_array(pages, sizeof(*window->pages),
+				       GFP_KERNEL | __GFP_NOWARN);
 	if (!window->pages)
 		goto free;
 	*status = vphi_pin(device, address, pages, window->pages, writable, true);
