@@ -479,6 +479,7 @@ static int vmm_request(struct bench *bench, uint32_t *request,
 	struct {
 		struct vhost_user_header header;
 		struct vhost_user_shmem_mapping mapping;
+		struct vhost_user_header behind;
 	} __attribute__((packed)) message;
 	int fds[IO_FDS_MAX];
 	size_t count = 0;
@@ -491,7 +492,7 @@ static int vmm_request(struct bench *bench, uint32_t *request,
 	return count ? fds[0] : -1;
 }
 
-static void vmm_answer(struct bench *bench, uint32_t request, uint64_t number)
+static void vmm_answer_one(struct bench *bench, uint32_t request, uint64_t number)
 {
 	struct {
 		struct vhost_user_header header;
@@ -505,6 +506,13 @@ static void vmm_answer(struct bench *bench, uint32_t request, uint64_t number)
 		write(bench->guests[BENCH_A].frontend.request_fd, &message, sizeof(message)),
 		sizeof(message));
 	bench_serve(bench);
+}
+
+/* The answer, and that to the request which goes behind each. */
+static void vmm_answer(struct bench *bench, uint32_t request, uint64_t number)
+{
+	vmm_answer_one(bench, request, number);
+	vmm_answer_one(bench, VHOST_USER_BACKEND_CONFIG_CHANGE, 0);
 }
 
 static void anothers_memory_is_shown_piece_by_piece(void **state)
