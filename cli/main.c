@@ -28,6 +28,7 @@ static const struct {
 	{ "top", cli_top, "causeway top", "the same, as it changes" },
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
 	{ "cuda", cli_cuda, "causeway cuda", "show which CUDA functions programs find" },
+	{ "tenant", cli_tenant, "causeway tenant", "show tenants, and change what they may have" },
 	{ "simulate", cli_simulate, "causeway simulate", "try a policy of sharing on traces" },
 };
 

@@ -25,10 +25,11 @@
 #include "cuda/server/supervisor.h"
 #include "lib/base/clean.h"
 #include "lib/base/log.h"
+#include "proto/share-page.h"
 
 /*
- * Descriptors 0 to 4 are never ours: a worker gets its connection and token as 3 and 4, and
- * nothing that it inherits may be overwritten on the way.
+ * Descriptors 0 to 7 are never ours: a worker gets its connection, its token and what is shared
+ * with it as 3 to 7, and nothing that it inherits may be overwritten on the way.
  */
 static int main_reserve_descriptors(void)
 {
@@ -38,9 +39,13 @@ static int main_reserve_descriptors(void)
 		fd = open("/dev/null", O_RDWR);
 		if (fd < 0)
 			return -errno;
-	} while (fd <= 4);
+	} while (fd <= SHARE_MEMORY_FD);
 	close(fd);
-	return fcntl(3, F_SETFD, FD_CLOEXEC) < 0 || fcntl(4, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+	for (fd = 3; fd <= SHARE_MEMORY_FD; fd++) {
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
 static void main_raise_descriptor_limit(void)
@@ -66,6 +71,18 @@ static void main_on_stop(evutil_socket_t signal_number, short what, void *argume
 	client_stop_all(supervisor);
 }
 
+static void main_on_reload(evutil_socket_t signal_number, short what, void *argument)
+{
+	struct error error = { 0 };
+
+	(void)signal_number;
+	(void)what;
+	if (share_reload(argument, &error) < 0)
+		log_error("%s; everything stays as it was", error.text);
+	else
+		log_info("tenants read again");
+}
+
 static int main_open(struct supervisor *supervisor, struct error *error)
 {
 	int status;
@@ -85,16 +102,19 @@ static int main_open(struct supervisor *supervisor, struct error *error)
 	if (status < 0)
 		return error_set(error, status, "cannot set up the event loop: %s",
 				 strerror(-status));
-	return listen_open(supervisor, error);
+	status = share_open(supervisor, error);
+	return status < 0 ? status : listen_open(supervisor, error);
 }
 
 static int main_loop(struct supervisor *supervisor)
 {
-	static const int signals[] = { SIGTERM, SIGINT };
-	struct event *events[2];
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	struct event *events[3];
 
-	for (int i = 0; i < 2; i++) {
-		events[i] = evsignal_new(supervisor->base, signals[i], main_on_stop, supervisor);
+	for (int i = 0; i < 3; i++) {
+		events[i] = evsignal_new(supervisor->base, signals[i],
+					 signals[i] == SIGHUP ? main_on_reload : main_on_stop,
+					 supervisor);
 		if (!events[i] || event_add(events[i], NULL) < 0)
 			return -ENOMEM;
 	}
@@ -102,7 +122,7 @@ static int main_loop(struct supervisor *supervisor)
 		if (event_base_loop(supervisor->base, EVLOOP_ONCE) < 0)
 			return -EIO;
 	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		event_free(events[i]);
 	return 0;
 }
@@ -135,6 +155,7 @@ int main(int argc, char **argv)
 	status = main_loop(&supervisor);
 	listen_close(&supervisor);
 	client_unwatch(&supervisor);
+	share_close(&supervisor);
 	guardian_stop(&supervisor);
 	event_base_free(supervisor.base);
 	return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

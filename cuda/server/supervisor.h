@@ -19,6 +19,7 @@
 #include "lib/base/error.h"
 #include "proto/identity.h"
 #include "proto/link.h"
+#include "share/tenants.h"
 
 #define SUPERVISOR_PENDING_MAX 512 /* connections without a worker: unproven or being refused */
 #define SUPERVISOR_TEXT_BYTES  96
@@ -40,6 +41,7 @@ struct supervisor_options {
 	int64_t memory_limit; /* bytes of device memory a client may have; 0 = no limit */
 	int64_t max_clients;
 	int64_t max_clients_per_identity;
+	bool turns; /* clients take turns on the device, and are measured */
 	char token[LINK_TOKEN_BYTES_MAX + 1];
 };
 
@@ -63,6 +65,10 @@ enum client_state {
 	CLIENT_ENDED,	    /* being freed */
 };
 
+struct client_share; /* supervisor_share.c */
+struct share;
+struct tenant;
+
 struct client {
 	TAILQ_ENTRY(client) link;
 	struct supervisor *supervisor;
@@ -78,7 +84,9 @@ struct client {
 	pid_t pid; /* of the worker; these three in SERVED and LEFT */
 	int pidfd;
 	struct event *pid_event;
-	bool killed; /* the grace time was over */
+	bool killed;		    /* the grace time was over */
+	struct tenant *tenant;	    /* whose it is; these two from admission on */
+	struct client_share *share; /* its turns and accounts */
 	time_t since;
 };
 
@@ -105,6 +113,7 @@ struct supervisor {
 	uint64_t refused_total;
 	uint64_t admitted_total;
 	time_t since;
+	struct share *share;
 	int hangup_epoll; /* tells which served client hung up, see supervisor_client.c */
 	struct event *hangup_event;
 	int guardian_fd; /* -1 while there is none */
@@ -133,9 +142,43 @@ void listen_close(struct supervisor *supervisor);
 /* supervisor_admission.c */
 int admission_identify(enum entrance entrance, int fd, struct identity *identity);
 int admission_identify_guest(const void *preamble, struct identity *identity);
-/* admission_decide - 0, or -errno as link_refuse() takes it and a sentence in @text */
-int admission_decide(const struct supervisor *supervisor, const struct identity *identity,
-		     char *text, size_t text_bytes);
+/* admission_decide - 0 and whose it is, or -errno as link_refuse() takes it and a sentence */
+int admission_decide(struct supervisor *supervisor, const struct identity *identity,
+		     struct tenant **tenant, char *text, size_t text_bytes);
+
+/* supervisor_share.c */
+/* What a client, or all clients of a tenant, has used; see struct share_page_device. */
+struct share_usage {
+	uint64_t device_ns, launches, copied_bytes, waits, waited_ns;
+	uint64_t memory_bytes;	 /* now */
+	uint64_t memory_byte_ms; /* memory over time */
+};
+
+int share_open(struct supervisor *supervisor, struct error *error);
+void share_close(struct supervisor *supervisor);
+/* share_reload - read the tenants again; after an error everything is as it was */
+int share_reload(struct supervisor *supervisor, struct error *error);
+/* share_change - another weight, priority, memory, clients or watchdog_ms for a tenant, until a
+ * reload */
+int share_change(struct supervisor *supervisor, const char *name, const json_t *changes,
+		 struct error *error);
+/*
+ * share_admit - find the identity's tenant, made where none is; 0 and *tenant, or -errno with a
+ * sentence where the tenant has all the clients it may have
+ */
+int share_admit(struct supervisor *supervisor, const struct identity *identity,
+		struct tenant **tenant, char *text, size_t text_bytes);
+/* share_client_start - a page, a kick and a place in the tenant's memory; 0 or -errno */
+int share_client_start(struct client *client, struct tenant *tenant);
+/* share_client_descriptors - what the worker inherits as SHARE_PAGE_FD, _KICK_FD, _MEMORY_FD */
+void share_client_descriptors(const struct client *client, int descriptors[3], unsigned int *slot);
+/* share_client_end - its worker is gone: turns go on without it, its accounts to the tenant's */
+void share_client_end(struct client *client);
+void share_client_usage(const struct client *client, struct share_usage *usage);
+/* share_report - the tables of tenants and turns into a report */
+void share_report(const struct supervisor *supervisor, json_t *report);
+const char *tenant_name(const struct tenant *tenant);
+const struct tenant_settings *tenant_settings(const struct tenant *tenant);
 
 /* supervisor_client.c */
 int client_watch(struct supervisor *supervisor);

@@ -3,8 +3,8 @@
  * Who asks, and whether it is admitted: the one place for policy.
  *
  * An identity comes from below, never from the client: the kernel's peer credentials of a Unix
- * socket, the CID that the switch or the hypervisor vouches for, or a network address. Tenants,
- * when there are some, are looked up here by identity, and their limits replace the two below.
+ * socket, the CID that the switch or the hypervisor vouches for, or a network address. The tenant
+ * that it belongs to has limits of its own (supervisor_share.c), beside the two below.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -115,8 +115,8 @@ static bool identity_same(const struct identity *one, const struct identity *oth
 	       strcmp(one->address, other->address) == 0;
 }
 
-int admission_decide(const struct supervisor *supervisor, const struct identity *identity,
-		     char *text, size_t text_bytes)
+int admission_decide(struct supervisor *supervisor, const struct identity *identity,
+		     struct tenant **tenant, char *text, size_t text_bytes)
 {
 	const struct supervisor_options *options = &supervisor->options;
 	const struct client *client;
@@ -140,5 +140,5 @@ int admission_decide(const struct supervisor *supervisor, const struct identity 
 							  : "this address");
 		return -EBUSY;
 	}
-	return 0;
+	return share_admit(supervisor, identity, tenant, text, text_bytes);
 }

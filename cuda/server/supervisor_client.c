@@ -146,6 +146,7 @@ static void client_worker_ended(evutil_socket_t fd, short what, void *argument)
 	if (waitid(P_PID, client->pid, &end, WEXITED) < 0)
 		log_warning("worker %d: %s", client->pid, strerror(errno));
 	guardian_remove_worker(client->supervisor, client);
+	share_client_end(client);
 	client_log_end(client, &end);
 	client_free(client);
 }
@@ -171,20 +172,27 @@ static void client_hung_up(evutil_socket_t epoll_fd, short what, void *argument)
 }
 
 /* Starts the worker and from then on only watches: its pidfd, and the client's hang-up. */
-static int client_serve(struct client *client)
+static int client_serve(struct client *client, struct tenant *tenant)
 {
 	struct supervisor *supervisor = client->supervisor;
 	struct epoll_event hangup = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = client };
 
+	int status = share_client_start(client, tenant);
+
+	if (status < 0)
+		return status;
 	client->pid = spawn_worker(supervisor, client, &client->pidfd);
-	if (client->pid < 0)
+	if (client->pid < 0) {
+		share_client_end(client);
 		return client->pid;
+	}
 	client->pid_event =
 		event_new(supervisor->base, client->pidfd, EV_READ, client_worker_ended, client);
 	if (!client->pid_event || event_add(client->pid_event, NULL) < 0 ||
 	    epoll_ctl(supervisor->hangup_epoll, EPOLL_CTL_ADD, client->fd, &hangup) < 0) {
 		client_kill(client, SIGKILL);
 		waitpid(client->pid, NULL, 0);
+		share_client_end(client);
 		return -ENOMEM;
 	}
 	guardian_add_worker(supervisor, client);
@@ -199,11 +207,13 @@ static int client_serve(struct client *client)
 static void client_admit(struct client *client)
 {
 	char text[LINK_ANSWER_TEXT_BYTES];
-	int status = admission_decide(client->supervisor, &client->identity, text, sizeof(text));
+	struct tenant *tenant = NULL;
+	int status = admission_decide(client->supervisor, &client->identity, &tenant, text,
+				      sizeof(text));
 
 	if (status < 0)
 		return client_refuse(client, status, text);
-	status = client_serve(client);
+	status = client_serve(client, tenant);
 	if (status < 0) {
 		client->pid = 0;
 		snprintf(text, sizeof(text), "no worker: %s", strerror(-status));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cuda/server/supervisor.h"
+#include "lib/base/log.h"
 #include "lib/control/server.h"
 #include "lib/metrics/report.h"
 
@@ -102,16 +103,49 @@ json_t *control_report(void *context)
 						control_state(client), (json_int_t)client->since));
 	}
 	json_object_set_new(report, "clients", clients);
+	share_report(supervisor, report);
 	report_add_process(report);
 	return report;
 }
 
+static json_t *control_reload(struct supervisor *supervisor)
+{
+	struct error error = { 0 };
+
+	if (share_reload(supervisor, &error) < 0)
+		return control_refusal("%s", error.text);
+	log_info("tenants read again");
+	return json_object();
+}
+
+static json_t *control_tenant_set(struct supervisor *supervisor, const json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "name"));
+	struct error error = { 0 };
+
+	if (!name ||
+	    share_change(supervisor, name, json_object_get(request, "changes"), &error) < 0)
+		return control_refusal("%s", name ? error.text : "expected the tenant's name");
+	log_info("tenant '%s' changed", name);
+	return json_object();
+}
+
 static json_t *control_handle(void *context, const char *command, const json_t *request)
 {
-	(void)request;
-	if (strcmp(command, "status") != 0)
+	struct supervisor *supervisor = context;
+	json_t *report;
+
+	if (!strcmp(command, "status"))
+		return control_report(supervisor);
+	if (!strcmp(command, "reload"))
+		return control_reload(supervisor);
+	if (!strcmp(command, "tenant-set"))
+		return control_tenant_set(supervisor, request);
+	if (strcmp(command, "tenant-list") != 0)
 		return control_refusal("causeway-cudad has no command '%s'", command);
-	return control_report(context);
+	report = report_new("causeway-cudad", supervisor->since);
+	share_report(supervisor, report);
+	return report;
 }
 
 /* control_accept - answer one connection; @fd is owned from here on */

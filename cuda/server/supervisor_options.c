@@ -155,13 +155,13 @@ static int config_number(struct config *config, config_setting_t *group, const c
 static int options_from_group(struct supervisor_options *options, struct config *config,
 			      config_setting_t *group, struct error *error)
 {
-	static const char *const known[] = { "socket",	      "socket_mode",
-					     "switch_socket", "control_socket",
-					     "vsock_port",    "tcp",
-					     "token_file",    "driver",
-					     "worker",	      "memory_limit",
-					     "max_clients",   "max_clients_per_identity",
-					     "metrics",	      NULL };
+	static const char *const known[] = {
+		"socket",	  "socket_mode", "switch_socket",
+		"control_socket", "vsock_port",	 "tcp",
+		"token_file",	  "driver",	 "worker",
+		"memory_limit",	  "max_clients", "max_clients_per_identity",
+		"metrics",	  "turns",	 NULL
+	};
 	const struct {
 		const char *name;
 		const char **value;
@@ -194,7 +194,9 @@ static int options_from_group(struct supervisor_options *options, struct config 
 	for (size_t i = 0; !status && i < sizeof(numbers) / sizeof(*numbers); i++)
 		status = config_number(config, group, numbers[i].name, numbers[i].minimum,
 				       numbers[i].maximum, numbers[i].value, error);
-	return status;
+	if (!status)
+		status = config_get_boolean(config, group, "turns", &options->turns, error);
+	return status < 0 ? status : 0;
 }
 
 static int options_from_file(struct supervisor_options *options, struct error *error)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts a client's worker: the connection as descriptor 3, the token (for TCP) to read from 4,
- * nothing else, in a process group of its own, and dead when the supervisor is.
+ * what it shares with the supervisor and its tenant as 5 to 7 (proto/share-page.h), nothing else,
+ * in a process group of its own, and dead when the supervisor is.
  *
  * fork() and not posix_spawn(), because the kernel is asked in between to kill the child with its
  * parent; the supervisor is small and has one thread, so a fork is cheap and safe.
@@ -20,20 +21,36 @@
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 #include "lib/link/link.h"
+#include "proto/share-page.h"
 
 #define SPAWN_CONNECTION_FD 3
 #define SPAWN_TOKEN_FD	    4
-#define SPAWN_ARGUMENTS_MAX 12
+#define SPAWN_ARGUMENTS_MAX 16
 
 struct spawn_arguments {
 	const char *list[SPAWN_ARGUMENTS_MAX];
-	char limit[24];
+	char limit[24], slot[12], devices[SHARE_PAGE_DEVICES * 3 + 32];
 };
+
+/* spawn_visible - the devices of a tenant that may not use all, as the driver's variable has them
+ */
+static void spawn_visible(uint32_t devices, char *text, size_t bytes)
+{
+	int used = snprintf(text, bytes, "CUDA_VISIBLE_DEVICES=");
+
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		if (devices & 1u << i)
+			used += snprintf(text + used, bytes - used, "%s%u",
+					 text[used - 1] == '=' ? "" : ",", i);
+	}
+}
 
 static void spawn_compose(const struct supervisor *supervisor, const struct client *client,
 			  bool with_token, struct spawn_arguments *arguments)
 {
 	const char **next = arguments->list;
+	int descriptors[3];
+	unsigned int slot;
 
 	*next++ = supervisor->options.worker;
 	*next++ = "--fd";
@@ -52,7 +69,18 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 		*next++ = "--memory-limit";
 		*next++ = arguments->limit;
 	}
+	share_client_descriptors(client, descriptors, &slot);
+	snprintf(arguments->slot, sizeof(arguments->slot), "%u", slot);
+	*next++ = "--share";
+	*next++ = arguments->slot;
+	if (supervisor->options.turns)
+		*next++ = "--turns";
 	*next = NULL;
+	if (~tenant_settings(client->tenant)->devices)
+		spawn_visible(tenant_settings(client->tenant)->devices, arguments->devices,
+			      sizeof(arguments->devices));
+	else
+		*arguments->devices = '\0';
 }
 
 /* A pipe with the token in it, or -errno. */
@@ -70,9 +98,12 @@ static int spawn_token_pipe(const char *token)
 }
 
 /* In the child: becomes the worker, or tells the client why not. */
-static __attribute__((noreturn)) void spawn_become(const struct spawn_arguments *arguments,
-						   int connection, int token_fd, pid_t parent)
+static __attribute__((noreturn)) void spawn_become(const struct client *client,
+						   struct spawn_arguments *arguments, int token_fd,
+						   pid_t parent)
 {
+	int connection = client->fd, shared[3];
+	unsigned int slot;
 	struct sigaction by_default = { .sa_handler = SIG_DFL };
 	char text[LINK_ANSWER_TEXT_BYTES];
 	sigset_t none;
@@ -85,8 +116,13 @@ static __attribute__((noreturn)) void spawn_become(const struct spawn_arguments 
 		sigaction(i, &by_default, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	share_client_descriptors(client, shared, &slot);
+	if (*arguments->devices)
+		putenv(arguments->devices);
 	if (dup2(connection, SPAWN_CONNECTION_FD) >= 0 &&
-	    (token_fd < 0 || dup2(token_fd, SPAWN_TOKEN_FD) >= 0))
+	    (token_fd < 0 || dup2(token_fd, SPAWN_TOKEN_FD) >= 0) &&
+	    dup2(shared[0], SHARE_PAGE_FD) >= 0 && dup2(shared[1], SHARE_KICK_FD) >= 0 &&
+	    dup2(shared[2], SHARE_MEMORY_FD) >= 0)
 		execv(arguments->list[0], (char *const *)arguments->list);
 	snprintf(text, sizeof(text), "cannot start worker '%s': %s", arguments->list[0],
 		 strerror(errno));
@@ -108,7 +144,7 @@ pid_t spawn_worker(const struct supervisor *supervisor, const struct client *cli
 	spawn_compose(supervisor, client, token_fd >= 0, &arguments);
 	pid = fork();
 	if (!pid)
-		spawn_become(&arguments, client->fd, token_fd, parent);
+		spawn_become(client, &arguments, token_fd, parent);
 	if (pid < 0)
 		return -errno;
 	/* Both sides set the group, so that it holds whoever runs first. */

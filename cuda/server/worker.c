@@ -16,6 +16,7 @@
  * A request without reply that fails leaves its result in `late`; the next call that settles
  * takes it. Errors that CUDA keeps for good come back from the driver itself.
  */
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 #include <errno.h>
@@ -264,6 +265,7 @@ static CUresult request_execute(struct worker_call *call, const struct worker_ro
 	memset(call->reply, 0, row->reply_bytes);
 	if (!result)
 		result = row->dispatch(call);
+	quota_leave();
 	if (row->flags & WORKER_SETTLES) {
 		result = worker_settle(result);
 		worker_print_send(call->request.sequence);

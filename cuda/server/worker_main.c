@@ -19,11 +19,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "gen/cuda_names.h"
+#include "proto/share-page.h"
 
 #define IMAGE_LIMIT_BYTES (1ull << 30)
 #define GREETING_WAIT_MS  5000
@@ -32,6 +34,8 @@
 struct arguments {
 	int fd;
 	int token_fd;
+	int share_slot; /* -1: nothing is shared */
+	bool turns;
 	const char *driver;
 };
 
@@ -41,6 +45,9 @@ static const struct argp_option option_list[] = {
 	{ "peer", 'p', "TEXT", 0, "who the client is, for the log", 0 },
 	{ "memory-limit", 'm', "BYTES", 0, "device memory that the client may allocate", 0 },
 	{ "image-limit", 'i', "BYTES", 0, "largest program image that is taken", 0 },
+	{ "share", 's', "NUMBER", 0,
+	  "descriptors 5 to 7 are shared; the number of the memory's slot", 0 },
+	{ "turns", 'u', NULL, 0, "take turns on the device", 0 },
 	{ "token-fd", 't', "NUMBER", 0, "descriptor to read the TCP token from", 0 },
 	{ 0 },
 };
@@ -79,6 +86,12 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case 't':
 		arguments->token_fd = (int)option_number(state, text);
+		return 0;
+	case 's':
+		arguments->share_slot = (int)option_number(state, text);
+		return 0;
+	case 'u':
+		arguments->turns = true;
 		return 0;
 	case ARGP_KEY_END:
 		if (arguments->fd < 0 || !arguments->driver)
@@ -131,6 +144,7 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 	}
 	cuda_driver_find(&worker_driver, library);
 	*(void **)&worker_write_value = dlsym(library, "cuStreamWriteValue32_v2");
+	turn_calls_open(&worker_driver);
 	if (!worker_driver.cuInit || !worker_driver.cuDeviceGetCount) {
 		snprintf(welcome->reason, sizeof(welcome->reason), "%s is no CUDA driver", path);
 		return CUDA_ERROR_NO_DEVICE;
@@ -151,6 +165,7 @@ static void device_facts(CUdevice device, struct cuda_wire_device *facts)
 						       ? worker_driver.cuDeviceGetUuid_v2
 						       : worker_driver.cuDeviceGetUuid;
 	size_t bytes = 0;
+	uint64_t limit;
 
 	if (worker_driver.cuDeviceGetName)
 		worker_driver.cuDeviceGetName(facts->name, sizeof(facts->name), device);
@@ -161,6 +176,9 @@ static void device_facts(CUdevice device, struct cuda_wire_device *facts)
 	facts->total_bytes = bytes;
 	if (worker_options.memory_limit && bytes > worker_options.memory_limit)
 		facts->total_bytes = worker_options.memory_limit;
+	quota_left(&limit);
+	if (limit && facts->total_bytes > limit)
+		facts->total_bytes = limit;
 	if (worker_driver.cuDeviceGetPCIBusId)
 		worker_driver.cuDeviceGetPCIBusId(facts->pci_bus_id, sizeof(facts->pci_bus_id),
 						  device);
@@ -260,7 +278,7 @@ static int worker_adopt(const struct arguments *arguments)
 
 int main(int argc, char **argv)
 {
-	static struct arguments arguments = { .fd = -1, .token_fd = -1 };
+	static struct arguments arguments = { .fd = -1, .token_fd = -1, .share_slot = -1 };
 	static const struct argp parser = {
 		option_list, option_parse,
 		NULL,	     "Serves one CUDA client over an accepted connection.",
@@ -281,6 +299,15 @@ int main(int argc, char **argv)
 	if (pthread_create(&watcher, NULL, worker_watch, &arguments.fd)) {
 		log_error("no thread to watch the connection");
 		return 1;
+	}
+	if (arguments.share_slot >= 0) {
+		error = quota_open(SHARE_MEMORY_FD, (unsigned int)arguments.share_slot);
+		if (!error && arguments.turns)
+			error = turn_open(SHARE_PAGE_FD, SHARE_KICK_FD);
+		if (error) {
+			log_error("what is shared with the supervisor: %s", strerror(-error));
+			return 1;
+		}
 	}
 	error = worker_print_open();
 	if (error)

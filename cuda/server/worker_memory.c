@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device memory on the driver's side: within the limit, and known to the table of ranges. */
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 /* memory_keep - enter what was allocated; what cannot be entered is freed again */
@@ -122,7 +123,7 @@ CUresult worker_memory_info(struct worker_call *call,
 			    const struct wire_memory_info_request *request,
 			    struct wire_memory_info_reply *reply)
 {
-	uint64_t limit = worker_options.memory_limit, used = worker_memory_used();
+	uint64_t limit = worker_options.memory_limit, used = worker_memory_used(), left;
 	size_t free_bytes, total_bytes;
 	CUresult result;
 
@@ -139,6 +140,11 @@ CUresult worker_memory_info(struct worker_call *call,
 		reply->total = limit;
 	if (limit && reply->free > (limit > used ? limit - used : 0))
 		reply->free = limit > used ? limit - used : 0;
+	left = quota_left(&limit);
+	if (limit && reply->total > limit)
+		reply->total = limit;
+	if (reply->free > left)
+		reply->free = left;
 	return CUDA_SUCCESS;
 }
 

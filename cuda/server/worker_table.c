@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "cuda/common/range.h"
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 struct entry {
@@ -235,6 +236,14 @@ void *worker_handle_owned(uint32_t number)
 	return owned;
 }
 
+/* allocated_set - under the table's lock; the tenant's books follow */
+static void allocated_set(uint64_t bytes)
+{
+	table.allocated_bytes = bytes;
+	quota_publish(bytes);
+	turn_count_memory(bytes);
+}
+
 CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes)
 {
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
@@ -268,7 +277,7 @@ CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_ki
 	pthread_mutex_lock(&table.lock);
 	error = range_insert(&table.ranges, &range);
 	if (!error && range_charged(kind))
-		table.allocated_bytes += bytes;
+		allocated_set(table.allocated_bytes + bytes);
 	pthread_mutex_unlock(&table.lock);
 	if (error == -EEXIST && kind == WORKER_RANGE_GLOBAL)
 		return CUDA_SUCCESS; /* the same variable, looked up again */
@@ -286,7 +295,7 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 	    range->kind != WORKER_RANGE_HOST) {
 		*kind = range->kind;
 		if (range_charged(range->kind))
-			table.allocated_bytes -= range->bytes;
+			allocated_set(table.allocated_bytes - range->bytes);
 		range_remove(&table.ranges, address);
 		result = CUDA_SUCCESS;
 	}
@@ -303,7 +312,7 @@ void worker_range_forget(uint32_t owner)
 		if (range->owner != owner)
 			continue;
 		if (range_charged(range->kind))
-			table.allocated_bytes -= range->bytes;
+			allocated_set(table.allocated_bytes - range->bytes);
 		range_remove(&table.ranges, range->start);
 	}
 	pthread_mutex_unlock(&table.lock);
@@ -362,6 +371,8 @@ CUresult worker_memory_admit(uint64_t bytes)
 {
 	CUresult result = CUDA_SUCCESS;
 
+	if (!quota_enter(bytes))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&table.lock);
 	if (worker_options.memory_limit &&
 	    (bytes > worker_options.memory_limit ||
@@ -400,6 +411,6 @@ void worker_table_close(void)
 	table.used = 0;
 	table.chosen = 0;
 	range_free(&table.ranges);
-	table.allocated_bytes = 0;
+	allocated_set(0);
 	pthread_mutex_unlock(&table.lock);
 }

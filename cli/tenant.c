@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* causeway tenant: shows the tenants of a running causeway-cudad, and changes what they may have.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/source.h"
+#include "lib/base/log.h"
+#include "lib/control/client.h"
+#include "share/policy.h"
+#include "share/tenants.h"
+
+#define TENANT_LIST_BYTES (16u << 20)
+
+struct tenant_options {
+	const char *control;
+	const char *action; /* list, set, reload */
+	const char *name;
+	json_t *changes; /* NAME -> number */
+};
+
+static const struct argp_option options[] = {
+	{ "control", 'C', "PATH", 0,
+	  "the daemon's control socket (default: cuda.sock.control in /run/causeway, or in "
+	  "$XDG_RUNTIME_DIR/causeway when not root)",
+	  0 },
+	{ 0 },
+};
+
+/* parse_change - "weight=3": what the file may say, but for members and devices */
+static void parse_change(struct argp_state *state, json_t *changes, const char *text)
+{
+	static const struct {
+		const char *name;
+		unsigned long long minimum, maximum;
+	} known[] = {
+		{ "weight", 1, SHARE_WEIGHT_MAX }, { "priority", 0, SHARE_PRIORITIES - 1 },
+		{ "memory", 0, INT64_MAX },	   { "clients", 0, TENANT_CLIENTS_MAX },
+		{ "watchdog_ms", 0, INT32_MAX },
+	};
+	const char *value = strchr(text, '=');
+	uint64_t number;
+
+	for (size_t i = 0; value && i < sizeof(known) / sizeof(*known); i++) {
+		if (strlen(known[i].name) != (size_t)(value - text) ||
+		    strncmp(known[i].name, text, (size_t)(value - text)) != 0)
+			continue;
+		if (tenant_bytes_parse(value + 1, &number) || number < known[i].minimum ||
+		    number > known[i].maximum)
+			argp_error(state, "\"%s\": expected a number from %llu to %llu", text,
+				   known[i].minimum, known[i].maximum);
+		json_object_set_new(changes, known[i].name, json_integer((json_int_t)number));
+		return;
+	}
+	argp_error(state,
+		   "\"%s\": expected weight=N, priority=N, memory=BYTES, clients=N or "
+		   "watchdog_ms=N",
+		   text);
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct tenant_options *chosen = state->input;
+
+	switch (key) {
+	case 'C':
+		chosen->control = argument;
+		break;
+	case ARGP_KEY_ARG:
+		if (state->arg_num == 0)
+			chosen->action = argument;
+		else if (state->arg_num == 1)
+			chosen->name = argument;
+		else
+			parse_change(state, chosen->changes, argument);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.args_doc = "list\nset NAME KEY=VALUE...\nreload",
+	.doc = "Show the tenants of a running causeway-cudad, and change what they may have.\v"
+	       "A change lasts until the daemon reads its configuration file again, which `reload` "
+	       "makes it do; the file is for what is to stay.",
+};
+
+/* tenant_request - for the action; NULL when it was called wrongly */
+static json_t *tenant_request(const struct tenant_options *chosen)
+{
+	const char *action = chosen->action ? chosen->action : "";
+
+	if (!strcmp(action, "list") && !chosen->name)
+		return json_pack("{s:s}", "command", "tenant-list");
+	if (!strcmp(action, "reload") && !chosen->name)
+		return json_pack("{s:s}", "command", "reload");
+	if (!strcmp(action, "set") && json_object_size(chosen->changes))
+		return json_pack("{s:s, s:s, s:O}", "command", "tenant-set", "name", chosen->name,
+				 "changes", chosen->changes);
+	return NULL;
+}
+
+static int tenant_print(const struct tenant_options *chosen, json_t *answer)
+{
+	struct source source = { .report = answer };
+	struct buffer text;
+	int status;
+
+	if (strcmp(chosen->action, "list") != 0)
+		return 0;
+	buffer_init(&text, TENANT_LIST_BYTES);
+	status = source_print(&source, false, -1, &text);
+	if (status == 0)
+		printf("%.*s", (int)text.used, (const char *)text.data);
+	buffer_free(&text);
+	return status;
+}
+
+int cli_tenant(int argc, char **argv)
+{
+	struct tenant_options chosen = { .changes = json_object() };
+	struct error error = { 0 };
+	json_t *request, *answer = NULL;
+	char path[PATH_MAX];
+	int status;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &chosen);
+	source_default_path("cuda.sock.control", path);
+	request = tenant_request(&chosen);
+	json_decref(chosen.changes);
+	if (!request) {
+		log_error("expected: list, set NAME KEY=VALUE..., or reload");
+		return CLI_USAGE_STATUS;
+	}
+	status = control_ask(chosen.control ? chosen.control : path, request, &answer, &error);
+	if (status == 0)
+		status = tenant_print(&chosen, answer);
+	if (status < 0)
+		log_error("%s", error.code ? error.text : strerror(-status));
+	json_decref(answer);
+	return status < 0 ? 1 : 0;
+}

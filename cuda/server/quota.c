@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tenant's device memory, counted over all its clients (struct share_memory).
+ *
+ * Admission and allocation happen under one lock, so that the limit is exact: two clients cannot
+ * both get the last of it, and none is refused because of another that gets nothing in the end.
+ * The lock is robust: who dies with it has allocated nothing that outlives it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cuda/server/turn.h"
+#include "proto/share-page.h"
+
+static struct share_memory *memory;
+static unsigned int own_slot;
+static __thread bool entered;
+
+static pthread_mutex_t *memory_lock(void)
+{
+	return (pthread_mutex_t *)memory->lock;
+}
+
+int quota_open(int fd, unsigned int slot)
+{
+	void *at = mmap(NULL, sizeof(*memory), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	close(fd);
+	if (at == MAP_FAILED)
+		return -errno;
+	memory = at;
+	own_slot = slot;
+	if (slot >= SHARE_MEMORY_SLOTS || memory->magic != SHARE_PAGE_MAGIC ||
+	    memory->version != SHARE_PAGE_VERSION)
+		return -EPROTO;
+	return 0;
+}
+
+/* memory_used - of all the tenant's clients */
+static uint64_t memory_used(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < SHARE_MEMORY_SLOTS; i++)
+		sum += __atomic_load_n(&memory->used_bytes[i], __ATOMIC_ACQUIRE);
+	return sum;
+}
+
+uint64_t quota_left(uint64_t *limit)
+{
+	uint64_t used;
+
+	*limit = memory ? __atomic_load_n(&memory->limit_bytes, __ATOMIC_ACQUIRE) : 0;
+	if (!*limit)
+		return UINT64_MAX;
+	used = memory_used();
+	return used < *limit ? *limit - used : 0;
+}
+
+bool quota_enter(uint64_t bytes)
+{
+	uint64_t limit;
+
+	if (!memory || !__atomic_load_n(&memory->limit_bytes, __ATOMIC_ACQUIRE))
+		return true;
+	if (!entered) {
+		if (pthread_mutex_lock(memory_lock()) == EOWNERDEAD)
+			pthread_mutex_consistent(memory_lock());
+		entered = true;
+	}
+	return bytes <= quota_left(&limit);
+}
+
+void quota_leave(void)
+{
+	if (!entered)
+		return;
+	entered = false;
+	pthread_mutex_unlock(memory_lock());
+}
+
+void quota_publish(uint64_t bytes)
+{
+	if (memory)
+		__atomic_store_n(&memory->used_bytes[own_slot], bytes, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tenants at work: whose a client is, whose turn it is on each device, who used how much.
+ *
+ * A worker's kick (an eventfd) wakes share_kicked(), which reads its page (proto/share-page.h),
+ * tells the policy (share/policy.h) of what ended and what is wanted, and writes the next grant. A
+ * client alone on its device gets one grant without a bound, and nothing wakes any more.
+ *
+ * States of a turn, for each client and device:
+ *	none		turn.sequence is not the policy's holder
+ *	unbounded	granted, and told so; nobody else waits
+ *	bounded		granted, and told a budget; from the moment that somebody else waits, what
+ *the worker reports is charged turn_tell() alone moves a turn from one of the last two to the
+ *other.
+ *
+ * Everything runs in the supervisor's one thread.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cuda/server/supervisor.h"
+#include "lib/base/log.h"
+#include "lib/metrics/report.h"
+#include "proto/share-page.h"
+#include "share/policy.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#define NS_PER_S     1e9
+#define SEQUENCE_MAX (UINT32_MAX >> 2)
+
+struct tenant {
+	TAILQ_ENTRY(tenant) link;
+	struct tenant_settings settings; /* without its members */
+	bool configured;		 /* named in the file; else made for one identity */
+	unsigned int clients;
+	struct share_tenant devices[SHARE_PAGE_DEVICES];
+	struct share_memory *memory;
+	int memory_fd;
+	uint64_t *slots_used;	 /* a bit for each slot of the memory */
+	struct share_usage past; /* of clients that are gone */
+};
+
+TAILQ_HEAD(tenant_list, tenant);
+
+/* A client's turn on one device. */
+struct turn {
+	struct share_client client;
+	uint32_t sequence; /* of its last grant; 0: never had one */
+	uint64_t told_ns;  /* the budget that it was told */
+	uint64_t base_ns;  /* used_ns where charging begins, while bounded */
+	uint64_t used_ns;  /* as last read; never falls */
+};
+
+struct client_share {
+	struct client *owner;
+	struct turn turns[SHARE_PAGE_DEVICES];
+	struct share_page *page;
+	int page_fd, kick_fd;
+	struct event *kick, *watchdog;
+	unsigned int slot; /* in the tenant's memory */
+};
+
+struct share {
+	struct share_policy policies[SHARE_PAGE_DEVICES];
+	struct tenant_list tenants;
+	struct tenants configured;
+};
+
+static struct turn *turn_of(struct share_client *client)
+{
+	return (struct turn *)((char *)client - offsetof(struct turn, client));
+}
+
+static struct client_share *share_of(struct turn *turn, unsigned int device)
+{
+	return (struct client_share *)((char *)(turn - device) -
+				       offsetof(struct client_share, turns));
+}
+
+static uint64_t load(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* turn_used - device time of all that the worker reported */
+static uint64_t turn_used(struct client_share *share, unsigned int device)
+{
+	struct turn *turn = &share->turns[device];
+	uint64_t used = load(&share->page->devices[device].used_ns);
+
+	if (used > turn->used_ns)
+		turn->used_ns = used;
+	return turn->used_ns;
+}
+
+/* turn_tell - the grant and its bound into the page, and wake who waits for it */
+static void turn_tell(struct client_share *share, unsigned int device, uint64_t budget_ns)
+{
+	struct share_page_device *page = &share->page->devices[device];
+	struct turn *turn = &share->turns[device];
+	uint32_t kind = budget_ns == SHARE_UNBOUNDED ? SHARE_GRANT_UNBOUNDED : SHARE_GRANT_BOUNDED;
+
+	if (turn->told_ns == SHARE_UNBOUNDED && budget_ns != SHARE_UNBOUNDED)
+		turn->base_ns = turn_used(share, device);
+	turn->told_ns = budget_ns;
+	__atomic_store_n(&page->budget_ns, budget_ns, __ATOMIC_RELEASE);
+	__atomic_store_n(&page->grant, turn->sequence << 2 | kind, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&page->bell, 1, __ATOMIC_ACQ_REL);
+	syscall(SYS_futex, &page->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* watchdog_set - a tenant with a limit may not keep others waiting for longer */
+static void watchdog_set(struct client_share *share, bool bounded)
+{
+	unsigned int limit_ms = share->owner->tenant->settings.watchdog_ms;
+	const struct timeval limit = { limit_ms / 1000, limit_ms % 1000 * 1000 };
+
+	if (bounded && limit_ms)
+		evtimer_add(share->watchdog, &limit);
+	else
+		evtimer_del(share->watchdog);
+}
+
+static void watchdog_bite(evutil_socket_t fd, short what, void *argument)
+{
+	struct client_share *share = argument;
+	struct client *client = share->owner;
+
+	(void)fd;
+	(void)what;
+	log_warning(
+		"client %llu (%s) of tenant '%s' kept the device for more than %u ms while others "
+		"waited: its worker is killed",
+		(unsigned long long)client->id, client->identity.text,
+		client->tenant->settings.name, client->tenant->settings.watchdog_ms);
+	client->killed = true;
+	syscall(SYS_pidfd_send_signal, client->pidfd, SIGKILL, NULL, 0);
+}
+
+/* device_schedule - begin a turn where the device is free; tell the holder what it may use now */
+static void device_schedule(struct supervisor *supervisor, unsigned int device)
+{
+	struct share_policy *policy = &supervisor->share->policies[device];
+	struct share_client *next = share_next(policy);
+	struct client_share *share;
+	struct turn *turn;
+	uint64_t budget_ns;
+
+	if (!policy->holder)
+		return;
+	turn = turn_of(policy->holder);
+	share = share_of(turn, device);
+	budget_ns = share_budget(policy);
+	if (next) {
+		turn->sequence = turn->sequence % SEQUENCE_MAX + 1;
+		turn->base_ns = turn_used(share, device);
+	} else if (budget_ns == turn->told_ns) {
+		return;
+	}
+	watchdog_set(share, budget_ns != SHARE_UNBOUNDED);
+	turn_tell(share, device, budget_ns);
+}
+
+/* device_read - what the worker says of one device, to the policy */
+static void device_read(struct client_share *share, struct share_policy *policy,
+			unsigned int device)
+{
+	struct share_page_device *page = &share->page->devices[device];
+	struct turn *turn = &share->turns[device];
+	uint32_t ended = __atomic_load_n(&page->ended, __ATOMIC_ACQUIRE);
+
+	if (policy->holder == &turn->client && ended == turn->sequence) {
+		uint64_t used = turn_used(share, device);
+
+		watchdog_set(share, false);
+		share_end(policy, turn->told_ns == SHARE_UNBOUNDED ? 0 : used - turn->base_ns);
+	}
+	if (__atomic_load_n(&page->want, __ATOMIC_ACQUIRE))
+		share_want(policy, &turn->client);
+}
+
+static void share_kicked(evutil_socket_t fd, short what, void *argument)
+{
+	struct client_share *share = argument;
+	struct supervisor *supervisor = share->owner->supervisor;
+	uint64_t kicks;
+
+	(void)what;
+	if (read(fd, &kicks, sizeof(kicks)) < 0)
+		return;
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		device_read(share, &supervisor->share->policies[i], i);
+		device_schedule(supervisor, i);
+	}
+}
+
+/* memory_open - the page that a tenant's workers share; 0 or -errno */
+static int memory_open(struct tenant *tenant)
+{
+	pthread_mutexattr_t attributes;
+	int status;
+
+	static_assert(sizeof(pthread_mutex_t) <= sizeof(tenant->memory->lock), "it fits");
+	tenant->memory_fd = memfd_create("causeway-share-memory", MFD_CLOEXEC);
+	if (tenant->memory_fd < 0 || ftruncate(tenant->memory_fd, sizeof(*tenant->memory)) < 0)
+		return -errno;
+	tenant->memory = mmap(NULL, sizeof(*tenant->memory), PROT_READ | PROT_WRITE, MAP_SHARED,
+			      tenant->memory_fd, 0);
+	if (tenant->memory == MAP_FAILED) {
+		tenant->memory = NULL;
+		return -errno;
+	}
+	tenant->slots_used = calloc(SHARE_MEMORY_SLOTS / 64, sizeof(uint64_t));
+	if (!tenant->slots_used)
+		return -ENOMEM;
+	tenant->memory->magic = SHARE_PAGE_MAGIC;
+	tenant->memory->version = SHARE_PAGE_VERSION;
+	status = pthread_mutexattr_init(&attributes);
+	if (status)
+		return -status;
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	status = pthread_mutex_init((pthread_mutex_t *)tenant->memory->lock, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	return -status;
+}
+
+static void tenant_free(struct share *share, struct tenant *tenant)
+{
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_tenant_remove(&share->policies[i], &tenant->devices[i]);
+	if (tenant->memory)
+		munmap(tenant->memory, sizeof(*tenant->memory));
+	if (tenant->memory_fd >= 0)
+		close(tenant->memory_fd);
+	free(tenant->slots_used);
+	TAILQ_REMOVE(&share->tenants, tenant, link);
+	free(tenant);
+}
+
+/* tenant_settle - take over settings, at any time */
+static void tenant_settle(struct share *share, struct tenant *tenant,
+			  const struct tenant_settings *settings, const char *name)
+{
+	tenant->settings = *settings;
+	tenant->settings.cids = tenant->settings.uids = NULL;
+	tenant->settings.cid_count = tenant->settings.uid_count = 0;
+	if (name != tenant->settings.name)
+		snprintf(tenant->settings.name, sizeof(tenant->settings.name), "%s", name);
+	__atomic_store_n(&tenant->memory->limit_bytes, settings->memory_bytes, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_tenant_change(&share->policies[i], &tenant->devices[i], settings->weight,
+				    settings->priority);
+}
+
+static struct tenant *tenant_new(struct share *share, const struct tenant_settings *settings,
+				 const char *name)
+{
+	struct tenant *tenant = calloc(1, sizeof(*tenant));
+
+	if (!tenant)
+		return NULL;
+	TAILQ_INSERT_TAIL(&share->tenants, tenant, link);
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_tenant_add(&share->policies[i], &tenant->devices[i], settings->weight,
+				 settings->priority);
+	if (memory_open(tenant) < 0) {
+		tenant_free(share, tenant);
+		return NULL;
+	}
+	tenant_settle(share, tenant, settings, name);
+	return tenant;
+}
+
+static struct tenant *tenant_find(struct share *share, const char *name, bool configured)
+{
+	struct tenant *tenant;
+
+	TAILQ_FOREACH(tenant, &share->tenants, link)
+	{
+		if (tenant->configured == configured && !strcmp(tenant->settings.name, name))
+			return tenant;
+	}
+	return NULL;
+}
+
+/* The name of a tenant that is one identity: whatever of it stays the same between connections. */
+static void identity_name(const struct identity *identity, char *name, size_t bytes)
+{
+	if (identity->kind == IDENTITY_ADDRESS)
+		snprintf(name, bytes, "tcp %.59s", identity->address);
+	else
+		snprintf(name, bytes, "%s %llu", identity->kind == IDENTITY_CID ? "cid" : "uid",
+			 (unsigned long long)identity->number);
+}
+
+const char *tenant_name(const struct tenant *tenant)
+{
+	return tenant->settings.name;
+}
+
+const struct tenant_settings *tenant_settings(const struct tenant *tenant)
+{
+	return &tenant->settings;
+}
+
+int share_admit(struct supervisor *supervisor, const struct identity *identity,
+		struct tenant **tenant, char *text, size_t text_bytes)
+{
+	struct share *share = supervisor->share;
+	const struct tenant_settings *settings = NULL;
+	char name[TENANT_NAME_BYTES];
+
+	if (identity->kind == IDENTITY_CID)
+		settings = tenants_find_cid(&share->configured, identity->number);
+	else if (identity->kind == IDENTITY_UID)
+		settings = tenants_find_uid(&share->configured, identity->number);
+	if (settings) {
+		*tenant = tenant_find(share, settings->name, true);
+	} else {
+		identity_name(identity, name, sizeof(name));
+		*tenant = tenant_find(share, name, false);
+		if (!*tenant)
+			*tenant = tenant_new(share, &tenant_settings_default, name);
+	}
+	if (!*tenant) {
+		snprintf(text, text_bytes, "no memory for another tenant");
+		return -ENOMEM;
+	}
+	if ((*tenant)->settings.clients && (*tenant)->clients >= (*tenant)->settings.clients) {
+		snprintf(text, text_bytes, "%u of %u clients of tenant '%s' connected",
+			 (*tenant)->clients, (*tenant)->settings.clients, (*tenant)->settings.name);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+/* slot_take - a free place in the tenant's memory; -ENOSPC */
+static int slot_take(struct tenant *tenant, unsigned int *slot)
+{
+	for (unsigned int i = 0; i < SHARE_MEMORY_SLOTS / 64; i++) {
+		if (!~tenant->slots_used[i])
+			continue;
+		*slot = 64 * i + (unsigned int)__builtin_ctzll(~tenant->slots_used[i]);
+		tenant->slots_used[i] |= 1ull << *slot % 64;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static void slot_free(struct tenant *tenant, unsigned int slot)
+{
+	tenant->slots_used[slot / 64] &= ~(1ull << slot % 64);
+	__atomic_store_n(&tenant->memory->used_bytes[slot], 0, __ATOMIC_RELEASE);
+}
+
+/* page_open - the client's page and kick; 0 or -errno */
+static int page_open(struct client_share *share)
+{
+	share->page_fd = memfd_create("causeway-share-page", MFD_CLOEXEC);
+	if (share->page_fd < 0 || ftruncate(share->page_fd, sizeof(*share->page)) < 0)
+		return -errno;
+	share->page = mmap(NULL, sizeof(*share->page), PROT_READ | PROT_WRITE, MAP_SHARED,
+			   share->page_fd, 0);
+	if (share->page == MAP_FAILED) {
+		share->page = NULL;
+		return -errno;
+	}
+	share->page->magic = SHARE_PAGE_MAGIC;
+	share->page->version = SHARE_PAGE_VERSION;
+	share->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return share->kick_fd < 0 ? -errno : 0;
+}
+
+static void client_share_free(struct client_share *share)
+{
+	if (share->kick)
+		event_free(share->kick);
+	if (share->watchdog)
+		event_free(share->watchdog);
+	if (share->page)
+		munmap(share->page, sizeof(*share->page));
+	if (share->page_fd >= 0)
+		close(share->page_fd);
+	if (share->kick_fd >= 0)
+		close(share->kick_fd);
+	free(share);
+}
+
+int share_client_start(struct client *client, struct tenant *tenant)
+{
+	struct supervisor *supervisor = client->supervisor;
+	struct client_share *share = calloc(1, sizeof(*share));
+	int status;
+
+	if (!share)
+		return -ENOMEM;
+	share->owner = client;
+	share->page_fd = share->kick_fd = -1;
+	status = page_open(share);
+	if (!status) {
+		share->kick = event_new(supervisor->base, share->kick_fd, EV_READ | EV_PERSIST,
+					share_kicked, share);
+		share->watchdog = evtimer_new(supervisor->base, watchdog_bite, share);
+		if (!share->kick || !share->watchdog || event_add(share->kick, NULL) < 0)
+			status = -ENOMEM;
+	}
+	if (!status)
+		status = slot_take(tenant, &share->slot);
+	if (status) {
+		client_share_free(share);
+		return status;
+	}
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_client_open(&share->turns[i].client, &tenant->devices[i]);
+	client->share = share;
+	client->tenant = tenant;
+	tenant->clients++;
+	return 0;
+}
+
+void share_client_descriptors(const struct client *client, int descriptors[3], unsigned int *slot)
+{
+	descriptors[0] = client->share->page_fd;
+	descriptors[1] = client->share->kick_fd;
+	descriptors[2] = client->tenant->memory_fd;
+	*slot = client->share->slot;
+}
+
+void share_client_usage(const struct client *client, struct share_usage *usage)
+{
+	const struct client_share *share = client->share;
+	uint64_t now_ms, since_ms;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	*usage = (struct share_usage){
+		.memory_bytes = load(&share->page->memory_bytes),
+		.memory_byte_ms = load(&share->page->memory_byte_ms),
+	};
+	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	since_ms = load(&share->page->memory_since_ms);
+	if (since_ms < now_ms)
+		usage->memory_byte_ms += usage->memory_bytes * (now_ms - since_ms);
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		const struct share_page_device *page = &share->page->devices[i];
+
+		usage->device_ns += load(&page->used_ns);
+		usage->launches += load(&page->launches);
+		usage->copied_bytes += load(&page->copied_bytes);
+		usage->waits += load(&page->waits);
+		usage->waited_ns += load(&page->waited_ns);
+	}
+}
+
+static void usage_add(struct share_usage *sum, const struct share_usage *usage)
+{
+	sum->device_ns += usage->device_ns;
+	sum->launches += usage->launches;
+	sum->copied_bytes += usage->copied_bytes;
+	sum->waits += usage->waits;
+	sum->waited_ns += usage->waited_ns;
+	sum->memory_bytes += usage->memory_bytes;
+	sum->memory_byte_ms += usage->memory_byte_ms;
+}
+
+void share_client_end(struct client *client)
+{
+	struct supervisor *supervisor = client->supervisor;
+	struct client_share *share = client->share;
+	struct tenant *tenant = client->tenant;
+	struct share_usage usage;
+
+	if (!share)
+		return;
+	share_client_usage(client, &usage);
+	usage.memory_bytes = 0;
+	usage_add(&tenant->past, &usage);
+	client->share = NULL;
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		struct share_policy *policy = &supervisor->share->policies[i];
+		struct turn *turn = &share->turns[i];
+
+		if (policy->holder == &turn->client && turn->told_ns != SHARE_UNBOUNDED)
+			share_end(policy, turn_used(share, i) - turn->base_ns);
+		share_client_close(policy, &turn->client);
+	}
+	slot_free(tenant, share->slot);
+	client_share_free(share);
+	tenant->clients--;
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		device_schedule(supervisor, i);
+}
+
+int share_reload(struct supervisor *supervisor, struct error *error)
+{
+	struct share *share = supervisor->share;
+	struct tenants fresh = { 0 };
+	struct tenant *tenant;
+	struct config config;
+	int status;
+
+	if (supervisor->options.config_path) {
+		status = config_load(&config, supervisor->options.config_path, error);
+		if (status)
+			return status;
+		status = tenants_read(&fresh, &config, error);
+		config_close(&config);
+		if (status)
+			return status;
+	}
+	/* Clients keep the tenant under which they came; one that is named no more stays as it was.
+	 */
+	for (size_t i = 0; i < fresh.count; i++) {
+		tenant = tenant_find(share, fresh.list[i].name, true);
+		if (tenant) {
+			tenant_settle(share, tenant, &fresh.list[i], fresh.list[i].name);
+			continue;
+		}
+		tenant = tenant_new(share, &fresh.list[i], fresh.list[i].name);
+		if (!tenant) {
+			tenants_free(&fresh);
+			return error_set(error, -ENOMEM, "no memory for tenant '%s'",
+					 fresh.list[i].name);
+		}
+		tenant->configured = true;
+	}
+	tenants_free(&share->configured);
+	share->configured = fresh;
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		device_schedule(supervisor, i);
+	return 0;
+}
+
+/* change_read - one number of @changes, where it is there; 0 or -EINVAL with a sentence */
+static int change_read(const json_t *changes, const char *name, json_int_t minimum,
+		       json_int_t maximum, json_int_t *value, struct error *error)
+{
+	const json_t *change = json_object_get(changes, name);
+
+	if (!change)
+		return 0;
+	if (!json_is_integer(change) || json_integer_value(change) < minimum ||
+	    json_integer_value(change) > maximum)
+		return error_set(error, -EINVAL, "%s: expected a number from %lld to %lld", name,
+				 minimum, maximum);
+	*value = json_integer_value(change);
+	return 0;
+}
+
+int share_change(struct supervisor *supervisor, const char *name, const json_t *changes,
+		 struct error *error)
+{
+	struct share *share = supervisor->share;
+	struct tenant *tenant = tenant_find(share, name, true);
+	struct tenant_settings settings;
+	json_int_t weight, priority, memory, clients, watchdog_ms;
+	int status;
+
+	if (!tenant)
+		tenant = tenant_find(share, name, false);
+	if (!tenant)
+		return error_set(error, -ENOENT, "there is no tenant '%s'", name);
+	settings = tenant->settings;
+	weight = settings.weight;
+	priority = settings.priority;
+	memory = (json_int_t)settings.memory_bytes;
+	clients = settings.clients;
+	watchdog_ms = settings.watchdog_ms;
+	status = change_read(changes, "weight", 1, SHARE_WEIGHT_MAX, &weight, error);
+	if (!status)
+		status =
+			change_read(changes, "priority", 0, SHARE_PRIORITIES - 1, &priority, error);
+	if (!status)
+		status = change_read(changes, "memory", 0, INT64_MAX, &memory, error);
+	if (!status)
+		status = change_read(changes, "clients", 0, TENANT_CLIENTS_MAX, &clients, error);
+	if (!status)
+		status = change_read(changes, "watchdog_ms", 0, INT32_MAX, &watchdog_ms, error);
+	if (status)
+		return status;
+	settings.weight = (unsigned int)weight;
+	settings.priority = (unsigned int)priority;
+	settings.memory_bytes = (uint64_t)memory;
+	settings.clients = (unsigned int)clients;
+	settings.watchdog_ms = (unsigned int)watchdog_ms;
+	tenant_settle(share, tenant, &settings, name);
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		device_schedule(supervisor, i);
+	return 0;
+}
+
+int share_open(struct supervisor *supervisor, struct error *error)
+{
+	struct share *share = calloc(1, sizeof(*share));
+
+	if (!share)
+		return error_set(error, -ENOMEM, "no memory");
+	TAILQ_INIT(&share->tenants);
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_policy_open(&share->policies[i], &share_settings_default);
+	supervisor->share = share;
+	return share_reload(supervisor, error);
+}
+
+void share_close(struct supervisor *supervisor)
+{
+	struct share *share = supervisor->share;
+
+	if (!share)
+		return;
+	while (!TAILQ_EMPTY(&share->tenants))
+		tenant_free(share, TAILQ_FIRST(&share->tenants));
+	tenants_free(&share->configured);
+	free(share);
+	supervisor->share = NULL;
+}
+
+static const struct report_column tenant_columns[] = {
+	{ "tenant", REPORT_LABEL, "", "its name" },
+	{ "weight", REPORT_GAUGE, "", "its weight among tenants of its priority" },
+	{ "priority", REPORT_GAUGE, "", "its class; higher ones are served first" },
+	{ "clients", REPORT_GAUGE, "", "its clients" },
+	{ "device", REPORT_COUNTER, "seconds", "device time, by the driver's events" },
+	{ "launches", REPORT_COUNTER, "", "pieces of work given to the device" },
+	{ "copied", REPORT_COUNTER, "bytes", "bytes copied to, from and on the device" },
+	{ "memory", REPORT_GAUGE, "bytes", "device memory allocated" },
+	{ "memory_limit", REPORT_GAUGE, "bytes", "most of it that it may have; 0: any" },
+	{ "memory_time", REPORT_COUNTER, "byte_seconds", "memory over time" },
+	{ "waits", REPORT_COUNTER, "", "times that work waited for a turn" },
+	{ "waited", REPORT_COUNTER, "seconds", "how long it waited in all" },
+};
+
+void share_report(const struct supervisor *supervisor, json_t *report)
+{
+	json_t *rows =
+		report_add_table(report, "tenant", true, tenant_columns, COUNT(tenant_columns));
+	const struct tenant *tenant;
+
+	TAILQ_FOREACH(tenant, &supervisor->share->tenants, link)
+	{
+		struct share_usage sum = tenant->past, usage;
+		const struct client *client;
+
+		TAILQ_FOREACH(client, &supervisor->clients, link)
+		{
+			if (!client->share || client->tenant != tenant)
+				continue;
+			share_client_usage(client, &usage);
+			usage_add(&sum, &usage);
+		}
+		json_array_append_new(
+			rows, json_pack("[s, I, I, I, f, I, I, I, I, f, I, f]",
+					tenant->settings.name, (json_int_t)tenant->settings.weight,
+					(json_int_t)tenant->settings.priority,
+					(json_int_t)tenant->clients, sum.device_ns / NS_PER_S,
+					(json_int_t)sum.launches, (json_int_t)sum.copied_bytes,
+					(json_int_t)sum.memory_bytes,
+					(json_int_t)tenant->settings.memory_bytes,
+					sum.memory_byte_ms / 1e3, (json_int_t)sum.waits,
+					sum.waited_ns / NS_PER_S));
+	}
+}

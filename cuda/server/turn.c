@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Turns on the worker's side. See proto/share-page.h for what is said to the supervisor.
+ *
+ * Measuring. Work is cut into batches; a batch has an event before its first piece and one behind
+ * its last, on its stream. A monitor thread waits for the later one and takes the time between the
+ * two, less what an earlier batch on another stream has been charged for already. Every kind of
+ * work (a kernel, a fill) has an estimate, the running mean of what was measured; a batch with a
+ * kind that has none yet is closed at once.
+ *
+ * Queueing ahead. Never more than AHEAD_NS of estimated work is with the driver, also while nobody
+ * else wants the device: that is what a newcomer may have to wait for.
+ *
+ * Work that waits for work. A kernel may wait for what the program gives the device later. So work
+ * passes that waits for its own client's work, once that has made no progress for a time. Where the
+ * device gets on at once then, that was it, and the time becomes shorter; otherwise the kernel is
+ * merely long, and it becomes longer.
+ *
+ * The end of a turn. The monitor ends a bounded turn when everything is done and either the next
+ * piece of work waits for another turn, or none has come for LINGER_NS, or pauses are usually
+ * longer than that. Also a turn whose budget is used up lingers: a program that waits for each of
+ * its kernels would otherwise miss the next round by the moment that it needs to issue the next.
+ *
+ * Locks: turn.lock, one for each device, is held from turn_begin() to turn_end(), so that a batch's
+ * events lie where they should, and by the monitor except while it waits. It is taken under
+ * order_lock (worker.h). Waits are futexes on the page's bell, read before what they depend on.
+ */
+#include "cuda/server/turn.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cuda/server/worker.h"
+#include "lib/base/log.h"
+#include "proto/share-page.h"
+
+#define AHEAD_NS	 4000000u  /* estimated work with the driver */
+#define BATCH_NS	 500000u   /* a batch is closed at this length, */
+#define BATCH_BOUNDED_NS 50000u	   /* or this one while others wait, */
+#define BATCH_LAUNCHES	 32u	   /* or this many pieces */
+#define STALL_NS	 20000000u /* time without progress before more work passes; */
+#define STALL_LEAST_NS	 1000000u  /* it is learned between these two */
+#define STALL_MOST_NS	 1000000000u
+#define HELPED_NS	 3000000u /* the device got on so soon after it that the work was waited for */
+#define UNKNOWN_NS	 1000000u /* estimate of what was never measured */
+#define LINGER_NS	 150000u  /* pause inside a turn */
+#define TAIL_NS		 1000000u /* an open batch is closed after this time, */
+#define TAIL_BOUNDED_NS	 60000u	  /* or this one while others wait */
+#define BATCHES		 64u	  /* closed and not done */
+#define COSTS		 4096u	  /* estimates; kinds that share one share their mean */
+#define MONITOR_STACK	 (256u << 10)
+
+struct batch {
+	CUcontext context;
+	CUevent begin, end;
+	CUstream stream;
+	uint64_t estimate_ns;
+	uint32_t cost; /* of its first piece */
+	uint32_t pieces;
+	bool mixed; /* it has pieces of other kinds */
+};
+
+struct turn {
+	pthread_mutex_t lock;
+	struct share_page_device *page;
+	struct batch batches[BATCHES]; /* a ring: closed, in the order of closing */
+	unsigned int first, count;
+	struct batch open; /* .pieces 0: none is */
+	uint64_t open_number;
+	struct batch spare[BATCHES]; /* events to use again */
+	unsigned int spares;
+	CUevent last_end; /* of the batch measured last, in .last_context; its own, or NULL */
+	CUevent last_begin;
+	CUcontext last_context;
+	uint64_t outstanding_ns; /* estimates of batches and open */
+	uint64_t progress_ns;	 /* when a batch was done last, or the first one began */
+	uint64_t stall_ns;	 /* how long without progress before work passes */
+	uint64_t passed_ns;	 /* when some passed; 0: none since the last progress */
+	uint32_t sequence;	 /* of the turn whose begin was seen */
+	uint64_t begin_used_ns;	 /* page's used_ns then */
+	unsigned int blocked;	 /* threads in turn_begin() that wait */
+	bool monitored;		 /* its thread runs */
+	bool monitor_sleeps;
+	uint64_t idle_since_ns; /* when the last batch was done; 0: something is under way */
+	uint64_t pause_ns;	/* running mean of pauses */
+};
+
+static struct share_page *page;
+static int kick_fd;
+static struct turn turns[SHARE_PAGE_DEVICES];
+static uint32_t costs_ns[COSTS]; /* atomic; 0: never measured */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void bell_ring(struct turn *turn)
+{
+	__atomic_add_fetch(&turn->page->bell, 1, __ATOMIC_ACQ_REL);
+	syscall(SYS_futex, &turn->page->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static uint32_t bell_read(const struct turn *turn)
+{
+	return __atomic_load_n(&turn->page->bell, __ATOMIC_ACQUIRE);
+}
+
+/* bell_wait - without the lock, until the bell is no longer @seen; false: @limit_ns passed */
+static bool bell_wait(struct turn *turn, uint32_t seen, uint64_t limit_ns)
+{
+	const struct timespec limit = { limit_ns / 1000000000u, limit_ns % 1000000000u };
+	long status;
+
+	pthread_mutex_unlock(&turn->lock);
+	status = syscall(SYS_futex, &turn->page->bell, FUTEX_WAIT, seen, limit_ns ? &limit : NULL,
+			 NULL, 0);
+	if (status < 0)
+		status = -errno;
+	pthread_mutex_lock(&turn->lock);
+	return status != -ETIMEDOUT;
+}
+
+static void kick(void)
+{
+	static const uint64_t one = 1;
+
+	if (write(kick_fd, &one, sizeof(one)) < 0)
+		log_debug("kick: %m");
+}
+
+static void want_set(struct turn *turn, uint32_t want)
+{
+	__atomic_store_n(&turn->page->want, want, __ATOMIC_RELEASE);
+}
+
+/* turn_held - the kind of the turn that this client has, 0 for none; notes where a new one begins
+ */
+static enum share_grant_kind turn_held(struct turn *turn)
+{
+	uint32_t grant = __atomic_load_n(&turn->page->grant, __ATOMIC_ACQUIRE);
+	uint32_t sequence = grant >> 2;
+
+	if (sequence == turn->page->ended)
+		return 0;
+	if (sequence != turn->sequence) {
+		turn->sequence = sequence;
+		turn->begin_used_ns = turn->page->used_ns;
+		want_set(turn, 0);
+	}
+	return grant & 3;
+}
+
+/* turn_left - how much estimated work may still be given to the driver; 0: none */
+static uint64_t turn_left(struct turn *turn, enum share_grant_kind kind)
+{
+	uint64_t limit = AHEAD_NS, taken = turn->outstanding_ns, budget;
+
+	if (!kind || turn->count == BATCHES)
+		return 0;
+	if (taken >= limit)
+		return 0;
+	if (kind == SHARE_GRANT_UNBOUNDED)
+		return limit - taken;
+	taken += turn->page->used_ns - turn->begin_used_ns;
+	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
+	return taken < budget ? budget - taken : 0;
+}
+
+/* batch_take - a pair of events in the current context; false: the driver has none */
+static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
+{
+	struct batch *batch = &turn->open;
+
+	for (unsigned int i = turn->spares; i-- > 0;) {
+		if (turn->spare[i].context != context)
+			continue;
+		*batch = turn->spare[i];
+		turn->spare[i] = turn->spare[--turn->spares];
+		goto taken;
+	}
+	*batch = (struct batch){ .context = context };
+	if (worker_driver.cuEventCreate(&batch->begin, CU_EVENT_BLOCKING_SYNC))
+		return false;
+	if (worker_driver.cuEventCreate(&batch->end, CU_EVENT_BLOCKING_SYNC)) {
+		worker_driver.cuEventDestroy_v2(batch->begin);
+		return false;
+	}
+taken:
+	batch->stream = stream;
+	batch->estimate_ns = 0;
+	batch->pieces = 0;
+	batch->mixed = false;
+	return true;
+}
+
+static void batch_give_back(struct turn *turn, const struct batch *batch)
+{
+	if (turn->spares < BATCHES) {
+		turn->spare[turn->spares++] = *batch;
+		return;
+	}
+	worker_driver.cuEventDestroy_v2(batch->begin);
+	worker_driver.cuEventDestroy_v2(batch->end);
+}
+
+/* batch_close - the open batch is complete; in its context. A stream that is gone took it along. */
+static void batch_close(struct turn *turn)
+{
+	struct batch *batch = &turn->open;
+
+	if (!batch->pieces)
+		return;
+	if (turn->count == BATCHES || worker_driver.cuEventRecord(batch->end, batch->stream)) {
+		turn->outstanding_ns -= batch->estimate_ns;
+		batch_give_back(turn, batch);
+	} else {
+		turn->batches[(turn->first + turn->count++) % BATCHES] = *batch;
+	}
+	batch->pieces = 0;
+	if (turn->monitor_sleeps)
+		bell_ring(turn);
+}
+
+/* elapsed_ns - from one event to another, not below 0; UINT64_MAX: the driver does not say */
+static uint64_t elapsed_ns(CUevent from, CUevent to)
+{
+	float ms;
+
+	if (!from || worker_driver.cuEventElapsedTime_v2(&ms, from, to))
+		return UINT64_MAX;
+	return ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+}
+
+static void cost_learn(const struct batch *batch, uint64_t measured_ns)
+{
+	uint32_t *cost = &costs_ns[batch->cost % COSTS];
+	uint64_t each = measured_ns / batch->pieces, before;
+
+	if (batch->mixed)
+		return;
+	before = __atomic_load_n(cost, __ATOMIC_RELAXED);
+	if (before)
+		each = (3 * before + each) / 4;
+	if (each > UINT32_MAX)
+		each = UINT32_MAX;
+	__atomic_store_n(cost, each ? (uint32_t)each : 1, __ATOMIC_RELAXED);
+}
+
+/* stall_learn - there is progress: was it work that passed that helped? */
+static void stall_learn(struct turn *turn)
+{
+	uint64_t now = now_ns();
+
+	turn->progress_ns = now;
+	if (!turn->passed_ns)
+		return;
+	if (now - turn->passed_ns < HELPED_NS)
+		turn->stall_ns =
+			turn->stall_ns / 2 > STALL_LEAST_NS ? turn->stall_ns / 2 : STALL_LEAST_NS;
+	else
+		turn->stall_ns =
+			turn->stall_ns * 2 < STALL_MOST_NS ? turn->stall_ns * 2 : STALL_MOST_NS;
+	turn->passed_ns = 0;
+}
+
+/* batch_measured - the oldest batch is done: charge it, and keep its end for the next one */
+static void batch_measured(struct turn *turn)
+{
+	struct batch *batch = &turn->batches[turn->first];
+	uint64_t own = elapsed_ns(batch->begin, batch->end), since = UINT64_MAX;
+
+	if (batch->context == turn->last_context)
+		since = elapsed_ns(turn->last_end, batch->end);
+	if (own == UINT64_MAX)
+		own = 0; /* the context ended with an error: nothing can be asked of it */
+	if (own && !turn->passed_ns)
+		cost_learn(batch, own);
+	stall_learn(turn);
+	if (since < own)
+		own = since;
+	__atomic_store_n(&turn->page->used_ns, turn->page->used_ns + own, __ATOMIC_RELEASE);
+	turn->outstanding_ns -= batch->estimate_ns;
+	if (turn->last_end) {
+		const struct batch done = { .context = turn->last_context,
+					    .begin = turn->last_begin,
+					    .end = turn->last_end };
+
+		batch_give_back(turn, &done);
+	}
+	turn->last_context = batch->context;
+	turn->last_begin = batch->begin;
+	turn->last_end = batch->end;
+	turn->first = (turn->first + 1) % BATCHES;
+	turn->count--;
+	if (!turn->count && !turn->open.pieces)
+		turn->idle_since_ns = now_ns();
+	if (turn->blocked)
+		bell_ring(turn);
+}
+
+/* turn_finish - the turn is over */
+static void turn_finish(struct turn *turn)
+{
+	want_set(turn, turn->blocked > 0);
+	__atomic_store_n(&turn->page->ended, turn->sequence, __ATOMIC_RELEASE);
+	kick();
+}
+
+/*
+ * monitor_rest - nothing is under way: keep the turn for a while, or end it. Returns when there may
+ * be something to do.
+ */
+static void monitor_rest(struct turn *turn, uint32_t bell)
+{
+	enum share_grant_kind kind = turn_held(turn);
+	uint64_t left = turn_left(turn, kind), budget;
+
+	if (kind != SHARE_GRANT_BOUNDED) {
+		turn->monitor_sleeps = true;
+		bell_wait(turn, bell, 0);
+		turn->monitor_sleeps = false;
+		return;
+	}
+	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
+	if ((turn->blocked && !left) || !budget || turn->pause_ns > LINGER_NS) {
+		turn_finish(turn);
+		return;
+	}
+	turn->monitor_sleeps = true;
+	if (!bell_wait(turn, bell, LINGER_NS) && !turn->count && !turn->open.pieces &&
+	    !turn->blocked) {
+		turn->pause_ns = LINGER_NS + 1; /* until a shorter one is seen */
+		turn_finish(turn);
+	}
+	turn->monitor_sleeps = false;
+}
+
+/* monitor_tail - no more came to the open batch for a while: close it */
+static void monitor_tail(struct turn *turn, uint32_t bell)
+{
+	uint64_t number = turn->open_number;
+	bool bounded = turn_held(turn) == SHARE_GRANT_BOUNDED;
+
+	turn->monitor_sleeps = true;
+	bell_wait(turn, bell, bounded ? TAIL_BOUNDED_NS : TAIL_NS);
+	turn->monitor_sleeps = false;
+	if (!turn->open.pieces || turn->open_number != number)
+		return;
+	worker_driver.cuCtxSetCurrent(turn->open.context);
+	batch_close(turn);
+}
+
+static void *monitor(void *argument)
+{
+	struct turn *turn = argument;
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+	/* A capture of the program's must not be broken by what this thread asks of events. */
+	if (worker_driver.cuThreadExchangeStreamCaptureMode)
+		worker_driver.cuThreadExchangeStreamCaptureMode(&mode);
+	pthread_mutex_lock(&turn->lock);
+	for (;;) {
+		uint32_t bell = bell_read(turn);
+
+		if (turn->count) {
+			const struct batch *batch = &turn->batches[turn->first];
+			CUcontext context = batch->context;
+			CUevent end = batch->end;
+
+			pthread_mutex_unlock(&turn->lock);
+			worker_driver.cuCtxSetCurrent(context);
+			worker_driver.cuEventSynchronize(end);
+			pthread_mutex_lock(&turn->lock);
+			batch_measured(turn);
+		} else if (turn->open.pieces) {
+			monitor_tail(turn, bell);
+		} else {
+			monitor_rest(turn, bell);
+		}
+	}
+	return NULL;
+}
+
+static bool monitor_start(struct turn *turn)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	if (turn->monitored)
+		return true;
+	if (pthread_attr_init(&attributes))
+		return false;
+	pthread_attr_setstacksize(&attributes, MONITOR_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	turn->monitored = !pthread_create(&thread, &attributes, monitor, turn);
+	pthread_attr_destroy(&attributes);
+	return turn->monitored;
+}
+
+/* turn_stall - how long work may still wait for its client's own; 0: it passes, UINT64_MAX: none */
+static uint64_t turn_stall(const struct turn *turn)
+{
+	uint64_t since = turn->passed_ns ? turn->passed_ns : turn->progress_ns, waited;
+
+	if (!turn->count)
+		return UINT64_MAX;
+	waited = now_ns() - since;
+	return waited < turn->stall_ns ? turn->stall_ns - waited : 0;
+}
+
+/* turn_wait - until this client has a turn with something left in it */
+static void turn_wait(struct turn *turn)
+{
+	uint64_t since = 0, stall_ns, now;
+
+	for (;;) {
+		enum share_grant_kind kind = turn_held(turn);
+		uint32_t bell;
+
+		/* Before the bell is read: this must not be taken for an answer. */
+		if (turn->blocked && turn->monitor_sleeps && kind == SHARE_GRANT_BOUNDED)
+			bell_ring(turn);
+		bell = bell_read(turn);
+		kind = turn_held(turn);
+		if (turn_left(turn, kind))
+			break;
+		if (!since) {
+			since = now_ns();
+			turn->blocked++;
+			batch_close(turn);
+			continue;
+		}
+		if (!kind && !turn->page->want) {
+			want_set(turn, 1);
+			kick();
+		}
+		stall_ns = kind ? turn_stall(turn) : UINT64_MAX;
+		if (!stall_ns) {
+			turn->passed_ns = now_ns();
+			break;
+		}
+		bell_wait(turn, bell, stall_ns == UINT64_MAX ? 0 : stall_ns);
+	}
+	if (!since)
+		return;
+	turn->blocked--;
+	now = now_ns();
+	__atomic_store_n(&turn->page->waits, turn->page->waits + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&turn->page->waited_ns, turn->page->waited_ns + now - since,
+			 __ATOMIC_RELAXED);
+}
+
+/* turn_resumed - work comes after a pause: how long was it */
+static void turn_resumed(struct turn *turn)
+{
+	uint64_t pause;
+
+	if (!turn->count && !turn->open.pieces)
+		turn->progress_ns = now_ns();
+	if (!turn->idle_since_ns)
+		return;
+	pause = now_ns() - turn->idle_since_ns;
+	/* One long pause says nothing about the next ones. */
+	if (pause > 4 * LINGER_NS)
+		pause = 4 * LINGER_NS;
+	turn->pause_ns = (3 * turn->pause_ns + pause) / 4;
+	turn->idle_since_ns = 0;
+}
+
+/* stream_captures - what is captured runs later, when its graph is launched */
+static bool stream_captures(CUstream stream)
+{
+	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+
+	return worker_driver.cuStreamIsCapturing &&
+	       (worker_driver.cuStreamIsCapturing(stream, &status) ||
+		status != CU_STREAM_CAPTURE_STATUS_NONE);
+}
+
+void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t estimate_ns)
+{
+	CUcontext context = NULL;
+	CUdevice device;
+	struct turn *turn;
+
+	*work = (struct turn_work){ .stream = stream, .cost = cost, .estimate_ns = estimate_ns };
+	if (worker_driver.cuCtxGetDevice(&device) || worker_driver.cuCtxGetCurrent(&context) ||
+	    device < 0 || device >= (int)SHARE_PAGE_DEVICES || stream_captures(stream))
+		return;
+	turn = &turns[device];
+	pthread_mutex_lock(&turn->lock);
+	if (!monitor_start(turn)) {
+		pthread_mutex_unlock(&turn->lock);
+		return;
+	}
+	turn_resumed(turn);
+	turn_wait(turn);
+	if (turn->open.pieces && (turn->open.stream != stream || turn->open.context != context))
+		batch_close(turn);
+	if (turn->count == BATCHES) {
+		pthread_mutex_unlock(&turn->lock);
+		return;
+	}
+	if (!turn->open.pieces) {
+		if (!batch_take(turn, context, stream) ||
+		    worker_driver.cuEventRecord(turn->open.begin, stream)) {
+			/* The driver will say what is wrong when it gets the work itself. */
+			pthread_mutex_unlock(&turn->lock);
+			return;
+		}
+		turn->open_number++;
+		turn->open.cost = cost;
+	}
+	work->turn = turn;
+}
+
+void turn_end(struct turn_work *work, CUresult result)
+{
+	struct turn *turn = work->turn;
+	uint64_t known, limit;
+	struct batch *batch;
+
+	if (!turn)
+		return;
+	batch = &turn->open;
+	if (result) {
+		if (!batch->pieces)
+			batch_give_back(turn, batch);
+		pthread_mutex_unlock(&turn->lock);
+		return;
+	}
+	known = work->estimate_ns
+			? work->estimate_ns
+			: __atomic_load_n(&costs_ns[work->cost % COSTS], __ATOMIC_RELAXED);
+	batch->mixed |= batch->cost != work->cost;
+	batch->pieces++;
+	batch->estimate_ns += known ? known : UNKNOWN_NS;
+	turn->outstanding_ns += known ? known : UNKNOWN_NS;
+	__atomic_store_n(&turn->page->launches, turn->page->launches + 1, __ATOMIC_RELAXED);
+	limit = turn_held(turn) == SHARE_GRANT_BOUNDED ? BATCH_BOUNDED_NS : BATCH_NS;
+	if (!known || batch->estimate_ns >= limit || batch->pieces >= BATCH_LAUNCHES)
+		batch_close(turn);
+	else if (batch->pieces == 1 && turn->monitor_sleeps)
+		bell_ring(turn);
+	pthread_mutex_unlock(&turn->lock);
+}
+
+void turn_count_copy(struct turn_work *work, uint64_t bytes)
+{
+	struct turn *turn = work->turn;
+
+	if (turn)
+		__atomic_store_n(&turn->page->copied_bytes, turn->page->copied_bytes + bytes,
+				 __ATOMIC_RELAXED);
+}
+
+void turn_count_memory(uint64_t bytes)
+{
+	uint64_t now_ms = now_ns() / 1000000, past;
+
+	if (!page)
+		return;
+	past = page->memory_byte_ms + page->memory_bytes * (now_ms - page->memory_since_ms);
+	__atomic_store_n(&page->memory_byte_ms, past, __ATOMIC_RELAXED);
+	__atomic_store_n(&page->memory_since_ms, now_ms, __ATOMIC_RELAXED);
+	__atomic_store_n(&page->memory_bytes, bytes, __ATOMIC_RELEASE);
+}
+
+bool turn_opened(void)
+{
+	return page;
+}
+
+int turn_open(int page_fd, int descriptor)
+{
+	void *at = mmap(NULL, sizeof(struct share_page), PROT_READ | PROT_WRITE, MAP_SHARED,
+			page_fd, 0);
+
+	close(page_fd);
+	if (at == MAP_FAILED) {
+		close(descriptor);
+		return -errno;
+	}
+	page = at;
+	kick_fd = descriptor;
+	if (page->magic != SHARE_PAGE_MAGIC || page->version != SHARE_PAGE_VERSION)
+		return -EPROTO;
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		turns[i].page = &page->devices[i];
+		turns[i].stall_ns = STALL_NS;
+		pthread_mutex_init(&turns[i].lock, NULL);
+	}
+	return 0;
+}

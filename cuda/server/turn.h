@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's side of turns: work waits for the device to be this client's, and is measured.
+ *
+ * turn_calls.c puts itself between the dispatch and the driver's functions that give the device
+ * work, so that whatever request leads there takes part. Without a page from the supervisor
+ * nothing is put between.
+ */
+#ifndef CAUSEWAY_CUDA_SERVER_TURN_H
+#define CAUSEWAY_CUDA_SERVER_TURN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gen/cuda_driver.h"
+
+/**
+ * turn_open - map the page and put the calls between; before any thread starts
+ * @page_fd, @kick_fd: from the supervisor; owned from here on
+ *
+ * Return: 0 or -errno.
+ */
+int turn_open(int page_fd, int kick_fd);
+
+/* turn_count_memory - all that this process has allocated by now, for the accounts */
+void turn_count_memory(uint64_t bytes);
+
+/* turn_opened - whether there is a page */
+bool turn_opened(void);
+
+/* One piece of work on its way to the driver; the fields are turn.c's. */
+struct turn_work {
+	struct turn *turn; /* NULL: it takes no part */
+	CUstream stream;
+	uint32_t cost; /* which estimate it has */
+	uint64_t estimate_ns;
+};
+
+/**
+ * turn_begin - wait until the device is this client's, and note where the work begins
+ * @cost: what kind of work this is, for estimates of its length: any number that tells kinds apart
+ * @estimate_ns: how long it takes on the device; 0: as long as the last ones with that @cost
+ *
+ * Nothing else of this process gives that device work between turn_begin() and turn_end().
+ */
+void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t estimate_ns);
+
+/* turn_end - the driver has it (@result), or refused it */
+void turn_end(struct turn_work *work, CUresult result);
+
+/* turn_count_copy - bytes that a copy moves, for the accounts */
+void turn_count_copy(struct turn_work *work, uint64_t bytes);
+
+/* turn_calls_open - put the calls between, into the driver's table; nothing without a page */
+void turn_calls_open(struct cuda_driver *driver);
+
+/*
+ * quota.c: the tenant's memory. quota_open() maps it (@fd is owned from here on). An allocation is
+ * admitted by quota_enter(), which keeps out the tenant's other workers until quota_leave(), and is
+ * on the books with quota_publish(). Without quota_open() everything is admitted.
+ */
+int quota_open(int fd, unsigned int slot);
+/* quota_enter - whether @bytes more fit beside what the tenant has */
+bool quota_enter(uint64_t bytes);
+/* quota_leave - at the end of the request; without quota_enter() in this thread nothing happens */
+void quota_leave(void);
+/* quota_publish - all that this process has allocated */
+void quota_publish(uint64_t bytes);
+/* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */
+uint64_t quota_left(uint64_t *limit);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The driver's functions that give a device work, each with a turn around it.
+ *
+ * They take the driver's places in worker_driver, so that no request can forget its turn. A copy's
+ * estimate comes from its bytes; kernels, fills and graphs are told apart by what they run and how
+ * large, and learn theirs.
+ */
+#include "cuda/server/turn.h"
+#include "cuda/server/worker.h"
+
+/* Of copies, until they are measured: below what any of today's buses moves in a nanosecond. */
+#define COPY_BYTES_PER_NS 8u
+#define FILL_COST	  1u
+#define COPY_COST	  2u
+
+static struct cuda_driver real;
+
+/* kernel_cost - a number for this function at about this size */
+static uint32_t kernel_cost(const void *function, uint64_t threads)
+{
+	uint64_t mixed = (uint64_t)(uintptr_t)function >> 4;
+
+	mixed = mixed * 64 + (threads ? 63 - (unsigned int)__builtin_clzll(threads) : 0);
+	return (uint32_t)((mixed * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+static uint32_t fill_cost(uint64_t bytes)
+{
+	return FILL_COST + 4 * (bytes ? 63 - (unsigned int)__builtin_clzll(bytes) : 0);
+}
+
+static uint64_t copy_ns(uint64_t bytes)
+{
+	return bytes / COPY_BYTES_PER_NS + 1;
+}
+
+/* WITH_TURN - the real call between turn_begin() and turn_end() */
+#define WITH_TURN(stream, cost, estimate_ns, call)             \
+	({                                                     \
+		struct turn_work work_;                        \
+		CUresult result_;                              \
+                                                               \
+		turn_begin(&work_, stream, cost, estimate_ns); \
+		result_ = real.call;                           \
+		turn_end(&work_, result_);                     \
+		result_;                                       \
+	})
+
+/* WITH_COPY - the same for a copy of @bytes */
+#define WITH_COPY(stream, bytes, call)                                 \
+	({                                                             \
+		struct turn_work work_;                                \
+		CUresult result_;                                      \
+                                                                       \
+		turn_begin(&work_, stream, COPY_COST, copy_ns(bytes)); \
+		result_ = real.call;                                   \
+		if (!result_)                                          \
+			turn_count_copy(&work_, bytes);                \
+		turn_end(&work_, result_);                             \
+		result_;                                               \
+	})
+
+static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+		       unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+		       unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+		       void **parameters, void **extra)
+{
+	uint64_t threads = (uint64_t)grid_x * grid_y * grid_z * block_x * block_y * block_z;
+
+	return WITH_TURN(stream, kernel_cost(function, threads), 0,
+			 cuLaunchKernel(function, grid_x, grid_y, grid_z, block_x, block_y, block_z,
+					shared_bytes, stream, parameters, extra));
+}
+
+static CUresult launch_cooperative(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+				   unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+				   unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+				   void **parameters)
+{
+	uint64_t threads = (uint64_t)grid_x * grid_y * grid_z * block_x * block_y * block_z;
+
+	return WITH_TURN(stream, kernel_cost(function, threads), 0,
+			 cuLaunchCooperativeKernel(function, grid_x, grid_y, grid_z, block_x,
+						   block_y, block_z, shared_bytes, stream,
+						   parameters));
+}
+
+static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **parameters,
+			  void **extra)
+{
+	uint64_t threads = (uint64_t)config->gridDimX * config->gridDimY * config->gridDimZ *
+			   config->blockDimX * config->blockDimY * config->blockDimZ;
+
+	return WITH_TURN(config->hStream, kernel_cost(function, threads), 0,
+			 cuLaunchKernelEx(config, function, parameters, extra));
+}
+
+static CUresult copy_in(CUdeviceptr to, const void *from, size_t bytes)
+{
+	return WITH_COPY(NULL, bytes, cuMemcpyHtoD_v2(to, from, bytes));
+}
+
+static CUresult copy_in_async(CUdeviceptr to, const void *from, size_t bytes, CUstream stream)
+{
+	return WITH_COPY(stream, bytes, cuMemcpyHtoDAsync_v2(to, from, bytes, stream));
+}
+
+static CUresult copy_out(void *to, CUdeviceptr from, size_t bytes)
+{
+	return WITH_COPY(NULL, bytes, cuMemcpyDtoH_v2(to, from, bytes));
+}
+
+static CUresult copy_out_async(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	return WITH_COPY(stream, bytes, cuMemcpyDtoHAsync_v2(to, from, bytes, stream));
+}
+
+static CUresult copy_any(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	return WITH_COPY(stream, bytes, cuMemcpyAsync(to, from, bytes, stream));
+}
+
+static CUresult copy_within(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	return WITH_COPY(stream, bytes, cuMemcpyDtoDAsync_v2(to, from, bytes, stream));
+}
+
+static CUresult copy_peer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
+			  CUcontext from_context, size_t bytes, CUstream stream)
+{
+	return WITH_COPY(stream, bytes,
+			 cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, stream));
+}
+
+static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream)
+{
+	return WITH_COPY(stream, copy->WidthInBytes * copy->Height,
+			 cuMemcpy2DAsync_v2(copy, stream));
+}
+
+static CUresult copy_3d(const CUDA_MEMCPY3D *copy, CUstream stream)
+{
+	return WITH_COPY(stream, copy->WidthInBytes * copy->Height * copy->Depth,
+			 cuMemcpy3DAsync_v2(copy, stream));
+}
+
+static CUresult fill_8(CUdeviceptr to, unsigned char value, size_t count, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(count), 0, cuMemsetD8Async(to, value, count, stream));
+}
+
+static CUresult fill_16(CUdeviceptr to, unsigned short value, size_t count, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(2 * count), 0,
+			 cuMemsetD16Async(to, value, count, stream));
+}
+
+static CUresult fill_32(CUdeviceptr to, unsigned int value, size_t count, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(4 * count), 0,
+			 cuMemsetD32Async(to, value, count, stream));
+}
+
+static CUresult fill_2d8(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
+			 size_t height, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(width * height), 0,
+			 cuMemsetD2D8Async(to, pitch, value, width, height, stream));
+}
+
+static CUresult fill_2d16(CUdeviceptr to, size_t pitch, unsigned short value, size_t width,
+			  size_t height, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(2 * width * height), 0,
+			 cuMemsetD2D16Async(to, pitch, value, width, height, stream));
+}
+
+static CUresult fill_2d32(CUdeviceptr to, size_t pitch, unsigned int value, size_t width,
+			  size_t height, CUstream stream)
+{
+	return WITH_TURN(stream, fill_cost(4 * width * height), 0,
+			 cuMemsetD2D32Async(to, pitch, value, width, height, stream));
+}
+
+/* PUT - a function in place of the driver's, where the driver has it */
+#define PUT(name, function)                      \
+	do {                                     \
+		if (driver->name)                \
+			driver->name = function; \
+	} while (0)
+
+void turn_calls_open(struct cuda_driver *driver)
+{
+	if (!turn_opened())
+		return;
+	real = *driver;
+	PUT(cuLaunchKernel, launch);
+	PUT(cuLaunchCooperativeKernel, launch_cooperative);
+	PUT(cuLaunchKernelEx, launch_ex);
+	PUT(cuMemcpyHtoD_v2, copy_in);
+	PUT(cuMemcpyHtoDAsync_v2, copy_in_async);
+	PUT(cuMemcpyDtoH_v2, copy_out);
+	PUT(cuMemcpyDtoHAsync_v2, copy_out_async);
+	PUT(cuMemcpyAsync, copy_any);
+	PUT(cuMemcpyDtoDAsync_v2, copy_within);
+	PUT(cuMemcpyPeerAsync, copy_peer);
+	PUT(cuMemcpy2DAsync_v2, copy_2d);
+	PUT(cuMemcpy3DAsync_v2, copy_3d);
+	PUT(cuMemsetD8Async, fill_8);
+	PUT(cuMemsetD16Async, fill_16);
+	PUT(cuMemsetD32Async, fill_32);
+	PUT(cuMemsetD2D8Async, fill_2d8);
+	PUT(cuMemsetD2D16Async, fill_2d16);
+	PUT(cuMemsetD2D32Async, fill_2d32);
+}

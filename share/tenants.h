@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tenants as the configuration file describes them: who belongs, and what each may have.
+ *
+ *	tenants = (
+ *	  { name = "red"; cids = [3, 4]; users = ["alice", 1000]; weight = 3; priority = 1;
+ *	    memory = "8G"; clients = 16; devices = [0]; watchdog_ms = 0; },
+ *	  ...
+ *	);
+ *
+ * An identity belongs to the one tenant that names it. One that none names is a tenant of its own
+ * with everybody's defaults; the caller makes that one.
+ */
+#ifndef CAUSEWAY_SHARE_TENANTS_H
+#define CAUSEWAY_SHARE_TENANTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/config.h"
+#include "lib/base/error.h"
+
+#define TENANT_NAME_BYTES  64u /* with the NUL */
+#define TENANTS_MAX	   256u
+#define TENANT_MEMBERS_MAX 256u /* of one kind, in one tenant */
+#define TENANT_CLIENTS_MAX 4096u
+
+struct tenant_settings {
+	char name[TENANT_NAME_BYTES];
+	uint64_t *cids; /* guests; owned by the structure that holds this */
+	size_t cid_count;
+	uint64_t *uids; /* users of this host */
+	size_t uid_count;
+	unsigned int weight;	  /* see share/policy.h */
+	unsigned int priority;	  /* see share/policy.h */
+	uint64_t memory_bytes;	  /* device memory of all its clients together; 0: no limit */
+	unsigned int clients;	  /* at once; 0: no limit of its own */
+	uint32_t devices;	  /* bit i: it may use device i */
+	unsigned int watchdog_ms; /* longest time that a turn may be overdue; 0: any */
+};
+
+struct tenants {
+	struct tenant_settings *list;
+	size_t count;
+};
+
+/* What a tenant has that says nothing else. */
+extern const struct tenant_settings tenant_settings_default;
+
+/**
+ * tenants_read - the list `tenants` of a configuration file; none is an empty list
+ *
+ * Return: 0, or -errno with a sentence that names file, line, value and what was expected. Then
+ * *tenants is empty. The caller owes tenants_free().
+ */
+int tenants_read(struct tenants *tenants, struct config *config, struct error *error);
+void tenants_free(struct tenants *tenants);
+
+/* tenants_find_cid, tenants_find_uid - the tenant that names it, or NULL */
+const struct tenant_settings *tenants_find_cid(const struct tenants *tenants, uint64_t cid);
+const struct tenant_settings *tenants_find_uid(const struct tenants *tenants, uint64_t uid);
+const struct tenant_settings *tenants_find_name(const struct tenants *tenants, const char *name);
+
+/* tenant_bytes_parse - "8G", "512M", "64K" or plain bytes; 0, or -EINVAL */
+int tenant_bytes_parse(const char *text, uint64_t *bytes);
+
+#endif

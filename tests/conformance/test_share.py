@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tenants: who belongs, what memory each may have, turns on the device."""
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+import daemons
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
+
+ALLOCATOR = pathlib.Path(__file__).with_name("allocator.py")
+LOAD = daemons.BUILD / "bench" / "share_load"
+RED, BLUE, NOBODY = 61001, 61002, 61003
+MIB = 1 << 20
+OUT_OF_MEMORY = 2
+
+
+class Host(daemons.Cudad):
+    """causeway-cudad with tenants, whom clients of several users can reach."""
+
+    def __init__(self, tenants, turns=True):
+        super().__init__(settings=f'socket_mode = "666"; turns = {str(turns).lower()};')
+        self.plain = self.config.read_text()
+        self.client_config.write_text("")
+        self.folder.chmod(0o755)
+        self.write(tenants)
+
+    def write(self, tenants):
+        self.config.write_text(f"{self.plain}tenants = ( {', '.join(tenants)} );\n")
+
+    def start_as(self, uid, words, link="ring"):
+        return self.start_client(link, words, user=uid, group=uid, extra_groups=[],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+
+    def table(self):
+        (table,) = [t for t in self.status()["tables"] if t["name"] == "tenant"]
+        names = [column["name"] for column in table["columns"]]
+        return {row[0]: dict(zip(names, row)) for row in table["rows"]}
+
+    def tenant(self, *words):
+        return daemons.run_program([daemons.BUILD / "cli" / "causeway", "tenant", "--control",
+                                    self.control, *words], {})
+
+
+class Allocator:
+    def __init__(self, host, uid, link="ring"):
+        self.process = host.start_as(uid, ["/usr/bin/python3", ALLOCATOR], link)
+        assert self.process.stdout.readline() == "ready\n", self.process.stderr.read()
+
+    def ask(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return [int(word) for word in self.process.stdout.readline().split()]
+
+    def alloc(self, count):
+        return self.ask("alloc", count)
+
+    def end(self):
+        self.process.stdin.close()
+        assert self.process.wait(10) == 0
+
+
+def reachable():
+    """Whether other users can read what was built."""
+    return all(folder.stat().st_mode & 1 for folder in [daemons.BUILD, *daemons.BUILD.parents])
+
+
+@pytest.fixture(autouse=True)
+def others_can_read():
+    if not reachable():
+        pytest.skip("other users cannot read the build folder")
+
+
+def red_and_blue(memory="0", more=""):
+    return [f'{{ name = "red"; users = [{RED}]; memory = "{memory}"; {more} }}',
+            f'{{ name = "blue"; users = [{BLUE}]; }}']
+
+
+@pytest.mark.parametrize("link", ("ring", "unix"))
+def test_programs_run_in_turns(link):
+    with Host(red_and_blue()) as host:
+        result = host.run(link, [daemons.BUILD / "tests" / "conformance" / "driver_api"])
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_memory_is_counted_over_all_clients():
+    with Host(red_and_blue("64M")) as host:
+        first, second, other = (Allocator(host, uid) for uid in (RED, RED, BLUE))
+        assert first.ask("info") == [64 * MIB, 64 * MIB]
+        assert first.alloc(40 * MIB)[0] == 0
+        assert second.ask("info") == [24 * MIB, 64 * MIB]
+        assert second.alloc(25 * MIB)[0] == OUT_OF_MEMORY
+        assert second.alloc(24 * MIB)[0] == 0
+        assert other.alloc(256 * MIB)[0] == 0
+        assert host.table()["red"]["memory"] == 64 * MIB
+        first.process.kill()
+        first.process.wait()
+        daemons.wait_until(lambda: second.ask("info")[0] == 40 * MIB, 10, "what it had is free")
+        assert second.alloc(40 * MIB)[0] == 0
+        second.end()
+        other.end()
+
+
+def test_memory_is_never_above_and_never_refused_below():
+    limit = 48 * MIB
+    chance = random.Random(9)
+    with Host(red_and_blue("48M")) as host:
+        clients = [Allocator(host, RED, link) for link in ("ring", "unix", "ring")]
+        held = []  # (client, number, bytes)
+        for _ in range(1000):
+            used = sum(block[2] for block in held)
+            if held and chance.random() < 0.45:
+                client, number, _ = held.pop(chance.randrange(len(held)))
+                assert client.ask("free", number) == [0]
+                continue
+            client = chance.choice(clients)
+            count = chance.choice((1, 4096, 65536, MIB)) * chance.randrange(1, 17)
+            result, number = client.alloc(count)
+            assert result == (0 if used + count <= limit else OUT_OF_MEMORY), (used, count)
+            if not result:
+                held.append((client, number, count))
+        assert host.table()["red"]["memory"] == sum(block[2] for block in held)
+        for client in clients:
+            client.end()
+
+
+def test_clients_are_limited_for_each_tenant():
+    with Host(red_and_blue(more="clients = 2;")) as host:
+        first, second = Allocator(host, RED), Allocator(host, RED)
+        third = host.start_as(RED, ["/usr/bin/python3", ALLOCATOR])
+        assert "CUDA says 100" in third.communicate()[1]
+        assert "2 of 2 clients of tenant 'red' connected" in host.log()
+        Allocator(host, BLUE).end()
+        first.end()
+        daemons.wait_until(lambda: host.table()["red"]["clients"] == 1, 10, "one has left")
+        Allocator(host, RED).end()
+        second.end()
+
+
+def busy(host, uid, seconds, iterations=70000, depth=16):
+    begin = time.monotonic() + 0.5
+    return host.start_as(uid, [LOAD, "run", iterations, depth, 0, begin, begin + seconds])
+
+
+def test_who_dies_with_the_turn_holds_up_nobody():
+    with Host(red_and_blue()) as host:
+        red, blue = busy(host, RED, 20), busy(host, BLUE, 4)
+        daemons.wait_until(lambda: all(row["launches"] > 50 for row in host.table().values())
+                           and len(host.table()) == 2, 20, "both run")
+        for pid in host.workers():
+            os.kill(pid, signal.SIGSTOP)  # whoever has the turn keeps it
+        red.kill()
+        for pid in host.workers():
+            os.kill(pid, signal.SIGCONT)
+        output, _ = blue.communicate(timeout=30)
+        assert blue.returncode == 0 and '"launches"' in output
+        red.communicate()
+
+
+def test_a_newcomer_gets_in():
+    with Host(red_and_blue()) as host:
+        red = busy(host, RED, 6, iterations=350000)
+        daemons.wait_until(lambda: host.table()["red"]["launches"] > 20, 20, "it runs")
+        blue = host.start_as(BLUE, [daemons.PROGRAMS / "driver_client", "launch"])
+        assert "PASSED" in blue.communicate(timeout=20)[0]
+        assert red.poll() is None
+        red.kill()
+        red.communicate()
+
+
+def test_watchdog_ends_who_keeps_the_device():
+    with Host(red_and_blue(more="watchdog_ms = 300;")) as host:
+        red = busy(host, RED, 30, iterations=2000000000, depth=1)
+        daemons.wait_until(lambda: host.table()["red"]["launches"] > 0, 20, "it runs")
+        time.sleep(1)  # alone it may
+        assert red.poll() is None
+        blue = host.start_as(BLUE, [daemons.PROGRAMS / "driver_client", "launch"])
+        assert "PASSED" in blue.communicate(timeout=30)[0]
+        assert red.wait(10) != 0
+        assert "kept the device for more than 300 ms" in host.log()
+        red.communicate()
+
+
+def test_changes_while_it_runs():
+    with Host(red_and_blue("64M")) as host:
+        client = Allocator(host, RED)
+        assert host.tenant("set", "red", "memory=32M", "weight=7").returncode == 0
+        assert client.ask("info") == [32 * MIB, 32 * MIB]
+        assert host.table()["red"]["weight"] == 7
+        host.write(red_and_blue("16M"))
+        host.process.send_signal(signal.SIGHUP)
+        daemons.wait_until(lambda: client.ask("info")[1] == 16 * MIB, 10, "the file is read")
+        host.write(red_and_blue("16 potatoes"))
+        refused = host.tenant("reload")
+        assert refused.returncode == 1
+        assert 'memory: expected bytes, as in "8G"' in refused.stderr
+        assert client.ask("info")[1] == 16 * MIB
+        host.write(red_and_blue("80M"))
+        assert host.tenant("reload").returncode == 0
+        assert client.ask("info")[1] == 80 * MIB
+        listed = host.tenant("list")
+        assert "red" in listed.stdout and "blue" in listed.stdout
+        unknown = host.tenant("set", "green", "weight=2")
+        assert unknown.returncode == 1 and "there is no tenant 'green'" in unknown.stderr
+        client.end()
+
+
+@pytest.mark.parametrize("tenants, sentence", (
+    (['{ users = [1]; }'], "name is '': expected 1 to 63 bytes"),
+    (['{ name = "a"; }', '{ name = "a"; }'], "there are two tenants 'a'"),
+    (['{ name = "a"; users = [7]; }', '{ name = "b"; users = [7]; }'],
+     "user 7 belongs to tenant 'a' already"),
+    (['{ name = "a"; cids = [2]; }'], "expected CIDs of guests"),
+    (['{ name = "a"; weight = 0; }'], "weight is 0: expected 1 to 1000"),
+    (['{ name = "a"; priority = 4; }'], "priority is 4: expected 0 to 3"),
+    (['{ name = "a"; users = ["no such user"]; }'], "there is no user 'no such user'"),
+    (['{ name = "a"; colour = 1; }'], "unknown setting 'colour'"),
+    (['{ name = "a"; memory = "8Q"; }'], "memory: expected bytes"),
+    (['{ name = "a"; devices = [32]; }'], "expected numbers of devices, 0 to 31"),
+    (['7'], "expected a group"),
+))
+def test_bad_tenants_are_refused(tenants, sentence):
+    host = Host(tenants)
+    with pytest.raises(daemons.DaemonError) as error:
+        host.start()
+    assert sentence in str(error.value)
