@@ -5,14 +5,22 @@
  * Admission and allocation happen under one lock, so that the limit is exact: two clients cannot
  * both get the last of it, and none is refused because of another that gets nothing in the end.
  * The lock is robust: who dies with it has allocated nothing that outlives it.
+ *
+ * A program goes on once it has issued a cuMemFree, before its worker has done it. What another
+ * client of the tenant frees first can therefore become visible a moment late: before a refusal
+ * that moment is waited for.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cuda/server/turn.h"
 #include "proto/share-page.h"
+
+#define FREED_WAITS   20
+#define FREED_WAIT_NS 500000
 
 static struct share_memory *memory;
 static unsigned int own_slot;
@@ -59,16 +67,27 @@ uint64_t quota_left(uint64_t *limit)
 	return used < *limit ? *limit - used : 0;
 }
 
+static void memory_enter(void)
+{
+	if (entered)
+		return;
+	if (pthread_mutex_lock(memory_lock()) == EOWNERDEAD)
+		pthread_mutex_consistent(memory_lock());
+	entered = true;
+}
+
 bool quota_enter(uint64_t bytes)
 {
+	static const struct timespec moment = { 0, FREED_WAIT_NS };
 	uint64_t limit;
 
 	if (!memory || !__atomic_load_n(&memory->limit_bytes, __ATOMIC_ACQUIRE))
 		return true;
-	if (!entered) {
-		if (pthread_mutex_lock(memory_lock()) == EOWNERDEAD)
-			pthread_mutex_consistent(memory_lock());
-		entered = true;
+	memory_enter();
+	for (int i = 0; i < FREED_WAITS && bytes > quota_left(&limit); i++) {
+		quota_leave();
+		nanosleep(&moment, NULL);
+		memory_enter();
 	}
 	return bytes <= quota_left(&limit);
 }

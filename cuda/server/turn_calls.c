@@ -96,6 +96,11 @@ static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, voi
 			 cuLaunchKernelEx(config, function, parameters, extra));
 }
 
+static CUresult launch_graph(CUgraphExec graph, CUstream stream)
+{
+	return WITH_TURN(stream, kernel_cost(graph, 0), 0, cuGraphLaunch(graph, stream));
+}
+
 static CUresult copy_in(CUdeviceptr to, const void *from, size_t bytes)
 {
 	return WITH_COPY(NULL, bytes, cuMemcpyHtoD_v2(to, from, bytes));
@@ -198,6 +203,7 @@ void turn_calls_open(struct cuda_driver *driver)
 	PUT(cuLaunchKernel, launch);
 	PUT(cuLaunchCooperativeKernel, launch_cooperative);
 	PUT(cuLaunchKernelEx, launch_ex);
+	PUT(cuGraphLaunch, launch_graph);
 	PUT(cuMemcpyHtoD_v2, copy_in);
 	PUT(cuMemcpyHtoDAsync_v2, copy_in_async);
 	PUT(cuMemcpyDtoH_v2, copy_out);

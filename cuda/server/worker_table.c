@@ -385,7 +385,7 @@ CUresult worker_memory_admit(uint64_t bytes)
 void worker_memory_charge(int64_t bytes)
 {
 	pthread_mutex_lock(&table.lock);
-	table.allocated_bytes += (uint64_t)bytes;
+	allocated_set(table.allocated_bytes + (uint64_t)bytes);
 	pthread_mutex_unlock(&table.lock);
 }
 

@@ -125,7 +125,8 @@ def test_memory_is_never_above_and_never_refused_below():
             assert result == (0 if used + count <= limit else OUT_OF_MEMORY), (used, count)
             if not result:
                 held.append((client, number, count))
-        assert host.table()["red"]["memory"] == sum(block[2] for block in held)
+        used = sum(block[2] for block in held)
+        daemons.wait_until(lambda: host.table()["red"]["memory"] == used, 10, "it is on the books")
         for client in clients:
             client.end()
 
