@@ -229,8 +229,12 @@ static bool soak_send(struct soak_connection *connection, const void *head, uint
 		bytes = out->total - at;
 	}
 	put = send(connection->fd, from, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (put < 0 && errno != EAGAIN &&
-	    !(soak.is_server && (errno == EPIPE || errno == ECONNRESET)))
+	if (put < 0 && soak.is_server && (errno == EPIPE || errno == ECONNRESET)) {
+		soak.cuts++; /* the driver has cut it, or was killed */
+		soak_close(connection);
+		return false;
+	}
+	if (put < 0 && errno != EAGAIN)
 		soak_fail("connection %td: write: %s", connection - soak.connections,
 			  strerror(errno));
 	if (put <= 0)
@@ -544,6 +548,8 @@ static void soak_serve(struct soak_connection *connection)
 		if (connection->state != SOAK_WORKING)
 			return;
 		out = soak_serve_out(connection);
+		if (connection->state != SOAK_WORKING)
+			return;
 		if (connection->order_done < sizeof(connection->order) ||
 		    connection->in.done < connection->in.total ||
 		    connection->out.done < connection->out.total)
