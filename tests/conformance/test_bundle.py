@@ -76,6 +76,7 @@ def test_every_file_finds_its_libraries(bare_root):
     done = run_inside(bare_root, textwrap.dedent("""
         cd "/else where"
         for file in $(/busybox find build -type f -perm -u+x -o -type f -name '*.so*'); do
+            [ "${file##*/}" != guest-agent ] || continue # static
             LD_LIBRARY_PATH=/lib64 /lib64/ld-linux-x86-64.so.2 --list "$file" || exit 1
         done
     """))
