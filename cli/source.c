@@ -9,7 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
+#include "lib/base/log.h"
 #include "lib/control/client.h"
+
+#define ANSWER_BYTES (16u << 20)
 
 /* Control sockets of the daemons, below /run or the user's own folder. */
 static const char *const source_names[] = { "switch.control", "cuda.sock.control", "scif.control" };
@@ -74,4 +78,41 @@ void sources_free(struct sources *sources)
 		json_decref(sources->list[i].report);
 		json_decref(sources->list[i].previous);
 	}
+}
+
+/* answer_print - a report as tables; 0 or -errno */
+static int answer_print(json_t *answer)
+{
+	struct source source = { .report = answer };
+	struct buffer text;
+	int status;
+
+	buffer_init(&text, ANSWER_BYTES);
+	status = source_print(&source, false, -1, &text);
+	if (status == 0)
+		printf("%.*s", (int)text.used, (const char *)text.data);
+	buffer_free(&text);
+	return status;
+}
+
+int source_request(const char *control, const char *name, json_t *request, bool print,
+		   const struct error *wrong)
+{
+	struct error error = { 0 };
+	json_t *answer = NULL;
+	char path[PATH_MAX];
+	int status;
+
+	if (!request) {
+		log_error("%s", wrong->text);
+		return CLI_USAGE_STATUS;
+	}
+	source_default_path(name, path);
+	status = control_ask(control ? control : path, request, &answer, &error);
+	if (status == 0 && print)
+		status = answer_print(answer);
+	if (status < 0)
+		log_error("%s", error.code ? error.text : strerror(-status));
+	json_decref(answer);
+	return status < 0 ? 1 : 0;
 }

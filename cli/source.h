@@ -48,6 +48,17 @@ void sources_free(struct sources *sources);
 void source_default_path(const char *name, char path[PATH_MAX]);
 
 /**
+ * source_request - one request to one daemon, for a subcommand that does nothing else
+ * @control: its control socket, or NULL for the usual place of @name
+ * @request: as control_ask() takes it; NULL for one that was called wrongly
+ * @print: show the answer, a report, as tables
+ *
+ * What goes wrong is logged. Return: the exit status, CLI_USAGE_STATUS where @request is NULL.
+ */
+int source_request(const char *control, const char *name, json_t *request, bool print,
+		   const struct error *wrong);
+
+/**
  * source_print - the report as lines of text
  * @rates: show counters as what was added per second since the previous report
  * @sort: index of the column by which rows are ordered, largest first; -1 leaves them alone

@@ -10,12 +10,8 @@
 
 #include "cli/cli.h"
 #include "cli/source.h"
-#include "lib/base/log.h"
-#include "lib/control/client.h"
 #include "share/policy.h"
 #include "share/tenants.h"
-
-#define TENANT_LIST_BYTES (16u << 20)
 
 struct tenant_options {
 	const char *control;
@@ -109,43 +105,17 @@ static json_t *tenant_request(const struct tenant_options *chosen)
 	return NULL;
 }
 
-static int tenant_print(const struct tenant_options *chosen, json_t *answer)
-{
-	struct source source = { .report = answer };
-	struct buffer text;
-	int status;
-
-	if (strcmp(chosen->action, "list") != 0)
-		return 0;
-	buffer_init(&text, TENANT_LIST_BYTES);
-	status = source_print(&source, false, -1, &text);
-	if (status == 0)
-		printf("%.*s", (int)text.used, (const char *)text.data);
-	buffer_free(&text);
-	return status;
-}
-
 int cli_tenant(int argc, char **argv)
 {
+	static const struct error wrong = {
+		.code = -EINVAL, .text = "expected: list, set NAME KEY=VALUE..., or reload"
+	};
 	struct tenant_options chosen = { .changes = json_object() };
-	struct error error = { 0 };
-	json_t *request, *answer = NULL;
-	char path[PATH_MAX];
-	int status;
+	json_t *request;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &chosen);
-	source_default_path("cuda.sock.control", path);
 	request = tenant_request(&chosen);
 	json_decref(chosen.changes);
-	if (!request) {
-		log_error("expected: list, set NAME KEY=VALUE..., or reload");
-		return CLI_USAGE_STATUS;
-	}
-	status = control_ask(chosen.control ? chosen.control : path, request, &answer, &error);
-	if (status == 0)
-		status = tenant_print(&chosen, answer);
-	if (status < 0)
-		log_error("%s", error.code ? error.text : strerror(-status));
-	json_decref(answer);
-	return status < 0 ? 1 : 0;
+	return source_request(chosen.control, "cuda.sock.control", request,
+			      request && !strcmp(chosen.action, "list"), &wrong);
 }

@@ -12,10 +12,6 @@
 #include "cli/cli.h"
 #include "cli/source.h"
 #include "lib/base/clean.h"
-#include "lib/base/log.h"
-#include "lib/control/client.h"
-
-#define VM_LIST_BYTES (16u << 20)
 
 struct vm_options {
 	const char *control;
@@ -151,44 +147,15 @@ static json_t *vm_request(const struct vm_options *chosen, struct error *error)
 	return request;
 }
 
-/* What the switch answered, for people. */
-static int vm_print(const struct vm_options *chosen, json_t *answer)
-{
-	struct source source = { .report = answer };
-	struct buffer text;
-	int status;
-
-	if (strcmp(chosen->action, "list") != 0)
-		return 0;
-	buffer_init(&text, VM_LIST_BYTES);
-	status = source_print(&source, false, -1, &text);
-	if (status == 0)
-		printf("%.*s", (int)text.used, (const char *)text.data);
-	buffer_free(&text);
-	return status;
-}
-
 int cli_vm(int argc, char **argv)
 {
 	struct vm_options chosen = { .groups = json_array() };
 	struct error error = { 0 };
-	json_t *request, *answer = NULL;
-	char path[PATH_MAX];
-	int status;
+	json_t *request;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &chosen);
-	source_default_path("switch.control", path);
 	request = vm_request(&chosen, &error);
 	json_decref(chosen.groups);
-	if (!request) {
-		log_error("%s", error.text);
-		return CLI_USAGE_STATUS;
-	}
-	status = control_ask(chosen.control ? chosen.control : path, request, &answer, &error);
-	if (status == 0)
-		status = vm_print(&chosen, answer);
-	if (status < 0)
-		log_error("%s", error.code ? error.text : strerror(-status));
-	json_decref(answer);
-	return status < 0 ? 1 : 0;
+	return source_request(chosen.control, "switch.control", request,
+			      request && !strcmp(chosen.action, "list"), &error);
 }

@@ -12,9 +12,8 @@ import daemons
 from testbed import cache
 from testbed.guest import Guest
 from testbed.initramfs import Initramfs
+from testbed.kbuild import module
 from testbed.machines import KINDS
-
-module = pytest.importorskip("testbed.kbuild", reason="no way to build vphi.ko").module
 
 CONFORMANCE = daemons.SCIF_PROGRAMS / "scif_conformance_mpss3"
 OUTER, INNER = "qemu-sid", "uml-sid"
