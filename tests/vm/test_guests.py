@@ -192,13 +192,13 @@ def test_two_guests_at_once(kind):
 
 def test_time_limit_shows_the_console(kind):
     started = time.monotonic()
-    done = subprocess.run([GUEST, "run", "--kind", kind, "--timeout", "8", "--", "sh", "-c",
+    done = subprocess.run([GUEST, "run", "--kind", kind, "--timeout", "20", "--", "sh", "-c",
                            "echo a word on the console >/dev/console; sleep 1000"],
                           capture_output=True, timeout=60)
     assert done.returncode == 124
-    assert b"time limit of 8 s" in done.stderr
+    assert b"time limit of 20 s" in done.stderr
     assert b"a word on the console" in done.stderr
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < 30
 
 
 def test_a_guest_that_does_not_boot_is_an_error_with_its_console(kind):
