@@ -36,6 +36,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define NS_PER_S     1e9
+#define TENANTS_KEPT 1024u /* with those that are one identity and have no clients */
 #define SEQUENCE_MAX (UINT32_MAX >> 2)
 
 struct tenant {
@@ -73,6 +74,7 @@ struct client_share {
 struct share {
 	struct share_policy policies[SHARE_PAGE_DEVICES];
 	struct tenant_list tenants;
+	size_t count; /* of .tenants */
 	struct tenants configured;
 };
 
@@ -225,6 +227,7 @@ static int memory_open(struct tenant *tenant)
 		return -ENOMEM;
 	tenant->memory->magic = SHARE_PAGE_MAGIC;
 	tenant->memory->version = SHARE_PAGE_VERSION;
+	tenant->memory->limit_bytes = tenant->settings.memory_bytes;
 	status = pthread_mutexattr_init(&attributes);
 	if (status)
 		return -status;
@@ -235,16 +238,26 @@ static int memory_open(struct tenant *tenant)
 	return -status;
 }
 
-static void tenant_free(struct share *share, struct tenant *tenant)
+/* memory_close - while it has no clients a tenant needs none */
+static void memory_close(struct tenant *tenant)
 {
-	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
-		share_tenant_remove(&share->policies[i], &tenant->devices[i]);
 	if (tenant->memory)
 		munmap(tenant->memory, sizeof(*tenant->memory));
 	if (tenant->memory_fd >= 0)
 		close(tenant->memory_fd);
 	free(tenant->slots_used);
+	tenant->memory = NULL;
+	tenant->memory_fd = -1;
+	tenant->slots_used = NULL;
+}
+
+static void tenant_free(struct share *share, struct tenant *tenant)
+{
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		share_tenant_remove(&share->policies[i], &tenant->devices[i]);
+	memory_close(tenant);
 	TAILQ_REMOVE(&share->tenants, tenant, link);
+	share->count--;
 	free(tenant);
 }
 
@@ -257,7 +270,9 @@ static void tenant_settle(struct share *share, struct tenant *tenant,
 	tenant->settings.cid_count = tenant->settings.uid_count = 0;
 	if (name != tenant->settings.name)
 		snprintf(tenant->settings.name, sizeof(tenant->settings.name), "%s", name);
-	__atomic_store_n(&tenant->memory->limit_bytes, settings->memory_bytes, __ATOMIC_RELEASE);
+	if (tenant->memory)
+		__atomic_store_n(&tenant->memory->limit_bytes, settings->memory_bytes,
+				 __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
 		share_tenant_change(&share->policies[i], &tenant->devices[i], settings->weight,
 				    settings->priority);
@@ -270,14 +285,12 @@ static struct tenant *tenant_new(struct share *share, const struct tenant_settin
 
 	if (!tenant)
 		return NULL;
+	tenant->memory_fd = -1;
 	TAILQ_INSERT_TAIL(&share->tenants, tenant, link);
+	share->count++;
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
 		share_tenant_add(&share->policies[i], &tenant->devices[i], settings->weight,
 				 settings->priority);
-	if (memory_open(tenant) < 0) {
-		tenant_free(share, tenant);
-		return NULL;
-	}
 	tenant_settle(share, tenant, settings, name);
 	return tenant;
 }
@@ -314,6 +327,23 @@ const struct tenant_settings *tenant_settings(const struct tenant *tenant)
 	return &tenant->settings;
 }
 
+/* tenants_trim - before another identity becomes a tenant: of very many the oldest without clients
+ */
+static void tenants_trim(struct share *share)
+{
+	struct tenant *tenant;
+
+	if (share->count < TENANTS_KEPT)
+		return;
+	TAILQ_FOREACH(tenant, &share->tenants, link)
+	{
+		if (!tenant->configured && !tenant->clients) {
+			tenant_free(share, tenant);
+			return;
+		}
+	}
+}
+
 int share_admit(struct supervisor *supervisor, const struct identity *identity,
 		struct tenant **tenant, char *text, size_t text_bytes)
 {
@@ -330,8 +360,10 @@ int share_admit(struct supervisor *supervisor, const struct identity *identity,
 	} else {
 		identity_name(identity, name, sizeof(name));
 		*tenant = tenant_find(share, name, false);
-		if (!*tenant)
+		if (!*tenant) {
+			tenants_trim(share);
 			*tenant = tenant_new(share, &tenant_settings_default, name);
+		}
 	}
 	if (!*tenant) {
 		snprintf(text, text_bytes, "no memory for another tenant");
@@ -407,7 +439,9 @@ int share_client_start(struct client *client, struct tenant *tenant)
 		return -ENOMEM;
 	share->owner = client;
 	share->page_fd = share->kick_fd = -1;
-	status = page_open(share);
+	status = tenant->memory ? 0 : memory_open(tenant);
+	if (!status)
+		status = page_open(share);
 	if (!status) {
 		share->kick = event_new(supervisor->base, share->kick_fd, EV_READ | EV_PERSIST,
 					share_kicked, share);
@@ -419,6 +453,8 @@ int share_client_start(struct client *client, struct tenant *tenant)
 		status = slot_take(tenant, &share->slot);
 	if (status) {
 		client_share_free(share);
+		if (!tenant->clients)
+			memory_close(tenant);
 		return status;
 	}
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
@@ -497,7 +533,8 @@ void share_client_end(struct client *client)
 	}
 	slot_free(tenant, share->slot);
 	client_share_free(share);
-	tenant->clients--;
+	if (!--tenant->clients)
+		memory_close(tenant);
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
 		device_schedule(supervisor, i);
 }
