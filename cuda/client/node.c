@@ -250,11 +250,11 @@ CUresult client_node_any(struct node_body *body, const CUgraphNodeParams *parame
 	uint64_t address;
 	CUresult result;
 
+	static_assert(sizeof(kernel) == sizeof(parameters->kernel), "kernel nodes");
 	if (!parameters)
 		return CUDA_ERROR_INVALID_VALUE;
 	switch (parameters->type) {
 	case CU_GRAPH_NODE_TYPE_KERNEL:
-		static_assert(sizeof(kernel) == sizeof(parameters->kernel), "kernel nodes");
 		memcpy(&kernel, &parameters->kernel, sizeof(kernel));
 		return client_node_kernel(body, &kernel);
 	case CU_GRAPH_NODE_TYPE_MEMCPY:
