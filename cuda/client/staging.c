@@ -33,7 +33,7 @@
 
 struct way {
 	pthread_mutex_t lock;
-	unsigned char *slots; /* SLOTS of SLOT_BYTES, then the flags; NULL: not yet */
+	unsigned char *slots; /* of SLOT_BYTES, two a thread, then the flags; NULL: not yet */
 	uint32_t *flags;      /* written by the device, FLAG_STRIDE apart */
 	uint32_t uses[SLOTS]; /* what a slot's flag will be; its owner's */
 };
@@ -225,17 +225,34 @@ static void *helper_main(void *number)
 	return NULL;
 }
 
-/* helpers_start - one for each processor but the caller's, few at most; under helper_lock */
+/* threads_wanted - for one copy, the caller among them; the same whenever it is asked */
+static unsigned int threads_wanted(void)
+{
+	static unsigned int wanted; /* atomic; 0: not asked yet */
+	unsigned int count = __atomic_load_n(&wanted, __ATOMIC_RELAXED), none = 0;
+	cpu_set_t usable;
+
+	if (count)
+		return count;
+	count = THREADS_MAX;
+	if (!sched_getaffinity(0, sizeof(usable), &usable) &&
+	    (unsigned int)CPU_COUNT(&usable) / 2 < count)
+		count = (unsigned int)CPU_COUNT(&usable) / 2; /* the worker needs some, too */
+	if (!count)
+		count = 1;
+	if (!__atomic_compare_exchange_n(&wanted, &none, count, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		count = none;
+	return count;
+}
+
+/* helpers_start - all but the caller; under helper_lock */
 static void helpers_start(void)
 {
+	unsigned int wanted = threads_wanted();
 	sigset_t all, before;
-	cpu_set_t usable;
-	unsigned int wanted = THREADS_MAX;
 
 	helper.tried = true;
-	if (!sched_getaffinity(0, sizeof(usable), &usable) &&
-	    (unsigned int)CPU_COUNT(&usable) / 2 < wanted)
-		wanted = (unsigned int)CPU_COUNT(&usable) / 2; /* the worker needs some, too */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (unsigned int i = 1; i < wanted; i++) {
@@ -280,17 +297,18 @@ static void job_run(struct job *job)
 /* way_open - slots and flags, once; under way.lock */
 static CUresult way_open(struct way *way)
 {
+	size_t slots_bytes = 2 * threads_wanted() * SLOT_BYTES;
 	uint64_t device;
 	void *at;
 	CUresult result;
 
 	if (way->slots)
 		return CUDA_SUCCESS;
-	result = client_shared_allocate(SLOTS * SLOT_BYTES + 4096, &at, &device);
+	result = client_shared_allocate(slots_bytes + 4096, &at, &device);
 	if (result)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	way->slots = at;
-	way->flags = (uint32_t *)((unsigned char *)at + SLOTS * SLOT_BYTES);
+	way->flags = (uint32_t *)((unsigned char *)at + slots_bytes);
 	memset(way->uses, 0, sizeof(way->uses));
 	return CUDA_SUCCESS;
 }
