@@ -43,6 +43,23 @@ static int entry_context_id(void *context, uint64_t *id)
 	return CUDA_SUCCESS;
 }
 
+static int entry_stream_id(void *context, void *stream, uint64_t *id)
+{
+	struct client_object *object = client_object_of(KIND_stream, stream);
+	unsigned long long serial;
+	CUresult result;
+
+	if (!stream)
+		return entry_context_id(context, id);
+	if (object) {
+		*id = object->serial;
+		return CUDA_SUCCESS;
+	}
+	result = client_cuStreamGetId(stream, &serial); /* a default stream's constant */
+	*id = serial;
+	return result;
+}
+
 static int entry_primary_context(int device, void **context)
 {
 	return client_cuDevicePrimaryCtxRetain((CUcontext *)context, device);
@@ -123,6 +140,7 @@ static struct front_driver driver = {
 	.device_identity = entry_device_identity,
 	.context_current = entry_context_current,
 	.context_id = entry_context_id,
+	.stream_id = entry_stream_id,
 	.primary_context = entry_primary_context,
 	.module_load_fatbin = entry_module_load,
 	.module_functions = entry_module_functions,

@@ -45,6 +45,8 @@ struct front_driver {
 	int (*device_identity)(int device, struct front_device *identity);
 	int (*context_current)(void **context); /* NULL where none is current */
 	int (*context_id)(void *context, uint64_t *id);
+	/* The id of a stream, or of @context's default stream where @stream is NULL. */
+	int (*stream_id)(void *context, void *stream, uint64_t *id);
 	int (*primary_context)(int device, void **context); /* retains it */
 	/* @image: a wrapper or a fat binary itself, as cuModuleLoadData takes it */
 	int (*module_load_fatbin)(void **module, const void *image);

@@ -191,20 +191,46 @@ static int integrity_check_answer(uint32_t version, uint64_t unix_time, uint64_t
 	return front_integrity_answer(addresses, version, unix_time, answer);
 }
 
-/* Context identity */
+/*
+ * Context identity: slot 4 gives a context's id, slot 51 the object behind a stream's handle and
+ * slot 39 the id of that object. Before some matrix products cuBLAS compares a stream so, and gives
+ * up where it cannot (seen with CUDA 13.0: slot 51 with the default stream, then slot 39).
+ */
+
+/* identity_of - @context, or the current one where it is NULL */
+static int identity_of(void **context)
+{
+	int result = *context ? FRONT_SUCCESS : front_driver->context_current(context);
+
+	return result == FRONT_SUCCESS && !*context ? FRONT_INVALID_CONTEXT : result;
+}
 
 static int identity_context(void *context, uint64_t *id)
 {
-	int result;
+	int result = id ? identity_of(&context) : FRONT_INVALID_VALUE;
 
-	if (!id)
-		return FRONT_INVALID_VALUE;
-	if (!context) {
-		result = front_driver->context_current(&context);
-		if (result != FRONT_SUCCESS)
-			return result;
-	}
-	return context ? front_driver->context_id(context, id) : FRONT_INVALID_CONTEXT;
+	return result == FRONT_SUCCESS ? front_driver->context_id(context, id) : result;
+}
+
+/* What slot 51 gives for every default stream; memory, since callers may read behind a handle. */
+static char identity_default_stream[64];
+
+static int identity_stream(void *context, void *stream, void **object)
+{
+	int result = object ? identity_of(&context) : FRONT_INVALID_VALUE;
+
+	if (result == FRONT_SUCCESS)
+		*object = stream ? stream : identity_default_stream;
+	return result;
+}
+
+static int identity_stream_id(void *context, void *object, uint64_t *id)
+{
+	int result = id ? identity_of(&context) : FRONT_INVALID_VALUE;
+
+	if (object == identity_default_stream)
+		object = NULL;
+	return result == FRONT_SUCCESS ? front_driver->stream_id(context, object, id) : result;
 }
 
 #define IDENTITY_SLOTS 95
@@ -212,7 +238,11 @@ static const union slot context_identity[IDENTITY_SLOTS] = {
 	[0] = SIZE_OF_TABLE(IDENTITY_SLOTS),
 	[1 ... 3] = SLOT(context_identity_unused),
 	[4] = SLOT(identity_context),
-	[5 ... IDENTITY_SLOTS - 1] = SLOT(context_identity_unused),
+	[5 ... 38] = SLOT(context_identity_unused),
+	[39] = SLOT(identity_stream_id),
+	[40 ... 50] = SLOT(context_identity_unused),
+	[51] = SLOT(identity_stream),
+	[52 ... IDENTITY_SLOTS - 1] = SLOT(context_identity_unused),
 };
 
 /*

@@ -71,6 +71,17 @@ static int front_context_id(void *context, uint64_t *id)
 	return (int)result;
 }
 
+static int front_stream_id(void *context, void *stream, uint64_t *id)
+{
+	unsigned long long number;
+	CUresult result = cuStreamGetId(stream, &number);
+
+	(void)context; /* a stream's id is its own; the default stream's is the current context's */
+	if (result == CUDA_SUCCESS)
+		*id = number;
+	return (int)result;
+}
+
 static int front_primary_context(int device, void **context)
 {
 	return (int)cuDevicePrimaryCtxRetain((CUcontext *)context, device);
@@ -92,6 +103,7 @@ static struct front_driver driver = {
 	.device_identity = device_identity,
 	.context_current = front_context_current,
 	.context_id = front_context_id,
+	.stream_id = front_stream_id,
 	.primary_context = front_primary_context,
 	.module_load_fatbin = front_module_load,
 	.unused_slot = front_unused_slot,

@@ -56,6 +56,12 @@ static int primary_context(int device, void **context)
 	return 0;
 }
 
+static int stream_id(void *context, void *stream, uint64_t *id)
+{
+	*id = (uintptr_t)(stream ? stream : context) + 2;
+	return 0;
+}
+
 static int module_load_fatbin(void **module, const void *image)
 {
 	*module = (void *)(uintptr_t)image;
@@ -76,6 +82,7 @@ static const struct front_driver driver = {
 	.device_identity = device_identity,
 	.context_current = context_current,
 	.context_id = context_id,
+	.stream_id = stream_id,
 	.primary_context = primary_context,
 	.module_load_fatbin = module_load_fatbin,
 	.unused_slot = unused_slot,
@@ -178,6 +185,30 @@ static void test_tables(void **state)
 	assert_int_equal(((int (*)(void *, uint64_t *))slots[4])(NULL, &id), 201);
 	assert_int_equal(((int (*)(void *, uint64_t *))slots[4])((void *)0x77, &id), 0);
 	assert_int_equal(id, 0x78);
+}
+
+static void test_stream_identity(void **state)
+{
+	const uintptr_t *slots = table_of(uuid_identity);
+	int (*object_of)(void *, void *, void **) = (int (*)(void *, void *, void **))slots[51];
+	int (*id_of)(void *, void *, uint64_t *) = (int (*)(void *, void *, uint64_t *))slots[39];
+	void *context = (void *)0x77, *object = NULL;
+	uint64_t id = 0;
+
+	(void)state;
+	current_context = NULL;
+	assert_int_equal(object_of(NULL, NULL, &object), 201);
+	assert_int_equal(object_of(context, NULL, NULL), 1);
+	assert_int_equal(object_of(context, (void *)0x500, &object), 0);
+	assert_int_equal(id_of(context, object, &id), 0);
+	assert_int_equal(id, 0x502);
+	assert_int_equal(object_of(context, NULL, &object), 0);
+	assert_non_null(object);
+	assert_int_equal(id_of(context, object, &id), 0);
+	assert_int_equal(id, 0x79);
+	current_context = (void *)0x88;
+	assert_int_equal(id_of(NULL, object, &id), 0);
+	assert_int_equal(id, 0x8a);
 }
 
 static void test_unused_slot(void **state)
@@ -336,9 +367,10 @@ static void test_integrity(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lookup),	    cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_unused_slot), cmocka_unit_test(test_storage),
-		cmocka_unit_test(test_md2),	    cmocka_unit_test(test_integrity),
+		cmocka_unit_test(test_lookup),		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_stream_identity), cmocka_unit_test(test_unused_slot),
+		cmocka_unit_test(test_storage),		cmocka_unit_test(test_md2),
+		cmocka_unit_test(test_integrity),
 	};
 
 	front_open(&driver);
