@@ -326,7 +326,10 @@ class Xen(Qemu):
     modules = ("virtio_pci", "virtio_console", "xen-evtchn", "xen-gntdev", "xen-gntalloc",
                "xen-privcmd", "xenfs", "xen-netback", "bridge")
     guest_modules = ("xen-netfront",)
+    # The scheduler's lock of each processor is its own: where two wait for one, and all is translated,
+    # the one that spins keeps QEMU's lock from the other, and half of all time is lost.
     hypervisor_options = "argo=1,mac-permissive=1"
+    scheduler_options = "credit2_runqueue=cpu"
     boot_seconds = 120
     dom0_mib = 1024
 
@@ -348,7 +351,7 @@ class Xen(Qemu):
             "-kernel", cache.part("xen") / "xen",
             "-append", f"dom0_mem={self.dom0_mib}M,max:{self.dom0_mib}M dom0_max_vcpus=1 "
             "com1=115200,8n1 console=com1 noreboot=1 spec-ctrl=eager-fpu "
-            f"{self.hypervisor_options}",
+            f"{self.scheduler_options} {self.hypervisor_options}",
             "-initrd", f"{dom0},{initramfs}",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-device", "virtio-serial-pci",
