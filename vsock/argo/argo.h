@@ -20,8 +20,9 @@
  *	argo.dgram_lock	(bh) bound datagram sockets
  * No lock is held during a hypercall that reads a program's memory, but the sk's own.
  *
- * A ring has one reader at a time: the tasklet, until a frame comes that needs to sleep; then the
- * peer's work, which owns the ring as long as ARGO_PEER_SLOW is set.
+ * A ring has one reader at a time, who owns ARGO_PEER_READING: the tasklet, a program that spins
+ * (spin.c) or reads straight from the ring, until a frame comes that needs to sleep; then the
+ * peer's work, which owns it as long as ARGO_PEER_SLOW is set too.
  */
 #ifndef CAUSEWAY_VSOCK_ARGO_ARGO_H
 #define CAUSEWAY_VSOCK_ARGO_ARGO_H
@@ -81,7 +82,8 @@ enum argo_peer_state {
 };
 
 enum argo_peer_flag {
-	ARGO_PEER_SLOW,		/* the work owns the ring, not the tasklet */
+	ARGO_PEER_READING,	/* somebody owns the reading side of its ring */
+	ARGO_PEER_SLOW,		/* and that is the work */
 	ARGO_PEER_FAILED,	/* the work shall retire it */
 	ARGO_PEER_FULL,		/* its ring took no more; cleared by argo_peer_room() alone */
 };
@@ -106,7 +108,7 @@ struct argo_peer {
 	u64 window_bytes;		/* granted to its side in all */
 	struct list_head owed;		/* struct argo_owed, in the order to send */
 	u32 owed_resets;
-	u64 frames_in, frames_out;
+	u64 frames_in, frames_out, frames_direct;
 };
 
 /* A frame without payload that waits for room. */
@@ -124,6 +126,9 @@ struct argo_socket {
 	u32 local_port, remote_port;
 	u8 kind;
 	bool message_under_way;	/* a SEQPACKET's sender waits for room inside its message */
+	u32 front_bytes;	/* of a frame at the ring's front that is left to our reader */
+	u32 spin_ns;		/* how long a wait spins before it sleeps; see spin.c */
+	u64 waiting_since_ns;	/* of a wait that went to sleep; 0: none */
 
 	spinlock_t lock;	/* protects what follows */
 	struct sk_buff_head queue;
@@ -161,8 +166,10 @@ struct argo {
 	struct work_struct hello_work, resume_work;
 	struct delayed_work watch_work;
 	struct tasklet_struct tasklet;
+	struct timer_list left_timer;	/* a reader did not come for its frame */
 	struct workqueue_struct *queue;
 	atomic_t peer_count, socket_count;
+	atomic_long_t waits_spun, waits_slept;	/* how waits of programs ended */
 	u32 epoch;
 	u16 domain;			/* our own */
 	int irq;
@@ -174,6 +181,7 @@ struct argo {
 extern struct argo argo;
 extern unsigned int argo_ring_size;
 extern unsigned int argo_peer_memory;
+extern unsigned int argo_spin_us;
 extern const struct vsock_transport argo_transport;
 
 /* hypercall.c */
@@ -214,6 +222,13 @@ void argo_watch_start(void);
 /* receive.c */
 void argo_receive_tasklet(struct tasklet_struct *tasklet);
 void argo_receive_work(struct argo_peer *peer);
+bool argo_receive_own(struct argo_peer *peer, struct argo_socket *reader);
+bool argo_receive_waits(const struct argo_peer *except, bool full);
+u32 argo_receive_direct(struct argo_socket *socket, struct msghdr *msg, size_t room);
+
+/* spin.c */
+void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket));
+void argo_spin_learn(struct argo_socket *socket);
 
 /* connection.c */
 void argo_connection_frame(struct argo_peer *peer, const struct argo_checked *frame);
@@ -253,6 +268,7 @@ void argo_dgram_receive(struct argo_peer *peer, const struct argo_checked *frame
 /* tap.c */
 void argo_tap(struct argo_peer *peer, bool out, const struct argo_frame *frame,
 	      struct sk_buff *payload);
+void argo_tap_direct(struct argo_peer *peer, const struct argo_frame *frame, u32 at);
 void argo_debug_create(void);
 void argo_debug_remove(void);
 

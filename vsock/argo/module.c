@@ -38,12 +38,22 @@ unsigned int argo_peer_memory = 256;
 module_param_named(peer_memory, argo_peer_memory, uint, 0644);
 MODULE_PARM_DESC(peer_memory, "MiB that a peer's unread bytes may take in all (default 256)");
 
+unsigned int argo_spin_us = 200;
+module_param_named(spin_us, argo_spin_us, uint, 0644);
+MODULE_PARM_DESC(spin_us, "Microseconds that a wait may spin before it sleeps (default 200, 0: never)");
+
 struct argo argo;
 
 static irqreturn_t argo_interrupt(int irq, void *unused)
 {
 	tasklet_schedule(&argo.tasklet);
 	return IRQ_HANDLED;
+}
+
+/* argo_left_timeout - a reader did not come for the frame that was left to it */
+static void argo_left_timeout(struct timer_list *unused)
+{
+	tasklet_schedule(&argo.tasklet);
 }
 
 /* argo_domain_find - this domain's own number; 0 or -errno */
@@ -162,6 +172,7 @@ static void argo_init_state(void)
 	INIT_WORK(&argo.resume_work, argo_resume_work);
 	INIT_DELAYED_WORK(&argo.watch_work, argo_watch_work);
 	tasklet_setup(&argo.tasklet, argo_receive_tasklet);
+	timer_setup(&argo.left_timer, argo_left_timeout, 0);
 }
 
 static int __init argo_module_init(void)
@@ -221,6 +232,7 @@ static void __exit argo_module_exit(void)
 	vsock_core_unregister(&argo_transport);
 	argo_ring_unregister(&argo.hello);
 	unbind_from_irqhandler(argo.irq, &argo);
+	del_timer_sync(&argo.left_timer);
 	tasklet_kill(&argo.tasklet);
 	cancel_work_sync(&argo.hello_work);
 	cancel_delayed_work_sync(&argo.watch_work);

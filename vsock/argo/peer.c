@@ -243,7 +243,9 @@ struct argo_peer *argo_peer_get(u16 domain)
 /* argo_peer_up - from NEW to UP: frames may flow */
 static void argo_peer_up(struct argo_peer *peer, const struct argo_greeting *greeting)
 {
-	u32 share = greeting->ring_bytes / ARGO_RING_SHARE - sizeof(struct argo_frame);
+	/* Xen's header comes on top, and it never fills the last slot. */
+	u32 share = (greeting->ring_bytes - ARGO_SLOT) / ARGO_RING_SHARE / ARGO_SLOT * ARGO_SLOT -
+		    sizeof(struct argo_message_header) - sizeof(struct argo_frame);
 
 	lockdep_assert_held(&argo.mutex);
 	spin_lock_bh(&peer->lock);

@@ -6,6 +6,10 @@
  * other frame (or when memory is short) it leaves the ring to the peer's work, which may take a
  * socket's lock, and which gives the ring back when it has emptied it. So frames are handled in
  * their order, by one context at a time.
+ *
+ * A reader who waits and spins does the tasklet's work (argo_receive_own), but leaves a large piece
+ * of its own stream where it lies: argo_receive_direct() copies it from the ring to the program,
+ * once. Should the reader not come for it, a timer lets the tasklet have it.
  */
 #include "argo.h"
 
@@ -14,6 +18,30 @@
 #define ARGO_LINEAR_MAX		2048	/* up to here a payload lies in one piece */
 #define ARGO_LINEAR_MIN		1024	/* so that the next small ones find room behind it */
 #define ARGO_PIECE_ORDER	3
+#define ARGO_DIRECT_MIN		4096	/* less is copied twice rather than waited for */
+#define ARGO_DIRECT_FRAMES	16
+
+/* argo_ring_claim - become the reader of a peer's ring; false where somebody is */
+static bool argo_ring_claim(struct argo_peer *peer)
+{
+	return !test_and_set_bit_lock(ARGO_PEER_READING, &peer->flags);
+}
+
+/* argo_ring_unclaim - the end of that; whoever did not get the ring meanwhile is made up for */
+static void argo_ring_unclaim(struct argo_peer *peer)
+{
+	clear_bit_unlock(ARGO_PEER_READING, &peer->flags);
+	smp_mb__after_atomic(); /* an interrupt finds the bit clear, or we find its message */
+	if (!argo_ring_empty(&peer->ring))
+		tasklet_schedule(&argo.tasklet);
+}
+
+/* argo_ring_to_work - the owner hands the ring to the peer's work */
+static void argo_ring_to_work(struct argo_peer *peer)
+{
+	set_bit(ARGO_PEER_SLOW, &peer->flags);
+	argo_peer_queue_work(peer);
+}
 
 /* argo_skb_make - room for @bytes; NULL without memory */
 static struct sk_buff *argo_skb_make(u32 bytes, gfp_t gfp)
@@ -71,6 +99,7 @@ static void argo_received(struct argo_socket *socket, const struct argo_checked 
 	bool ready;
 
 	spin_lock_bh(&socket->lock);
+	socket->front_bytes = 0;
 	socket->received += cost;
 	socket->queued_bytes += frame->bytes;
 	if (frame->flags & ARGO_END_OF_MESSAGE)
@@ -78,8 +107,10 @@ static void argo_received(struct argo_socket *socket, const struct argo_checked 
 	ready = socket->kind == ARGO_KIND_STREAM ?
 		socket->queued_bytes >= READ_ONCE(sk->sk_rcvlowat) : socket->messages > 0;
 	spin_unlock_bh(&socket->lock);
-	if (ready)
+	if (ready) {
+		argo_spin_learn(socket);
 		sk->sk_data_ready(sk);
+	}
 }
 
 /* argo_data - payload of a connection; false without memory */
@@ -200,13 +231,24 @@ static bool argo_frame_is_fast(u8 type)
 	       type == ARGO_FRAME_CREDIT_WANTED || type == ARGO_FRAME_DATAGRAM;
 }
 
+/* argo_frame_is_direct - may this socket's reader copy the frame's payload by itself? */
+static bool argo_frame_is_direct(const struct argo_peer *peer, const struct argo_socket *socket,
+				 const struct argo_checked *frame)
+{
+	return frame->type == ARGO_FRAME_DATA && frame->kind == ARGO_KIND_STREAM &&
+	       frame->session == peer->session && socket->kind == ARGO_KIND_STREAM &&
+	       frame->target_port == socket->local_port &&
+	       frame->source_port == socket->remote_port && skb_queue_empty(&socket->queue);
+}
+
 /**
- * argo_drain - frames out of a peer's ring
- * @may_sleep: called from the peer's work, not from the tasklet
+ * argo_drain - frames out of a peer's ring, whose owner the caller is
+ * @may_sleep: called from the peer's work
+ * @reader: if not NULL, large pieces of its stream are left to it: its front_bytes is set
  *
- * Return: whether the ring was emptied; false leaves the rest to the next turn or to the work.
+ * Return: whether nothing is left to do; false leaves the rest to the next turn or to the work.
  */
-static bool argo_drain(struct argo_peer *peer, bool may_sleep)
+static bool argo_drain(struct argo_peer *peer, bool may_sleep, struct argo_socket *reader)
 {
 	u32 largest = peer->ring.length / ARGO_RING_SHARE;
 	int left = may_sleep ? ARGO_WORK_FRAMES : ARGO_TASKLET_FRAMES;
@@ -224,6 +266,12 @@ static bool argo_drain(struct argo_peer *peer, bool may_sleep)
 			break;
 		if (found < 0 || !argo_frame_read(peer, &message, &wire, &frame)) {
 			argo_peer_fail(peer, "sent what is no frame");
+			break;
+		}
+		if (reader && frame.bytes >= ARGO_DIRECT_MIN &&
+		    argo_frame_is_direct(peer, reader, &frame)) {
+			WRITE_ONCE(reader->front_bytes, frame.bytes);
+			empty = true;
 			break;
 		}
 		/* What an earlier life of one of us was sent is passed over. */
@@ -267,10 +315,11 @@ void argo_receive_tasklet(struct tasklet_struct *tasklet)
 		if (READ_ONCE(peer->state) != ARGO_PEER_UP ||
 		    test_bit(ARGO_PEER_FAILED, &peer->flags))
 			continue;
-		if (!test_bit(ARGO_PEER_SLOW, &peer->flags) && !argo_ring_empty(&peer->ring) &&
-		    !argo_drain(peer, false)) {
-			set_bit(ARGO_PEER_SLOW, &peer->flags);
-			argo_peer_queue_work(peer);
+		if (!argo_ring_empty(&peer->ring) && argo_ring_claim(peer)) {
+			if (argo_drain(peer, false, NULL))
+				argo_ring_unclaim(peer);
+			else
+				argo_ring_to_work(peer);
 		}
 		if (test_bit(ARGO_PEER_FULL, &peer->flags))
 			argo_peer_room(peer);
@@ -283,13 +332,146 @@ void argo_receive_work(struct argo_peer *peer)
 {
 	if (!test_bit(ARGO_PEER_SLOW, &peer->flags))
 		return;
-	if (!argo_drain(peer, true) && !test_bit(ARGO_PEER_FAILED, &peer->flags) &&
+	if (!argo_drain(peer, true, NULL) && !test_bit(ARGO_PEER_FAILED, &peer->flags) &&
 	    READ_ONCE(peer->state) == ARGO_PEER_UP) {
 		argo_peer_queue_work(peer);
 		return;
 	}
 	clear_bit(ARGO_PEER_SLOW, &peer->flags);
-	smp_mb__after_atomic(); /* an interrupt finds the bit clear, or we find its message */
-	if (!argo_ring_empty(&peer->ring))
-		tasklet_schedule(&argo.tasklet);
+	argo_ring_unclaim(peer);
+}
+
+/**
+ * argo_receive_own - what the tasklet would do for a peer, by a program that waits
+ * @reader: large pieces of its stream are left to it, see argo_drain(); or NULL
+ *
+ * Return: false where the ring is the work's, which may want the socket's lock: spinning on would
+ * be in its way.
+ */
+bool argo_receive_own(struct argo_peer *peer, struct argo_socket *reader)
+{
+	bool done = !test_bit(ARGO_PEER_SLOW, &peer->flags);
+
+	if (argo_ring_empty(&peer->ring) || !done)
+		return done;
+	local_bh_disable();
+	if (argo_ring_claim(peer)) {
+		done = argo_drain(peer, false, reader);
+		if (!done) {
+			argo_ring_to_work(peer);
+		} else if (reader && READ_ONCE(reader->front_bytes)) {
+			clear_bit_unlock(ARGO_PEER_READING, &peer->flags);
+			if (!timer_pending(&argo.left_timer))
+				mod_timer(&argo.left_timer, jiffies + 1);
+		} else {
+			argo_ring_unclaim(peer);
+		}
+	}
+	local_bh_enable();
+	return done;
+}
+
+/**
+ * argo_receive_waits - whether the tasklet has something to do
+ * @except: a peer whose ring is not looked at, or NULL
+ * @full: a peer that may have room again counts
+ */
+bool argo_receive_waits(const struct argo_peer *except, bool full)
+{
+	bool waits = !argo_ring_empty(&argo.hello);
+	struct argo_peer *peer;
+	unsigned long domain;
+
+	rcu_read_lock();
+	xa_for_each(&argo.peers, domain, peer)
+		waits |= READ_ONCE(peer->state) == ARGO_PEER_UP &&
+			 ((peer != except && !argo_ring_empty(&peer->ring)) ||
+			  (full && test_bit(ARGO_PEER_FULL, &peer->flags)));
+	rcu_read_unlock();
+	return waits;
+}
+
+/* argo_copy_direct - from a ring to a program whose pages are there; false if one was not */
+static bool argo_copy_direct(const struct argo_ring *ring, u32 at, struct msghdr *msg, u32 bytes)
+{
+	u32 first, copied;
+
+	at %= ring->length;
+	first = min(bytes, ring->length - at);
+	pagefault_disable();
+	copied = copy_to_iter(ring->shared->bytes + at, first, &msg->msg_iter);
+	if (copied == first)
+		copied += copy_to_iter(ring->shared->bytes, bytes - first, &msg->msg_iter);
+	pagefault_enable();
+	if (copied < bytes)
+		iov_iter_revert(&msg->msg_iter, copied);
+	return copied == bytes;
+}
+
+/* argo_direct_account - one piece was received and taken at once; false where it was too much */
+static bool argo_direct_account(struct argo_peer *peer, struct argo_socket *socket,
+				const struct argo_checked *frame)
+{
+	bool over, bad = false;
+
+	spin_lock_bh(&socket->lock);
+	over = socket->received - socket->taken + frame->bytes > socket->granted;
+	if (!over) {
+		socket->received += frame->bytes;
+		socket->taken += frame->bytes;
+	}
+	spin_unlock_bh(&socket->lock);
+	if (over)
+		argo_peer_fail(peer, "sent more than its window");
+	else
+		argo_socket_credit(socket, frame->window, frame->taken, &bad);
+	if (bad)
+		argo_peer_fail(peer, "gave credit for what was not sent");
+	return !over && !bad;
+}
+
+/**
+ * argo_receive_direct - a reader takes pieces of its stream from the ring, as long as they fit
+ * @room: in the program's buffer
+ *
+ * Called with the socket's own lock; what it does not take goes the usual way. Return: bytes.
+ */
+u32 argo_receive_direct(struct argo_socket *socket, struct msghdr *msg, size_t room)
+{
+	struct argo_peer *peer = socket->peer;
+	int left = ARGO_DIRECT_FRAMES;
+	struct argo_message message;
+	struct argo_checked frame;
+	struct argo_frame wire;
+	bool crowded = false;
+	u32 done = 0;
+
+	WRITE_ONCE(socket->front_bytes, 0);
+	if (!peer || argo_ring_empty(&peer->ring))
+		return 0;
+	local_bh_disable();
+	if (!argo_ring_claim(peer))
+		goto out;
+	while (left-- && !test_bit(ARGO_PEER_FAILED, &peer->flags) &&
+	       READ_ONCE(peer->state) == ARGO_PEER_UP &&
+	       argo_ring_peek(&peer->ring, &message) > 0 &&
+	       argo_frame_read(peer, &message, &wire, &frame) &&
+	       argo_frame_is_direct(peer, socket, &frame) && frame.bytes <= room - done &&
+	       argo_copy_direct(&peer->ring, message.at + sizeof(wire), msg, frame.bytes)) {
+		argo_tap_direct(peer, &wire, message.at + sizeof(wire));
+		if (!argo_direct_account(peer, socket, &frame))
+			break;
+		done += frame.bytes;
+		peer->frames_in++;
+		peer->frames_direct++;
+		argo_ring_advance(&peer->ring, &message);
+		crowded |= argo_ring_was_crowded(&peer->ring,
+						 peer->ring.length / ARGO_RING_SHARE);
+	}
+	if (crowded)
+		argo_hypervisor_probe();
+	argo_ring_unclaim(peer);
+out:
+	local_bh_enable();
+	return done;
 }

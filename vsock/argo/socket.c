@@ -139,6 +139,7 @@ void argo_socket_restart(struct argo_socket *socket)
 	socket->credit_owed = false;
 	socket->peer_waits = false;
 	socket->asked = false;
+	socket->front_bytes = 0;
 	spin_unlock_bh(&socket->lock);
 }
 
@@ -177,8 +178,10 @@ void argo_socket_credit(struct argo_socket *socket, u32 window, u32 taken, bool 
 		}
 	}
 	spin_unlock_bh(&socket->lock);
-	if (wake)
+	if (wake) {
+		argo_spin_learn(socket);
 		sk->sk_write_space(sk);
+	}
 }
 
 static int argo_init(struct vsock_sock *vsk, struct vsock_sock *parent)
@@ -192,6 +195,7 @@ static int argo_init(struct vsock_sock *vsk, struct vsock_sock *parent)
 	spin_lock_init(&socket->lock);
 	__skb_queue_head_init(&socket->queue);
 	INIT_HLIST_NODE(&socket->node);
+	socket->spin_ns = READ_ONCE(argo_spin_us) * NSEC_PER_USEC;
 	switch (sk_vsock(vsk)->sk_type) {
 	case SOCK_STREAM:
 		socket->kind = ARGO_KIND_STREAM;
@@ -308,7 +312,7 @@ static s64 argo_has_data(struct vsock_sock *vsk)
 {
 	struct argo_socket *socket = vsk->trans;
 
-	return READ_ONCE(socket->queued_bytes);
+	return READ_ONCE(socket->queued_bytes) + READ_ONCE(socket->front_bytes);
 }
 
 static u32 argo_has_messages(struct vsock_sock *vsk)
@@ -519,6 +523,19 @@ static void argo_take(struct argo_socket *socket, struct sk_buff *skb, u32 bytes
 		consume_skb(skb);
 }
 
+/* argo_fetch - who only peeks gets what was left to a reader into the queue; whether it is there */
+static bool argo_fetch(struct argo_socket *socket)
+{
+	struct argo_peer *peer = socket->peer;
+
+	while (peer && READ_ONCE(socket->front_bytes) && READ_ONCE(peer->state) == ARGO_PEER_UP &&
+	       !test_bit(ARGO_PEER_FAILED, &peer->flags)) {
+		argo_receive_own(peer, NULL);
+		cond_resched();
+	}
+	return !skb_queue_empty(&socket->queue);
+}
+
 static ssize_t argo_stream_dequeue(struct vsock_sock *vsk, struct msghdr *msg, size_t length,
 				   int flags)
 {
@@ -530,6 +547,14 @@ static ssize_t argo_stream_dequeue(struct vsock_sock *vsk, struct msghdr *msg, s
 
 	while (done < length) {
 		skb = argo_next(socket, peek ? skb : NULL, &bytes);
+		if (!skb && !done && peek && argo_fetch(socket))
+			continue;
+		if (!skb && !peek) {
+			bytes = argo_receive_direct(socket, msg, length - done);
+			done += bytes;
+			if (bytes || !skb_queue_empty(&socket->queue))
+				continue;
+		}
 		if (!skb)
 			break;
 		bytes = min_t(size_t, bytes, length - done);
@@ -595,6 +620,26 @@ static int argo_notify_poll_out(struct vsock_sock *vsk, size_t target, bool *rea
 	return 0;
 }
 
+/* argo_readable - a reader need not sleep */
+static bool argo_readable(struct argo_socket *socket)
+{
+	return socket->kind == ARGO_KIND_SEQPACKET ?
+		READ_ONCE(socket->messages) > 0 : argo_has_data(socket->vsk) > 0;
+}
+
+/* argo_writable - a writer need not sleep */
+static bool argo_writable(struct argo_socket *socket)
+{
+	return argo_has_space(socket->vsk) > 0;
+}
+
+static int argo_notify_recv_block(struct vsock_sock *vsk, size_t target,
+				  struct vsock_transport_recv_notify_data *data)
+{
+	argo_spin(vsk->trans, argo_readable);
+	return 0;
+}
+
 static int argo_notify_recv(struct vsock_sock *vsk, size_t target,
 			    struct vsock_transport_recv_notify_data *data)
 {
@@ -616,6 +661,7 @@ static int argo_notify_send_block(struct vsock_sock *vsk,
 				  struct vsock_transport_send_notify_data *data)
 {
 	argo_ask(vsk->trans);
+	argo_spin(vsk->trans, argo_writable);
 	return 0;
 }
 
@@ -671,7 +717,7 @@ const struct vsock_transport argo_transport = {
 	.notify_poll_in = argo_notify_poll_in,
 	.notify_poll_out = argo_notify_poll_out,
 	.notify_recv_init = argo_notify_recv,
-	.notify_recv_pre_block = argo_notify_recv,
+	.notify_recv_pre_block = argo_notify_recv_block,
 	.notify_recv_pre_dequeue = argo_notify_recv,
 	.notify_recv_post_dequeue = argo_notify_recv_post,
 	.notify_send_init = argo_notify_send,

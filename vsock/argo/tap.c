@@ -16,6 +16,7 @@ struct argo_tapped {
 	struct argo_peer *peer;
 	const struct argo_frame *frame;
 	struct sk_buff *payload;
+	u32 at, bytes;		/* of a payload that is still in the peer's ring */
 	bool out;
 };
 
@@ -39,7 +40,7 @@ static u16 argo_tap_op(u8 type)
 static struct sk_buff *argo_tap_build(void *opaque)
 {
 	const struct argo_tapped *tapped = opaque;
-	u32 payload = tapped->payload ? tapped->payload->len : 0;
+	u32 payload = tapped->payload ? tapped->payload->len : tapped->bytes;
 	u32 own = argo.domain + ARGO_CID_OFFSET, other = tapped->peer->domain + ARGO_CID_OFFSET;
 	struct af_vsockmon_hdr *header;
 	struct sk_buff *skb;
@@ -56,7 +57,9 @@ static struct sk_buff *argo_tap_build(void *opaque)
 	header->transport = cpu_to_le16(AF_VSOCK_TRANSPORT_UNKNOWN);
 	header->len = cpu_to_le16(sizeof(*tapped->frame));
 	skb_put_data(skb, tapped->frame, sizeof(*tapped->frame));
-	if (payload)
+	if (tapped->bytes)
+		argo_ring_copy(&tapped->peer->ring, tapped->at, skb_put(skb, payload), payload);
+	else if (payload)
 		skb_copy_bits(tapped->payload, 0, skb_put(skb, payload), payload);
 	return skb;
 }
@@ -67,6 +70,16 @@ void argo_tap(struct argo_peer *peer, bool out, const struct argo_frame *frame,
 {
 	struct argo_tapped tapped = {
 		.peer = peer, .frame = frame, .payload = payload, .out = out
+	};
+
+	vsock_deliver_tap(argo_tap_build, &tapped);
+}
+
+/* argo_tap_direct - the same for a frame that came in and whose payload lies in the ring, at @at */
+void argo_tap_direct(struct argo_peer *peer, const struct argo_frame *frame, u32 at)
+{
+	struct argo_tapped tapped = {
+		.peer = peer, .frame = frame, .at = at, .bytes = le32_to_cpu(frame->bytes)
 	};
 
 	vsock_deliver_tap(argo_tap_build, &tapped);
@@ -99,6 +112,8 @@ static int memory_show(struct seq_file *file, void *unused)
 	seq_printf(file, "peer_bytes %zu\n", sizeof(struct argo_peer));
 	seq_printf(file, "sockets %d\n", atomic_read(&argo.socket_count));
 	seq_printf(file, "peers %d\n", atomic_read(&argo.peer_count));
+	seq_printf(file, "waits_spun %ld\n", atomic_long_read(&argo.waits_spun));
+	seq_printf(file, "waits_slept %ld\n", atomic_long_read(&argo.waits_slept));
 	mutex_lock(&argo.mutex);
 	xa_for_each(&argo.peers, domain, peer) {
 		u64 queued = 0;
@@ -106,10 +121,10 @@ static int memory_show(struct seq_file *file, void *unused)
 		spin_lock_bh(&peer->lock);
 		hash_for_each(peer->sockets, bucket, socket, node)
 			queued += READ_ONCE(socket->queued_bytes);
-		seq_printf(file, "peer %lu state %s ring_bytes %u sockets %u window_bytes %llu queued_bytes %llu frames_in %llu frames_out %llu%s\n",
+		seq_printf(file, "peer %lu state %s ring_bytes %u sockets %u window_bytes %llu queued_bytes %llu frames_in %llu frames_direct %llu frames_out %llu%s\n",
 			   domain, argo_state_name(peer->state), peer->ring.length,
 			   peer->socket_count, peer->window_bytes, queued, peer->frames_in,
-			   peer->frames_out,
+			   peer->frames_direct, peer->frames_out,
 			   test_bit(ARGO_PEER_FULL, &peer->flags) ? " full" : "");
 		spin_unlock_bh(&peer->lock);
 	}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Waiting without sleep, for as long as it is likely to pay.
+ *
+ * A program that would sleep in recv() or send() first looks at the rings itself, and does the
+ * tasklet's work. Meanwhile Xen's interrupt is masked, so that a message costs its sender no
+ * interrupt and us no context switch. Nobody else suffers: the other peers' rings are looked at
+ * too, and what Xen wanted to say beside that is asked for at the end.
+ *
+ * How long is learnt for each socket, between 0 and the parameter spin_us, as KVM's haltpoll does:
+ * a wait that slept and would have been caught by spinning up to the bound doubles the time, one
+ * that was longer halves it. A socket starts with the bound.
+ */
+#include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
+#include <xen/events.h>
+
+#include "argo.h"
+
+#define ARGO_SPIN_LEAST_NS 10000
+
+/* argo_spin_learn - a socket's wait is over; if it slept, its next one spins for longer or less */
+void argo_spin_learn(struct argo_socket *socket)
+{
+	u64 since = READ_ONCE(socket->waiting_since_ns);
+	u32 bound_ns = READ_ONCE(argo_spin_us) * NSEC_PER_USEC, spin_ns = socket->spin_ns;
+
+	if (!since)
+		return;
+	WRITE_ONCE(socket->waiting_since_ns, 0);
+	if (ktime_get_mono_fast_ns() - since <= bound_ns)
+		spin_ns = max_t(u32, 2 * spin_ns, ARGO_SPIN_LEAST_NS);
+	else
+		spin_ns = spin_ns < 2 * ARGO_SPIN_LEAST_NS ? 0 : spin_ns / 2;
+	WRITE_ONCE(socket->spin_ns, min(spin_ns, bound_ns));
+}
+
+static bool argo_spin_over(const struct argo_socket *socket)
+{
+	return sk_vsock(socket->vsk)->sk_err || socket->vsk->peer_shutdown ||
+	       need_resched() || signal_pending(current);
+}
+
+/**
+ * argo_spin - before a program sleeps
+ * @ready: whether it need not
+ *
+ * Called with the socket's own lock, maybe by a task that is no longer TASK_RUNNING: nothing here
+ * sleeps.
+ */
+void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket))
+{
+	u64 start = ktime_get_mono_fast_ns();
+	u32 limit_ns = min_t(u64, socket->spin_ns, READ_ONCE(argo_spin_us) * NSEC_PER_USEC);
+	struct argo_peer *peer = socket->peer;
+	bool caught = false;
+
+	if (!peer || READ_ONCE(peer->state) != ARGO_PEER_UP)
+		return;
+	if (limit_ns) {
+		disable_irq_nosync(argo.irq);
+		while (argo_receive_own(peer, socket) && !(caught = ready(socket)) &&
+		       !argo_spin_over(socket) && ktime_get_mono_fast_ns() - start < limit_ns) {
+			if (test_bit(ARGO_PEER_FULL, &peer->flags))
+				argo_peer_room(peer);
+			if (argo_receive_waits(peer, false))
+				tasklet_schedule(&argo.tasklet);
+			cpu_relax();
+		}
+		xen_clear_irq_pending(argo.irq);
+		enable_irq(argo.irq);
+		if (argo_receive_waits(READ_ONCE(socket->front_bytes) ? peer : NULL, true))
+			tasklet_schedule(&argo.tasklet);
+	}
+	atomic_long_inc(caught ? &argo.waits_spun : &argo.waits_slept);
+	if (caught)
+		__set_current_state(TASK_RUNNING);
+	else
+		WRITE_ONCE(socket->waiting_since_ns, start);
+}
