@@ -466,6 +466,153 @@ static void a_flood_to_a_dead_receiver_is_merged(void **state)
 	bench_close(&bench);
 }
 
+/* Sends packets of the pattern from where it is; where it is then. */
+static uint64_t guest_send_pattern(struct guest *guest, const struct guest *to, uint64_t at,
+				   unsigned int count, uint32_t bytes)
+{
+	unsigned char payload[8000];
+
+	while (count--) {
+		fill(payload, at, bytes);
+		guest_send_data(guest, to, 100, 200, payload, bytes);
+		at += bytes;
+	}
+	return at;
+}
+
+/* Up to its receiver's credit and as far as it may run ahead: 36 of 8000 bytes, of which b allows
+ * 32.8; none reads. Where the pattern is then. */
+static uint64_t bench_run_ahead(struct guest *a, struct guest *b)
+{
+	struct virtio_vsock_header header;
+	uint64_t sent;
+
+	connect_guests(a, b, 100, 200);
+	guest_post(a, 4);
+	guest_post(b, 100);
+	sent = guest_send_pattern(a, b, 0, 32, 8000);
+	guest_expect(a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	assert_in_range(header.fwd_cnt, WINDOW / 4, sent);
+	assert_int_equal(header.src_cid, b->cid);
+	return guest_send_pattern(a, b, sent, 4, 8000);
+}
+
+/* A stream may run ahead of its receiver's credit; the receiver gets no more than it allowed. */
+static void a_stream_runs_ahead_of_its_receiver(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+	uint64_t sent, at;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	sent = bench_run_ahead(a, b);
+	b->taken = 0;
+	at = guest_read_pattern(b, 100, 0);
+	assert_int_equal(at, WINDOW);
+	assert_in_range(a->vm->kept_total, 1, 4);
+	guest_send(a, b, VIRTIO_VSOCK_OP_SHUTDOWN, 100, 200, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	guest_expect_nothing(b);
+	/* b says what it read: the rest comes, then the end. */
+	guest_post(b, 20);
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	while (at < sent) {
+		assert_true(guest_receive(b, &header, (unsigned char[BUFFER_BYTES]){ 0 }));
+		assert_int_equal(header.op, VIRTIO_VSOCK_OP_RW);
+		at += header.len;
+	}
+	assert_int_equal(at, sent);
+	guest_expect(b, VIRTIO_VSOCK_OP_SHUTDOWN, &header);
+	assert_int_equal(a->vm->kept_total, 0);
+	assert_int_equal(a->vm->remainder_bytes_ever, 0);
+	bench_close(&bench);
+}
+
+/* It keeps to what it was told, too. */
+static void a_stream_runs_not_too_far_ahead(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char payload[8000] = { 0 };
+	struct guest *a, *b;
+	struct bench bench;
+	unsigned int more = 0;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	bench_run_ahead(a, b);
+	guest_post(a, 20);
+	while (a->vm->flow_count && more++ < 200)
+		guest_send_data(a, b, 100, 200, payload, sizeof(payload));
+	/* A window, and FLOW_AHEAD_BYTES_MAX or a window, whichever is less. */
+	assert_in_range(more, WINDOW / 8000 - 5, WINDOW / 8000 + 1);
+	while (guest_receive(a, &header, payload) && header.op != VIRTIO_VSOCK_OP_RST)
+		assert_int_equal(header.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	assert_int_equal(header.op, VIRTIO_VSOCK_OP_RST);
+	bench_close(&bench);
+}
+
+/* What waits for credit holds back neither the other direction's credit nor other flows. */
+static void waiting_for_credit_holds_up_nothing_else(void **state)
+{
+	unsigned char payload[BUFFER_BYTES], tiny[64] = { 0 };
+	struct virtio_vsock_header header;
+	struct guest *a, *b, *c;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	c = &bench.guests[2];
+	connect_guests(a, c, 101, 201);
+	guest_post(c, 2);
+	bench_run_ahead(a, b);
+	guest_read_pattern(b, 100, 0);
+	b->taken = 0; /* which it says nothing of */
+	guest_post(b, 8);
+	guest_send(a, b, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 100, 200, 0);
+	guest_expect_nothing(b); /* no news */
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 200, 100, 0);
+	guest_send(a, b, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 100, 200, 0);
+	guest_expect(b, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	/* More tiny packets than there are descriptors. */
+	for (unsigned int i = 0; i < 2 * FRONTEND_QUEUE_SIZE; i++) {
+		if (a->frontend.queues[TRANSMIT].next_descriptor % FRONTEND_QUEUE_SIZE == 0)
+			a->frontend.queues[TRANSMIT].next_descriptor += 72;
+		guest_send_data(a, b, 100, 200, tiny, sizeof(tiny));
+	}
+	assert_int_equal(a->vm->held_until_ns, 0);
+	assert_true(a->vm->kept_total <= FRONTEND_QUEUE_SIZE / 2);
+	guest_send_data(a, c, 101, 201, "goes on", 7);
+	assert_true(guest_receive(c, &header, payload));
+	assert_memory_equal(payload, "goes on", 7);
+	bench_close(&bench);
+}
+
+/* What was sent before a reset is delivered before it. */
+static void a_reset_comes_behind_the_data(void **state)
+{
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+	uint64_t at;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	connect_guests(a, b, 100, 200);
+	guest_post(b, 1);
+	guest_send_pattern(a, b, 0, 2, 8000);
+	guest_send(a, b, VIRTIO_VSOCK_OP_RST, 100, 200, 0);
+	at = guest_read_pattern(b, 100, 0);
+	assert_in_range(at, 1, 8000);
+	while (at < 16000) {
+		guest_post(b, 1);
+		at = guest_read_pattern(b, 100, at);
+	}
+	guest_post(b, 1);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	bench_close(&bench);
+}
+
 /* Two flows of one guest and one of another share a receiver's buffers. */
 static void flows_take_turns(void **state)
 {
@@ -776,6 +923,10 @@ int main(void)
 		cmocka_unit_test(kept_chains_survive_a_new_memory_table),
 		cmocka_unit_test(kept_chains_survive_a_pause),
 		cmocka_unit_test(a_flood_to_a_dead_receiver_is_merged),
+		cmocka_unit_test(a_stream_runs_ahead_of_its_receiver),
+		cmocka_unit_test(a_stream_runs_not_too_far_ahead),
+		cmocka_unit_test(waiting_for_credit_holds_up_nothing_else),
+		cmocka_unit_test(a_reset_comes_behind_the_data),
 		cmocka_unit_test(flows_take_turns),
 		cmocka_unit_test(messages_keep_their_ends),
 		cmocka_unit_test(kept_messages_keep_their_ends),

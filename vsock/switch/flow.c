@@ -182,7 +182,7 @@ static void flow_request(struct vm *vm, const struct virtio_vsock_header *header
 	flow->deadline_ns = vm_clock_ns() + FLOW_PATIENCE_NS;
 	flow->is_timed = true;
 	TAILQ_INSERT_TAIL(&vm->timed_flows, flow, timed_link);
-	flow_heard(&flow->ends[0], header);
+	flow_heard(vm, &flow->ends[0], header);
 	flow_owe(vm, &flow->ends[0], FLOW_OWES_REQUEST);
 }
 
@@ -202,10 +202,19 @@ static void flow_response(struct vm *vm, struct flow_end *end)
 /* The guest is done with the flow; what it sent before goes out first, if it waits. */
 static void flow_reset(struct vm *vm, struct flow_end *end)
 {
-	if (end->is_blocked && end->shut & VIRTIO_VSOCK_SHUTDOWN_SEND)
+	if (end->is_blocked)
 		flow_owe(vm, end, FLOW_OWES_RESET);
 	else
 		flow_finish_from(end, false, true);
+}
+
+/* @end's guest has read: the other learns of it, unless it knows more than that already. */
+static void flow_pass_credit(struct vm *vm, struct flow_end *end)
+{
+	struct flow_end *other = flow_other(end);
+
+	if (flow_has_news(other) || __atomic_exchange_n(&other->asks, false, __ATOMIC_RELAXED))
+		flow_owe(vm, end, FLOW_OWES_CREDIT);
 }
 
 /* A packet of a flow that exists. */
@@ -215,7 +224,7 @@ static enum flow_verdict flow_serve(struct vm *vm, struct flow_end *end,
 {
 	enum flow_state state = __atomic_load_n(&end->flow->state, __ATOMIC_ACQUIRE);
 
-	flow_heard(end, header);
+	flow_heard(vm, end, header);
 	switch (header->op) {
 	case VIRTIO_VSOCK_OP_RW:
 		if (state == FLOW_OPEN && flow_may_send(end, header->len))
@@ -231,11 +240,13 @@ static enum flow_verdict flow_serve(struct vm *vm, struct flow_end *end,
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
 		if (state == FLOW_OPEN)
-			flow_owe(vm, end, FLOW_OWES_CREDIT);
+			flow_pass_credit(vm, end);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
-		if (state == FLOW_OPEN)
+		if (state == FLOW_OPEN) {
+			__atomic_store_n(&end->asks, true, __ATOMIC_RELAXED);
 			flow_owe(vm, end, FLOW_OWES_QUESTION);
+		}
 		break;
 	default:
 		flow_finish_from(end, true, true);

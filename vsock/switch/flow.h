@@ -2,9 +2,10 @@
 /*
  * Flows: connections between two guests.
  *
- * Credit is the guests' own: their headers pass unchanged, and the switch only sees to it that
- * nobody sends more than the other end allowed. So data normally finds a receive buffer, and the
- * sender's worker copies it there at once (deliver.h). What finds none stays where it is:
+ * Credit is the guests' own, but that a stream of large packets may run ahead of its receiver's
+ * (flow_credit.c): nobody is given more than it allowed, nobody may send more than it was told.
+ * Data normally finds credit and a receive buffer, and the sender's worker copies it there at once
+ * (deliver.h). What finds none stays where it is:
  *
  *	kept       The sender's descriptors are not returned yet. A chain is kept by its head
  *	           alone and walked anew when it goes on, since memory may have moved meanwhile.
@@ -28,10 +29,15 @@
  *	OVER       whoever sets it takes the flow out of both tables and mails both ends; each VM's
  *	           worker then lets go of its end, and owes its guest a reset if it is ->told
  *
- * Threads: an end belongs to the worker of its VM (what that VM sends), but for: ->waiter_link
- * and ->waits, under the other VM's lock; ->edge, atomic, which the other worker reads;
- * ->mail_link, under the VM's mail_lock; ->bucket_next, under the VM's flows_lock. An end stays
- * valid for its worker until that worker has let go of it; the flow is freed with the second.
+ * An end whose receiver's credit is used up stands in no line: the receiver's worker hears of new
+ * credit and pokes.
+ *
+ * Threads: an end belongs to the worker of its VM (what that VM sends), but for: ->waiter_link,
+ * ->waits and ->awaits_credit, under the other VM's lock; ->told_taken and its kin, written under
+ *its own VM's lock, by whoever gives its guest a packet; ->asks, atomic. The other worker reads
+ * ->edge, ->buf_alloc, ->fwd_cnt, ->sent and ->ahead, which are atomic, too. ->mail_link, under the
+ *VM's mail_lock; ->bucket_next, under the VM's flows_lock. An end stays valid for its worker until
+ *that worker has let go of it; the flow is freed with the second.
  */
 #ifndef CAUSEWAY_VSOCK_SWITCH_FLOW_H
 #define CAUSEWAY_VSOCK_SWITCH_FLOW_H
@@ -70,18 +76,29 @@ enum flow_owed {
 	FLOW_OWES_RESET = 32,	 /* which ends the flow */
 };
 
+#define FLOW_OWES_LAST (FLOW_OWES_SHUTDOWN | FLOW_OWES_RESET) /* behind the data */
+
 struct flow_end {
 	struct vm *vm;
 	struct flow *flow;
 	uint32_t port;
 	uint32_t buf_alloc, fwd_cnt; /* as its guest said last */
 	uint32_t sent;		     /* bytes so far, modulo 2^32 */
-	uint32_t edge;		     /* what the other may have sent at most, as ->sent counts */
-	bool is_blocked;	     /* in vm->blocked */
-	bool waits;		     /* in the other VM's waiters */
-	bool told;		     /* its guest gets a reset */
-	unsigned int owed;	     /* enum flow_owed */
-	unsigned int shut;	     /* VIRTIO_VSOCK_SHUTDOWN_*: what its guest closed */
+	uint32_t delivered;	     /* of these, in the other's buffers */
+	uint32_t edge;		     /* what the other may be given at most, as ->sent counts */
+	uint32_t ahead;		     /* its guest may run ahead of the other's credit by that */
+	uint32_t told_taken,
+		told_window; /* fwd_cnt and buf_alloc of the other, as its guest knows */
+	uint32_t told_edge;  /* what its guest may have sent at most, from these */
+	bool told_any;	     /* these are set */
+	bool asks;	     /* its guest asked for them, and has no answer */
+	bool is_telling;     /* in vm->tellings */
+	bool is_blocked;     /* in vm->blocked */
+	bool waits;	     /* in the other VM's waiters */
+	bool awaits_credit;  /* blocked, and in no line: the other's credit is used up */
+	bool told;	     /* its guest gets a reset */
+	unsigned int owed;   /* enum flow_owed */
+	unsigned int shut;   /* VIRTIO_VSOCK_SHUTDOWN_*: what its guest closed */
 	uint16_t kept_first, kept_last;
 	uint32_t kept_count;
 	uint64_t moved_ns; /* when it was blocked, or last got on since */
@@ -90,7 +107,8 @@ struct flow_end {
 	struct flow_end *bucket_next;
 	TAILQ_ENTRY(flow_end) blocked_link; /* in vm->blocked while ->is_blocked */
 	TAILQ_ENTRY(flow_end) waiter_link;
-	TAILQ_ENTRY(flow_end) mail_link; /* in vm->mail, then vm->farewells */
+	TAILQ_ENTRY(flow_end) telling_link; /* in vm->tellings while ->is_telling */
+	TAILQ_ENTRY(flow_end) mail_link;    /* in vm->mail, then vm->farewells */
 	struct counters_flow counters;
 };
 
@@ -141,6 +159,9 @@ void flow_wake_waiters(struct vm *vm);
 bool flow_has_waiters(const struct vm *vm);
 /* flow_read_mail - let go of the ends of flows that are over */
 void flow_read_mail(struct vm *vm);
+/* flow_put_telling - one word of credit that is owed to the guest; whether there was a buffer.
+ * Locked. */
+bool flow_put_telling(struct vm *vm);
 /* flow_put_farewell - one reset that is owed to the guest; whether there was a buffer. Locked. */
 bool flow_put_farewell(struct vm *vm);
 /* flow_end_all - all flows of @vm are over; their other ends are told, and this one if @told */

@@ -26,44 +26,6 @@ static struct vhost_queue *flow_receive_queue(struct vm *vm)
 	return vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_RECEIVE);
 }
 
-void flow_heard(struct flow_end *end, const struct virtio_vsock_header *header)
-{
-	uint32_t window = header->buf_alloc < FLOW_WINDOW_MAX ? header->buf_alloc : FLOW_WINDOW_MAX;
-	uint32_t edge = header->fwd_cnt + window;
-
-	end->buf_alloc = header->buf_alloc;
-	end->fwd_cnt = header->fwd_cnt;
-	/* A window that shrinks does not take back what was allowed. */
-	if ((int32_t)(edge - end->edge) > 0)
-		__atomic_store_n(&end->edge, edge, __ATOMIC_RELEASE);
-}
-
-bool flow_may_send(const struct flow_end *end, uint32_t bytes)
-{
-	uint32_t edge = __atomic_load_n(&flow_other(end)->edge, __ATOMIC_ACQUIRE);
-	int32_t left = (int32_t)(edge - end->sent);
-
-	return !(end->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) && left >= 0 && bytes <= (uint32_t)left;
-}
-
-static struct virtio_vsock_header flow_header(const struct flow_end *end, uint16_t op,
-					      uint32_t flags)
-{
-	const struct flow_end *other = flow_other(end);
-
-	return (struct virtio_vsock_header){
-		.src_cid = end->vm->own.cid,
-		.dst_cid = other->vm->own.cid,
-		.src_port = end->port,
-		.dst_port = other->port,
-		.type = end->flow->type,
-		.op = op,
-		.flags = flags,
-		.buf_alloc = end->buf_alloc,
-		.fwd_cnt = end->fwd_cnt,
-	};
-}
-
 /* Makes the first in line of @to's waiters get on; @to is locked. */
 static void flow_poke_first(struct vm *to)
 {
@@ -85,21 +47,16 @@ static void flow_await_buffers(struct vm *to)
 		flow_poke_first(to);
 }
 
-/* @end has something that finds no place; the other VM is held. */
-static void flow_block(struct vm *vm, struct flow_end *end)
+/* Into the line for buffers; the other VM is held. */
+static void flow_wait(struct flow_end *end)
 {
 	struct vm *to = flow_other(end)->vm;
 
-	end->is_blocked = true;
-	end->moved_ns = vm_clock_ns();
-	TAILQ_INSERT_TAIL(&vm->blocked, end, blocked_link);
-	vm->blocked_count++;
-	counter_add(&vm->counters.stalls, 1);
-	counter_add(&end->counters.stalls, 1);
+	if (end->waits)
+		return;
 	end->waits = true;
 	TAILQ_INSERT_TAIL(&to->waiters, end, waiter_link);
 	__atomic_store_n(&to->waiter_count, to->waiter_count + 1, __ATOMIC_RELAXED);
-	flow_await_buffers(to);
 }
 
 /* Out of the line; the other VM is held. */
@@ -114,24 +71,56 @@ static void flow_unwait(struct flow_end *end)
 	__atomic_store_n(&to->waiter_count, to->waiter_count - 1, __ATOMIC_RELAXED);
 }
 
+/* Whether nothing but the other guest's credit keeps @end's data back. */
+static bool flow_lacks_credit(const struct flow_end *end)
+{
+	return (end->kept_count || end->remainder.used) && !(end->owed & ~FLOW_OWES_LAST) &&
+	       flow_credit(end) == 0;
+}
+
+/* @end has something that finds no place: it waits for buffers or for credit; the other VM is
+ * held. @starved: its data found no credit. */
+static void flow_block(struct vm *vm, struct flow_end *end, bool starved)
+{
+	if (!end->is_blocked) {
+		end->is_blocked = true;
+		end->moved_ns = vm_clock_ns();
+		TAILQ_INSERT_TAIL(&vm->blocked, end, blocked_link);
+		vm->blocked_count++;
+		counter_add(&vm->counters.stalls, 1);
+		counter_add(&end->counters.stalls, 1);
+	}
+	__atomic_store_n(&end->awaits_credit, starved, __ATOMIC_SEQ_CST);
+	if (!starved)
+		flow_wait(end);
+	else
+		flow_unwait(end);
+	if (starved && flow_credit(end)) /* it came meanwhile, and the other worker saw no need */
+		__atomic_store_n(&vm->retries, true, __ATOMIC_RELEASE);
+	flow_await_buffers(flow_other(end)->vm);
+}
+
 static void flow_unblock(struct vm *vm, struct flow_end *end)
 {
 	if (!end->is_blocked)
 		return;
 	flow_unwait(end);
+	__atomic_store_n(&end->awaits_credit, false, __ATOMIC_RELAXED);
 	end->is_blocked = false;
 	TAILQ_REMOVE(&vm->blocked, end, blocked_link);
 	vm->blocked_count--;
 }
 
-/* Whether @end has its share of the transmit queue's chains: one that waits takes half, all
- * together three quarters. */
+/* Whether @end has its share of the transmit queue's chains: one that waits for buffers takes half,
+ * for credit a quarter; all together take three quarters, those for credit half. */
 static bool flow_is_full(struct vm *vm, const struct flow_end *end)
 {
 	uint32_t size = flow_transmit_queue(vm)->size;
 
 	if (size > vm->kept_size)
 		size = vm->kept_size;
+	if (!end->waits)
+		return end->kept_count >= size / 4 || vm->kept_total >= size / 2;
 	return end->kept_count >= size - size / 2 || vm->kept_total >= size - size / 4;
 }
 
@@ -225,9 +214,18 @@ static enum flow_verdict flow_keep(struct vm *vm, struct flow_end *end, uint16_t
 static uint32_t flow_deliver(struct vm *vm, struct flow_end *end, struct delivery_source *source,
 			     uint32_t bytes, uint32_t flags)
 {
-	struct virtio_vsock_header header = flow_header(end, VIRTIO_VSOCK_OP_RW, flags);
+	uint32_t credit = flow_credit(end), taken;
+	struct virtio_vsock_header header =
+		flow_header(end, VIRTIO_VSOCK_OP_RW, bytes <= credit ? flags : 0);
 
-	return delivery_data(&vm->worker->delivery, end, &header, source, bytes);
+	if (credit == 0)
+		return 0;
+	taken = delivery_data(&vm->worker->delivery, end, &header, source,
+			      bytes <= credit ? bytes : credit);
+	end->delivered += taken;
+	if (taken)
+		flow_told(flow_other(end), &header);
+	return taken;
 }
 
 enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
@@ -241,12 +239,12 @@ enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
 		return FLOW_TAKEN;
 	if (end->flow->type == VIRTIO_VSOCK_TYPE_SEQPACKET)
 		kept.flags = header->flags & VIRTIO_VSOCK_SEQ_FLAGS;
-	if (end->is_blocked && flow_is_full(vm, end) &&
-	    vm_clock_ns() - end->moved_ns < FLOW_HOLD_NS) {
+	if (end->waits && flow_is_full(vm, end) && vm_clock_ns() - end->moved_ns < FLOW_HOLD_NS) {
 		vm->held_until_ns = end->moved_ns + FLOW_HOLD_NS;
 		return FLOW_HELD;
 	}
-	end->sent += header->len;
+	__atomic_store_n(&end->sent, end->sent + header->len, __ATOMIC_RELEASE);
+	flow_run_ahead(vm, end, header->len);
 	counter_add(&end->counters.sent.packets, 1);
 	counter_add(&end->counters.sent.bytes, header->len);
 	if (!end->is_blocked) {
@@ -255,7 +253,7 @@ enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
 			kept.done = flow_deliver(vm, end, source, kept.bytes, kept.flags);
 		if (kept.done == kept.bytes)
 			return FLOW_TAKEN;
-		flow_block(vm, end);
+		flow_block(vm, end, flow_credit(end) == 0);
 	}
 	return flow_keep(vm, end, head, &kept, source);
 }
@@ -283,6 +281,7 @@ static bool flow_push_notes(struct vm *vm, struct flow_end *end, unsigned int wh
 				     order[i].owed == FLOW_OWES_SHUTDOWN ? end->shut : 0);
 		if (!delivery_put(&vm->worker->delivery, &header))
 			return false;
+		flow_told(flow_other(end), &header);
 		end->owed &= ~order[i].owed;
 	}
 	return true;
@@ -297,7 +296,7 @@ static bool flow_push_kept(struct vm *vm, struct flow_end *end, uint32_t *budget
 		uint32_t bytes = kept->bytes - kept->done, taken;
 		struct delivery_source source;
 
-		if (*budget == 0)
+		if (*budget == 0 || flow_credit(end) == 0)
 			return false;
 		if (!flow_reopen(vm, head, &source)) {
 			flow_finish(end->flow, true, true);
@@ -348,7 +347,7 @@ static bool flow_push_remainder(struct vm *vm, struct flow_end *end, uint32_t *b
 		struct delivery_source source = { .vectors = &vector, .count = 1 };
 		uint32_t bytes, taken;
 
-		if (*budget == 0)
+		if (*budget == 0 || flow_credit(end) == 0)
 			return false;
 		memcpy(&record, from, extra);
 		vector.iov_len = record.bytes;
@@ -372,13 +371,12 @@ static bool flow_push_remainder(struct vm *vm, struct flow_end *end, uint32_t *b
 /* What @end has for the other end, which is held, in order; whether nothing is left. */
 static bool flow_push(struct vm *vm, struct flow_end *end)
 {
-	unsigned int last = FLOW_OWES_SHUTDOWN | FLOW_OWES_RESET;
 	uint32_t budget = FLOW_TURN_BYTES;
 
 	if (__atomic_load_n(&end->flow->state, __ATOMIC_ACQUIRE) == FLOW_OVER)
 		return true; /* flow_drop() follows */
-	if (!flow_push_notes(vm, end, ~last) || !flow_push_kept(vm, end, &budget) ||
-	    !flow_push_remainder(vm, end, &budget) || !flow_push_notes(vm, end, last))
+	if (!flow_push_notes(vm, end, ~FLOW_OWES_LAST) || !flow_push_kept(vm, end, &budget) ||
+	    !flow_push_remainder(vm, end, &budget) || !flow_push_notes(vm, end, FLOW_OWES_LAST))
 		return false;
 	if (end->owed & FLOW_OWES_RESET)
 		flow_finish(end->flow, end != &end->flow->ends[0], end == &end->flow->ends[0]);
@@ -390,11 +388,13 @@ void flow_owe(struct vm *vm, struct flow_end *end, enum flow_owed packet)
 	struct vm *to = flow_other(end)->vm;
 
 	end->owed |= packet;
-	if (end->is_blocked)
+	if (end->waits || (end->is_blocked && packet & FLOW_OWES_LAST))
 		return;
 	delivery_begin(&vm->worker->delivery, to);
-	if (!TAILQ_EMPTY(&to->waiters) || !flow_push(vm, end))
-		flow_block(vm, end);
+	if (TAILQ_EMPTY(&to->waiters) && flow_push(vm, end))
+		flow_unblock(vm, end);
+	else
+		flow_block(vm, end, flow_lacks_credit(end));
 }
 
 /* @vm's ends that are first in @to's line, each for one turn at a time; @to is held. */
@@ -408,6 +408,8 @@ static void flow_take_turns(struct vm *vm, struct vm *to)
 
 		if (flow_push(vm, end)) {
 			flow_unblock(vm, end);
+		} else if (flow_lacks_credit(end)) {
+			flow_block(vm, end, true);
 		} else {
 			TAILQ_REMOVE(&to->waiters, end, waiter_link);
 			TAILQ_INSERT_TAIL(&to->waiters, end, waiter_link);
@@ -432,9 +434,15 @@ void flow_resume(struct vm *vm)
 		TAILQ_REMOVE(&vm->blocked, end, blocked_link);
 		TAILQ_INSERT_TAIL(&vm->blocked, end, blocked_link);
 		to = flow_other(end)->vm;
-		if (to == before)
+		if (to == before && end->waits)
 			continue;
 		delivery_begin(&vm->worker->delivery, to);
+		if (!end->waits && flow_credit(end)) {
+			__atomic_store_n(&end->awaits_credit, false, __ATOMIC_RELAXED);
+			flow_wait(end);
+		} else if (!end->waits) {
+			flow_block(vm, end, true);
+		}
 		flow_take_turns(vm, to);
 		before = to;
 	}
@@ -472,6 +480,7 @@ void flow_drop(struct vm *vm, struct flow_end *end)
 	while (end->kept_count)
 		flow_return_first(vm, end);
 	transmit_tell(vm);
+	flow_stay(vm, end);
 	vm->held_until_ns = 0;
 	vm->remainders_bytes -= end->remainder.used;
 	buffer_free(&end->remainder);

@@ -272,10 +272,15 @@ static void receive_data(struct vm *vm, struct connection *connection)
 		receive_end(vm, connection);
 }
 
+bool receive_is_owed(const struct vm *vm)
+{
+	return vm->reset_count || !TAILQ_EMPTY(&vm->farewells) || !TAILQ_EMPTY(&vm->tellings) ||
+	       !TAILQ_EMPTY(&vm->ready);
+}
+
 bool receive_is_pending(struct vm *vm)
 {
-	return (vm->reset_count || !TAILQ_EMPTY(&vm->farewells) || !TAILQ_EMPTY(&vm->ready)) &&
-	       vhost_queue_peek(receive_queue(vm));
+	return receive_is_owed(vm) && vhost_queue_peek(receive_queue(vm));
 }
 
 /* One packet without data, or the data of one connection; whether to go on. With the lock. */
@@ -289,6 +294,8 @@ static bool receive_round(struct vm *vm)
 		return receive_put_reset(vm);
 	if (!TAILQ_EMPTY(&vm->farewells))
 		return flow_put_farewell(vm);
+	if (!TAILQ_EMPTY(&vm->tellings))
+		return flow_put_telling(vm);
 	connection = TAILQ_FIRST(&vm->ready);
 	if (!connection)
 		return false;

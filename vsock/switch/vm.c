@@ -110,7 +110,7 @@ void vm_arm(struct vm *vm, bool sleeping)
 {
 	struct vhost_queue *receive = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_RECEIVE);
 	struct vhost_queue *transmit = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
-	bool starved = vm->reset_count || !TAILQ_EMPTY(&vm->farewells) || !TAILQ_EMPTY(&vm->ready);
+	bool starved = receive_is_owed(vm);
 
 	vhost_queue_want_kicks(transmit, sleeping && transmit_may_pop(vm));
 	vm_lock(vm);
@@ -389,6 +389,7 @@ struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 	TAILQ_INIT(&vm->mail);
 	TAILQ_INIT(&vm->blocked);
 	TAILQ_INIT(&vm->farewells);
+	TAILQ_INIT(&vm->tellings);
 	TAILQ_INIT(&vm->timed_flows);
 	TAILQ_INIT(&vm->ready);
 	TAILQ_INIT(&vm->timed);

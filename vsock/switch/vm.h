@@ -171,6 +171,8 @@ struct vm {
 	struct flow_end_list blocked; /* ends with something to send that found no place */
 	uint32_t blocked_count;
 	struct flow_end_list farewells; /* ends whose guest is owed a reset */
+	struct flow_end_list tellings;	/* ends whose guest may run further ahead */
+	uint32_t ahead_total;		/* of ->ahead of all its ends */
 	struct flow_list timed_flows;
 	struct flow_kept *kept; /* by head; kept_size of them */
 	uint32_t kept_size, kept_total;
@@ -304,6 +306,8 @@ int transmit_rest(struct vm *vm);
 /* receive_run - fill the guest's receive buffers with what is owed and what is readable */
 void receive_run(struct vm *vm);
 bool receive_is_pending(struct vm *vm);
+/* receive_is_owed - there is something for the guest, buffers or not */
+bool receive_is_owed(const struct vm *vm);
 /* receive_put - one packet without data; whether there was a buffer for it. Locked. */
 bool receive_put(struct vm *vm, const struct virtio_vsock_header *header);
 /* receive_reset - owe a reset for a packet of no connection; the caller saw that there is room */
