@@ -29,7 +29,7 @@ from testbed.machines import KINDS
 
 PAIRS = (1, 2, 4, 8)
 MESSAGE = 512 << 10
-WINDOW = 1 << 20
+WINDOW = 4 << 20
 SECONDS = 2
 FLOWS = 1000
 PORT = 5000

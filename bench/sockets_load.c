@@ -32,8 +32,9 @@
 #include <unistd.h>
 #include <linux/vm_sockets.h>
 
-#define LOAD_PINGS_MAX	(1u << 20)
-#define LOAD_AREA_BYTES (64u << 20) /* of memcpy: more than caches hold */
+#define LOAD_PINGS_MAX	  (1u << 20)
+#define LOAD_WINDOW_BYTES (256u << 10) /* of vsock, unless it is set */
+#define LOAD_AREA_BYTES	  (64u << 20)  /* of memcpy: more than caches hold */
 
 enum load_mode {
 	LOAD_SINK,
@@ -167,6 +168,14 @@ static unsigned char *load_memory(size_t bytes)
 	return memory;
 }
 
+/* A message is read whole, or in halves of a window: vsock refuses to wait for more than that. */
+static size_t load_part(const struct load_order *order)
+{
+	size_t half = (order->window ? order->window : LOAD_WINDOW_BYTES) / 2;
+
+	return order->bytes < half ? order->bytes : half;
+}
+
 /* Reads to the end and says how much it was, or sends each message back. */
 static void load_serve(int fd, bool is_vsock)
 {
@@ -182,7 +191,9 @@ static void load_serve(int fd, bool is_vsock)
 		return;
 	message = load_memory(order.bytes);
 	if (order.mode == LOAD_SINK) {
-		while ((got = recv(fd, message, order.bytes, 0)) > 0)
+		size_t part = load_part(&order);
+
+		while ((got = recv(fd, message, part, MSG_WAITALL)) > 0)
 			total += (uint64_t)got;
 		load_write(fd, &total, sizeof(total));
 	} else {
