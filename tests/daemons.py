@@ -282,10 +282,10 @@ class Scifd(Daemon):
     def ready(self):
         return self.control.exists()
 
-    def start_program(self, socket_path, arguments, **options):
-        """Start a host or card program; subprocess.Popen's options."""
+    def start_program(self, socket_path, arguments, environment=None, **options):
+        """Start a host or card program, with variables; subprocess.Popen's options."""
         options.setdefault("stdin", subprocess.DEVNULL)
-        environment = dict(os.environ, CAUSEWAY_SCIF_SOCKET=str(socket_path))
+        environment = dict(os.environ, CAUSEWAY_SCIF_SOCKET=str(socket_path), **environment or {})
         return subprocess.Popen([str(word) for word in arguments], text=True, env=environment,
                                 **options)
 
@@ -300,20 +300,59 @@ class Scifd(Daemon):
 
     def ask(self, command, **members):
         """One request of the control socket, and its answer."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
-            connection.connect(str(self.control))
-            connection.sendall(json.dumps({"command": command, **members}).encode() + b"\n")
-            answer = b""
-            while more := connection.recv(65536):
-                answer += more
-        return json.loads(answer)
+        return ask_control(self.control, command, **members)
 
     def nodes(self):
         """The report's rows by name, each as {column: value}."""
         table = next(table for table in self.ask("status")["tables"] if table["name"] == "node")
         names = [column["name"] for column in table["columns"]]
         return {row[0]: dict(zip(names, row)) for row in table["rows"]}
+
+
+class Card(Daemon):
+    """causeway-card on the card of a Scifd."""
+
+    name = "card"
+
+    def __init__(self, scifd, options=()):
+        super().__init__()
+        self.scifd = scifd
+        self.options = options
+        self.control = self.folder / "control"
+
+    def command(self):
+        return [BUILD / "scif" / "card" / "causeway-card", "--socket", self.scifd.card,
+                "--scifd", self.scifd.control, "--folder", self.folder, *self.options]
+
+    def ready(self):
+        return self.control.exists() and self.report()["card"][0]["state"] == "online"
+
+    def ask(self, command):
+        return ask_control(self.control, command)
+
+    def report(self):
+        """The report's tables by name, each a list of {column: value}."""
+        return {table["name"]: [dict(zip((column["name"] for column in table["columns"]), row))
+                                for row in table["rows"]]
+                for table in self.ask("status")["tables"]}
+
+    def load(self, arguments, socket_path=None, **options):
+        """micnativeloadex on the host, started."""
+        return self.scifd.start_program(socket_path or self.scifd.host,
+                                        [BUILD / "scif" / "card" / "micnativeloadex", *arguments],
+                                        **options)
+
+
+def ask_control(path, command, **members):
+    """One request of a control socket, and its answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(path))
+        connection.sendall(json.dumps({"command": command, **members}).encode() + b"\n")
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return json.loads(answer)
 
 
 def client_environment(environment):

@@ -66,6 +66,20 @@ static struct node *status_find_card(struct fabric *fabric, const char *name)
 	return NULL;
 }
 
+/* What causeway-card says of itself when it boots: cores and memory (bytes), if it does. */
+static void status_describe_card(struct node *card, const json_t *request)
+{
+	json_int_t cores = json_integer_value(json_object_get(request, "cores"));
+	json_int_t memory = json_integer_value(json_object_get(request, "memory"));
+
+	pthread_mutex_lock(&card->fabric->lock);
+	if (cores > 0 && cores <= UINT32_MAX)
+		card->card.cores = (__le32)cores;
+	if (memory > 0)
+		card->card.memsize = (__le64)memory;
+	pthread_mutex_unlock(&card->fabric->lock);
+}
+
 json_t *status_handle(void *context, const char *command, const json_t *request)
 {
 	const char *name = json_string_value(json_object_get(request, "name"));
@@ -81,6 +95,7 @@ json_t *status_handle(void *context, const char *command, const json_t *request)
 		return control_refusal("there is no card '%s'", name ? name : "");
 	if (strcmp(command, "card-up") != 0)
 		node_set_online(card, false);
+	status_describe_card(card, request);
 	if (strcmp(command, "card-down") != 0)
 		node_set_online(card, true);
 	return json_object();

@@ -102,7 +102,7 @@ static int handle_enter(struct handle *handle)
 	return status;
 }
 
-static void handle_socket_path(char *path, size_t bytes)
+void handle_socket_path(char *path, size_t bytes)
 {
 	const char *chosen = getenv("CAUSEWAY_SCIF_SOCKET");
 	const char *runtime = geteuid() ? getenv("XDG_RUNTIME_DIR") : NULL;

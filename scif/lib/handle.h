@@ -64,6 +64,8 @@ struct handle {
 
 /* handle_open - a fresh endpoint; its descriptor, or -errno */
 int handle_open(void);
+/* handle_socket_path - where scifd is to be found */
+void handle_socket_path(char *path, size_t bytes);
 /* handle_find - held, or NULL for a descriptor that is no endpoint */
 struct handle *handle_find(int fd);
 void handle_hold(struct handle *handle);

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "scif/lib/device.h"
 #include "scif/lib/handle.h"
 
 /* A part of the address space that shows a peer's windows. */
@@ -57,6 +58,8 @@ static int scif_call(scif_epd_t epd, struct scif_local_request *request,
 
 scif_epd_t scif_open(void)
 {
+	if (device_is_used())
+		return device_open();
 	int fd = handle_open();
 
 	return scif_result(fd, fd);
@@ -64,6 +67,8 @@ scif_epd_t scif_open(void)
 
 int scif_close(scif_epd_t epd)
 {
+	if (device_is_used())
+		return close(epd);
 	struct scif_local_request request = { .request.call = SCIF_VIRTIO_CLOSE };
 	struct waiter waiter = { 0 };
 	struct handle *handle;
@@ -87,6 +92,8 @@ int scif_close(scif_epd_t epd)
 
 int scif_bind(scif_epd_t epd, uint16_t port)
 {
+	if (device_is_used())
+		return device_bind(epd, port);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_BIND, .bind.port = port },
 	};
@@ -101,6 +108,8 @@ int scif_bind(scif_epd_t epd, uint16_t port)
 
 int scif_listen(scif_epd_t epd, int backlog)
 {
+	if (device_is_used())
+		return device_listen(epd, backlog);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_LISTEN, .listen.backlog = (uint32_t)backlog },
 	};
@@ -110,6 +119,8 @@ int scif_listen(scif_epd_t epd, int backlog)
 
 int scif_connect(scif_epd_t epd, struct scif_portID *peer)
 {
+	if (device_is_used())
+		return device_connect(epd, peer);
 	struct scif_local_request request = { .request.call = SCIF_VIRTIO_CONNECT };
 	struct scif_virtio_reply reply = { 0 };
 	int flags = fcntl(epd, F_GETFL), status;
@@ -126,6 +137,8 @@ int scif_connect(scif_epd_t epd, struct scif_portID *peer)
 
 int scif_accept(scif_epd_t epd, struct scif_portID *peer, scif_epd_t *accepted, int flags)
 {
+	if (device_is_used())
+		return device_accept(epd, peer, accepted, flags);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_ACCEPTREQ, .flags = (uint32_t)flags },
 	};
@@ -188,6 +201,8 @@ static void scif_note_window(struct handle *handle, uint64_t offset, uint64_t by
 
 off_t scif_register(scif_epd_t epd, void *address, size_t bytes, off_t offset, int prot, int flags)
 {
+	if (device_is_used())
+		return device_register(epd, address, bytes, offset, prot, flags);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_REGISTER,
 			     .flags = (uint32_t)flags,
@@ -220,6 +235,8 @@ off_t scif_register(scif_epd_t epd, void *address, size_t bytes, off_t offset, i
 
 int scif_unregister(scif_epd_t epd, off_t offset, size_t bytes)
 {
+	if (device_is_used())
+		return device_unregister(epd, offset, bytes);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_UNREGISTER,
 			     .window = { .offset = (uint64_t)offset, .bytes = bytes } },
@@ -314,6 +331,8 @@ static int scif_place(struct handle *handle, void *address, size_t bytes, int pr
 
 void *scif_mmap(void *address, size_t bytes, int prot, int flags, scif_epd_t epd, off_t offset)
 {
+	if (device_is_used())
+		return device_mmap(address, bytes, prot, flags, epd, offset);
 	size_t whole = (bytes + SCIF_VIRTIO_PAGE_BYTES - 1) & ~(size_t)(SCIF_VIRTIO_PAGE_BYTES - 1);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_MMAP,
@@ -344,6 +363,8 @@ void *scif_mmap(void *address, size_t bytes, int prot, int flags, scif_epd_t epd
 
 int scif_munmap(void *address, size_t bytes)
 {
+	if (device_is_used())
+		return munmap(address, bytes);
 	size_t whole = (bytes + SCIF_VIRTIO_PAGE_BYTES - 1) & ~(size_t)(SCIF_VIRTIO_PAGE_BYTES - 1);
 	struct mapping *mapping;
 
@@ -381,28 +402,38 @@ static int scif_copy(scif_epd_t epd, enum scif_virtio_call call, uint64_t local,
 
 int scif_readfrom(scif_epd_t epd, off_t local, size_t bytes, off_t remote, int flags)
 {
+	if (device_is_used())
+		return device_copy(epd, DEVICE_READFROM, local, bytes, remote, NULL, flags);
 	return scif_copy(epd, SCIF_VIRTIO_READFROM, (uint64_t)local, bytes, (uint64_t)remote, flags,
 			 NULL);
 }
 
 int scif_writeto(scif_epd_t epd, off_t local, size_t bytes, off_t remote, int flags)
 {
+	if (device_is_used())
+		return device_copy(epd, DEVICE_WRITETO, local, bytes, remote, NULL, flags);
 	return scif_copy(epd, SCIF_VIRTIO_WRITETO, (uint64_t)local, bytes, (uint64_t)remote, flags,
 			 NULL);
 }
 
 int scif_vreadfrom(scif_epd_t epd, void *address, size_t bytes, off_t remote, int flags)
 {
+	if (device_is_used())
+		return device_copy(epd, DEVICE_VREADFROM, 0, bytes, remote, address, flags);
 	return scif_copy(epd, SCIF_VIRTIO_VREADFROM, 0, bytes, (uint64_t)remote, flags, address);
 }
 
 int scif_vwriteto(scif_epd_t epd, void *address, size_t bytes, off_t remote, int flags)
 {
+	if (device_is_used())
+		return device_copy(epd, DEVICE_VWRITETO, 0, bytes, remote, address, flags);
 	return scif_copy(epd, SCIF_VIRTIO_VWRITETO, 0, bytes, (uint64_t)remote, flags, address);
 }
 
 int scif_fence_mark(scif_epd_t epd, int flags, int *mark)
 {
+	if (device_is_used())
+		return device_fence_mark(epd, flags, mark);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_FENCE_MARK, .flags = (uint32_t)flags },
 	};
@@ -418,6 +449,8 @@ int scif_fence_mark(scif_epd_t epd, int flags, int *mark)
 
 int scif_fence_wait(scif_epd_t epd, int mark)
 {
+	if (device_is_used())
+		return device_fence_wait(epd, mark);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_FENCE_WAIT, .fence.mark = (uint32_t)mark },
 	};
@@ -428,6 +461,8 @@ int scif_fence_wait(scif_epd_t epd, int mark)
 int scif_fence_signal(scif_epd_t epd, off_t local, uint64_t local_value, off_t remote,
 		      uint64_t remote_value, int flags)
 {
+	if (device_is_used())
+		return device_fence_signal(epd, local, local_value, remote, remote_value, flags);
 	struct scif_local_request request = {
 		.request = { .call = SCIF_VIRTIO_FENCE_SIGNAL,
 			     .flags = (uint32_t)flags,
@@ -442,6 +477,8 @@ int scif_fence_signal(scif_epd_t epd, off_t local, uint64_t local_value, off_t r
 
 int scif_get_nodeIDs(uint16_t *nodes, int count, uint16_t *self)
 {
+	if (device_is_used())
+		return device_get_nodes(nodes, count, self);
 	struct scif_local_request request = { .request.call = SCIF_VIRTIO_GET_NODES };
 	struct waiter waiter = { .payload = malloc(SCIF_LOCAL_PAYLOAD_BYTES) };
 	int fd = handle_open(), status = fd < 0 ? fd : 0;

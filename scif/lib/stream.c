@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "include/scif.h"
+#include "scif/lib/device.h"
 #include "scif/lib/handle.h"
 
 #ifndef SYS_futex_waitv
@@ -301,6 +302,8 @@ static int stream_result(struct handle *handle, int status)
 
 int scif_send(scif_epd_t epd, void *message, int bytes, int flags)
 {
+	if (device_is_used())
+		return device_send(epd, message, bytes, flags);
 	struct handle *handle = handle_find(epd);
 	int status;
 
@@ -314,6 +317,8 @@ int scif_send(scif_epd_t epd, void *message, int bytes, int flags)
 
 int scif_recv(scif_epd_t epd, void *message, int bytes, int flags)
 {
+	if (device_is_used())
+		return device_recv(epd, message, bytes, flags);
 	struct handle *handle = handle_find(epd);
 	int status;
 
@@ -450,6 +455,8 @@ static int poll_wait(struct scif_pollepd *epds, struct handle **found, unsigned 
 
 int scif_poll(struct scif_pollepd *epds, unsigned int count, long timeout_ms)
 {
+	if (device_is_used())
+		return poll((struct pollfd *)epds, count, (int)timeout_ms);
 	struct handle **found = calloc(count ? count : 1, sizeof(found[0]));
 	uint32_t *sequences = calloc(count ? count : 1, sizeof(sequences[0]));
 	int status = -ENOMEM;

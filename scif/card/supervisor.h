@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The supervisor: policy, accounts, the acceptor's life, the control socket. One thread.
+ *
+ * State of the card (enum card_state): BOOTING until the acceptor says that it listens, ONLINE
+ * until that ends, then DOWN; `causeway card restart` goes through all of them again.
+ */
+#ifndef CAUSEWAY_SCIF_CARD_SUPERVISOR_H
+#define CAUSEWAY_SCIF_CARD_SUPERVISOR_H
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "scif/card/policy.h"
+
+enum card_state { CARD_DOWN, CARD_BOOTING, CARD_ONLINE };
+
+struct supervisor;
+
+/* A worker, as the supervisor sees it. */
+struct client {
+	TAILQ_ENTRY(client) link;
+	struct supervisor *supervisor;
+	int fd;
+	struct event *event;
+	unsigned int node;
+	bool asked;   /* its program is with the policy */
+	bool counted; /* what the program used is in the accounts */
+	bool ending;  /* it was asked to end */
+	pid_t worker, process;
+	uint64_t number;
+	char name[CARD_NAME_MAX + 1];
+	struct policy_program program;
+};
+
+/* What a node has had of the card. */
+struct account {
+	uint64_t programs, refused;
+	uint64_t cpu_us; /* of programs that have ended */
+};
+
+struct supervisor {
+	struct card_settings *settings;
+	struct policy policy;
+	TAILQ_HEAD(, client) clients;
+	unsigned int client_count;
+	struct account accounts[CARD_NODES_MAX];
+	uint64_t next_number, since;
+	enum card_state state;
+	bool restarting, stopping, shutting_down;
+	pid_t acceptor;
+	int acceptor_fd;
+	int status; /* why the card went down, when it did so by itself */
+	struct event_base *base;
+	struct event *acceptor_event, *patience;
+};
+
+/* supervisor_boot - library folder, acceptor; 0 or -errno with a sentence */
+int supervisor_boot(struct supervisor *supervisor, struct error *error);
+/*
+ * supervisor_end_programs - every worker is asked to end; those that have not done so a moment
+ * later are killed, and with @shut_down the acceptor then, which ends the card.
+ */
+void supervisor_end_programs(struct supervisor *supervisor, bool shut_down);
+/* supervisor_cpu_us - of a program that runs */
+uint64_t supervisor_cpu_us(const struct client *client);
+
+/* report.c: supervisor_answer - a request of the control socket */
+json_t *supervisor_answer(void *context, const char *command, const json_t *request);
+
+#endif
