@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 1u
+#define SHARE_PAGE_VERSION 2u
 #define SHARE_PAGE_DEVICES 16u
 
 /* What a worker inherits beside its connection (3) and token (4). */
@@ -78,9 +78,15 @@ struct share_memory {
 	uint8_t reserved[48];
 	alignas(64) uint8_t lock[64]; /* pthread_mutex_t */
 	uint64_t used_bytes[SHARE_MEMORY_SLOTS];
+	/* Who has the slot, for the tenant's list of processes; written by its worker. */
+	struct share_memory_process {
+		uint32_t process; /* as it calls itself; 0: nobody */
+		uint32_t devices; /* bit n: it has a context on device n */
+	} processes[SHARE_MEMORY_SLOTS];
 };
 
 static_assert(offsetof(struct share_memory, used_bytes) == 128, "no padding");
+static_assert(sizeof(struct share_memory_process) == 8, "no padding");
 static_assert(sizeof(struct share_page_device) == 128, "two cache lines");
 static_assert(offsetof(struct share_page_device, ended) == 64, "the worker's line");
 static_assert(sizeof(struct share_page) == 64 + SHARE_PAGE_DEVICES * 128, "the whole page");

@@ -56,6 +56,38 @@ static uint64_t memory_used(void)
 	return sum;
 }
 
+uint64_t quota_used(void)
+{
+	return memory ? memory_used() : 0;
+}
+
+void quota_show_process(uint32_t process)
+{
+	if (memory)
+		__atomic_store_n(&memory->processes[own_slot].process, process, __ATOMIC_RELEASE);
+}
+
+void quota_show_device(int device)
+{
+	if (memory && device >= 0 && device < 32)
+		__atomic_fetch_or(&memory->processes[own_slot].devices, 1u << device,
+				  __ATOMIC_RELEASE);
+}
+
+bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t *used_bytes)
+{
+	const struct share_memory_process *at;
+
+	if (!memory || slot >= SHARE_MEMORY_SLOTS || device < 0 || device >= 32)
+		return false;
+	at = &memory->processes[slot];
+	if (!(__atomic_load_n(&at->devices, __ATOMIC_ACQUIRE) & 1u << device))
+		return false;
+	*process = __atomic_load_n(&at->process, __ATOMIC_ACQUIRE);
+	*used_bytes = __atomic_load_n(&memory->used_bytes[slot], __ATOMIC_ACQUIRE);
+	return *process != 0;
+}
+
 uint64_t quota_left(uint64_t *limit)
 {
 	uint64_t used;

@@ -393,6 +393,8 @@ static int slot_take(struct tenant *tenant, unsigned int *slot)
 static void slot_free(struct tenant *tenant, unsigned int slot)
 {
 	tenant->slots_used[slot / 64] &= ~(1ull << slot % 64);
+	__atomic_store_n(&tenant->memory->processes[slot].process, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&tenant->memory->processes[slot].devices, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&tenant->memory->used_bytes[slot], 0, __ATOMIC_RELEASE);
 }
 

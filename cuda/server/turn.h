@@ -66,6 +66,13 @@ bool quota_enter(uint64_t bytes);
 void quota_leave(void);
 /* quota_publish - all that this process has allocated */
 void quota_publish(uint64_t bytes);
+/* quota_show - whose process this worker serves, and that it has a context on @device */
+void quota_show_process(uint32_t process);
+void quota_show_device(int device);
+/* quota_used - by all of the tenant's clients; 0 without quota_open() */
+uint64_t quota_used(void);
+/* quota_process_at - the slot's process, if it is on @device; false: nobody there */
+bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t *used_bytes);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */
 uint64_t quota_left(uint64_t *limit);
 

@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 #define QUERY_NS 20000 /* how long a synchronisation asks before it lets another thread lead */
@@ -51,6 +52,7 @@ static CUresult context_adopt(struct worker_call *call, uint32_t number, CUconte
 		return result;
 	}
 	worker_handle_own(number, clean);
+	quota_show_device(device);
 	return worker_enter_context(number);
 }
 

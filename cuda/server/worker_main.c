@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cuda/server/monitor.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
@@ -192,17 +193,27 @@ static void device_facts(CUdevice device, struct cuda_wire_device *facts)
 	}
 }
 
-/* worker_hello - the client's hello, checked; -EPROTO with a sentence for it in @welcome */
-static int worker_hello(struct cuda_wire_welcome *welcome)
+/*
+ * worker_hello - the client's hello, checked; -EPROTO, or with a sentence for it in @welcome.
+ * A client of the monitoring library is served here, to its end.
+ */
+static int worker_hello(struct cuda_wire_welcome *welcome, const char *driver)
 {
 	static const uint8_t digest[32] = CUDA_WIRE_DIGEST;
 	struct cuda_wire_hello hello;
+	char library[4096];
 	int error = link_read(worker_link, &hello, sizeof(hello));
 
 	if (error)
 		return error;
+	if (hello.magic == NVML_WIRE_MAGIC) {
+		monitor_library(driver, library, sizeof(library));
+		return monitor_serve(worker_link, hello.version, library,
+				     worker_options.memory_limit);
+	}
 	if (hello.magic != CUDA_WIRE_MAGIC)
 		return -EPROTO;
+	quota_show_process(hello.process);
 	if (hello.version == CUDA_WIRE_VERSION && !memcmp(hello.digest, digest, sizeof(digest)))
 		return 0;
 	log_warning("%s: the client's library describes another CUDA interface than this worker; "
@@ -220,7 +231,7 @@ static int worker_welcome(const char *driver)
 					     .digest = CUDA_WIRE_DIGEST };
 	autofree struct cuda_wire_device *devices = NULL;
 	int count = 0, version = 0;
-	int error = worker_hello(&welcome);
+	int error = worker_hello(&welcome, driver);
 
 	if (error)
 		return error;

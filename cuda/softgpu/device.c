@@ -2,58 +2,18 @@
 /*
  * device: what the device says it is. The facts are those of compute capability 7.5 where a kernel
  * can see them, and the host's own where they are about size and speed.
- *
- * Environment: SOFTGPU_DEVICES (1 to 16, default 1), SOFTGPU_MEMORY_MIB (of each device; default
- * half of the host's memory, at most 8 GiB).
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cuda/softgpu/device.h"
 #include "cuda/softgpu/driver.h"
-#include "lib/base/log.h"
-
-#define MEMORY_DEFAULT_MAX (8ul << 30)
 
 struct settings settings;
 
-/* A number from the environment within [minimum, maximum]; *value stays where it is not set. */
-static bool environment_number(const char *name, unsigned long minimum, unsigned long maximum,
-			       unsigned long *value)
-{
-	const char *text = getenv(name);
-	unsigned long number;
-	char *end;
-
-	if (!text || !*text)
-		return true;
-	number = strtoul(text, &end, 10);
-	if (*end || end == text || number < minimum || number > maximum) {
-		log_error("%s is \"%s\": expected a number from %lu to %lu", name, text, minimum,
-			  maximum);
-		return false;
-	}
-	*value = number;
-	return true;
-}
-
 CUresult device_open(void)
 {
-	size_t host_bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-	unsigned long devices = 1;
-	unsigned long memory_mib = host_bytes / 2 >> 20;
-
-	if (memory_mib > MEMORY_DEFAULT_MAX >> 20)
-		memory_mib = MEMORY_DEFAULT_MAX >> 20;
-	if (!environment_number("SOFTGPU_DEVICES", 1, DEVICES_MAX, &devices) ||
-	    !environment_number("SOFTGPU_MEMORY_MIB", 1, 1ul << 18, &memory_mib))
-		return CUDA_ERROR_SYSTEM_NOT_READY;
-	settings.devices = (int)devices;
-	settings.memory_bytes = memory_mib << 20;
-	settings.processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	return CUDA_SUCCESS;
+	return settings_read(&settings) ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
 }
 
 bool device_valid(CUdevice device)
@@ -81,8 +41,7 @@ int device_identity(int device, struct front_device *identity)
 
 	if (result != CUDA_SUCCESS)
 		return (int)result;
-	memcpy(identity->uuid, "causewaysoftgpu", 15);
-	identity->uuid[15] = (uint8_t)device;
+	settings_uuid(device, identity->uuid);
 	identity->pci_domain = 0;
 	identity->pci_bus = 1 + device;
 	identity->pci_device = 0;
@@ -121,7 +80,7 @@ CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
 		return result;
 	if (!name || len <= 0)
 		return CUDA_ERROR_INVALID_VALUE;
-	snprintf(name, (size_t)len, "Causeway softgpu");
+	snprintf(name, (size_t)len, SETTINGS_NAME);
 	return CUDA_SUCCESS;
 }
 
@@ -211,14 +170,14 @@ static const struct {
 	{ CU_DEVICE_ATTRIBUTE_WARP_SIZE, WARP_LANES },
 	{ CU_DEVICE_ATTRIBUTE_MAX_PITCH, 2147483647 },
 	{ CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK, PROCESSOR_REGISTERS },
-	{ CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1000000 },
+	{ CU_DEVICE_ATTRIBUTE_CLOCK_RATE, SETTINGS_CLOCK_KHZ },
 	{ CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT, 512 },
 	{ CU_DEVICE_ATTRIBUTE_GPU_OVERLAP, 1 },
 	{ CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY, 1 },
 	{ CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, CU_COMPUTEMODE_DEFAULT },
 	{ CU_DEVICE_ATTRIBUTE_SURFACE_ALIGNMENT, 512 },
 	{ CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS, 1 },
-	{ CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 1000000 },
+	{ CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, SETTINGS_CLOCK_KHZ },
 	{ CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 64 },
 	{ CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 1 << 20 },
 	{ CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, PROCESSOR_THREADS_MAX },
@@ -297,7 +256,7 @@ CUresult cuDeviceGetProperties(CUdevprop *prop, CUdevice dev)
 		.SIMDWidth = WARP_LANES,
 		.memPitch = 2147483647,
 		.regsPerBlock = PROCESSOR_REGISTERS,
-		.clockRate = 1000000,
+		.clockRate = SETTINGS_CLOCK_KHZ,
 		.textureAlign = 512,
 	};
 	return CUDA_SUCCESS;

@@ -21,12 +21,10 @@
 #include <stdint.h>
 
 #include "cuda/softgpu/ptx.h"
+#include "cuda/softgpu/settings.h"
 #include "gen/cuda_types.h"
 
-#define DEVICES_MAX	       16
-#define DRIVER_VERSION	       13000 /* the CUDA this driver answers like */
-#define CAPABILITY_MAJOR       7
-#define CAPABILITY_MINOR       5
+#define DRIVER_VERSION	       SETTINGS_CUDA_VERSION
 #define WARP_LANES	       32
 #define BLOCK_THREADS_MAX      1024
 #define PROCESSOR_THREADS_MAX  1024
@@ -65,12 +63,6 @@ bool object_valid(enum object_kind kind, const void *handle);
 void *object_next(enum object_kind kind, const void *after);
 
 /* ---- device.c ---- */
-
-struct settings {
-	int devices;
-	size_t memory_bytes; /* of each device */
-	int processors;	     /* multiprocessors of each device: the host's cores */
-};
 
 extern struct settings settings; /* written once by device_open() */
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libnvidia-ml.so.1 of a client: the same answers as the device's own, and a tenant's own view."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from daemons import BUILD, CLIENT, LINKS, PROGRAMS, SOFTGPU, Cudad, run_program, wait_until
+
+MONITOR = PROGRAMS / "monitor"
+ALLOCATOR = pathlib.Path(__file__).with_name("allocator.py")
+ROWS = BUILD / "tests" / "conformance"
+
+
+@pytest.fixture(scope="module")
+def natively():
+    result = run_program([MONITOR], {"LD_LIBRARY_PATH": str(SOFTGPU.parent),
+                                     "SOFTGPU_DEVICES": "2"})
+    assert result.returncode == 0, result.stdout
+    assert "devices: 2" in result.stdout and "by uuid: 0 the same" in result.stdout
+    return result.stdout
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_same_as_on_the_device(link, natively, monkeypatch):
+    monkeypatch.setenv("SOFTGPU_DEVICES", "2")
+    with Cudad() as cudad:
+        result = cudad.run(link, [MONITOR])
+        assert result.stdout == natively
+        assert result.returncode == 0
+
+
+def test_every_function_travels(tmp_path):
+    """A library that fills everything with bytes of its own shows any that is lost or moved."""
+    shutil.copy(ROWS / "libnvml_rows.so", tmp_path / "libnvidia-ml.so.1")
+    with Cudad(driver=tmp_path / "libcuda.so.1") as cudad:
+        result = cudad.run("unix", [ROWS / "nvml_rows", CLIENT.parent / "libnvidia-ml.so.1",
+                                    tmp_path / "libnvidia-ml.so.1"])
+        assert " 0 differ" in result.stdout, result.stdout + result.stderr
+        assert result.returncode == 0
+
+
+def test_no_server_is_no_driver():
+    result = run_program([MONITOR], {"LD_LIBRARY_PATH": str(CLIENT.parent),
+                                     "CAUSEWAY_CUDA_SERVER": "unix:/nonexistent/cuda.sock"})
+    assert result.stdout == "nvmlInit_v2: 9\n"
+
+
+class Watcher:
+    """A monitor that is asked now and then."""
+
+    def __init__(self, cudad):
+        self.process = cudad.start_client("ring", [MONITOR, "watch"], stdin=subprocess.PIPE,
+                                          stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == "nvmlInit_v2: 0\n"
+
+    def ask(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        words = self.process.stdout.readline().split()
+        rest = [int(word) for word in words[8:]]
+        return {"total": int(words[1]), "free": int(words[3]), "used": int(words[5]),
+                "processes": dict(zip(rest[::2], rest[1::2]))}
+
+    def end(self):
+        self.process.stdin.close()
+        assert self.process.wait(20) == 0
+
+
+def test_a_tenants_own_view():
+    """Quota and use in place of the device's memory; its own processes; no driver for a monitor."""
+    quota, part = 256 << 20, 64 << 20
+    with Cudad() as cudad:
+        cudad.config.write_text(cudad.config.read_text() +
+                                f'tenants = ( {{ name = "own"; users = [ {os.getuid()} ]; '
+                                f'memory = "{quota}"; }} );\n')
+        cudad.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: '"own"' in json.dumps(cudad.status()), 20, "the tenant is known")
+        watcher = Watcher(cudad)
+        empty = watcher.ask()
+        assert empty == {"total": quota, "free": quota, "used": 0, "processes": {}}
+        (worker,) = cudad.workers()
+        with open(f"/proc/{worker}/maps", encoding="ascii") as maps:
+            libraries = maps.read()
+        assert "libnvidia-ml.so.1" in libraries and "libcuda.so.1" not in libraries
+        client = cudad.start_client("ring", ["/usr/bin/python3", ALLOCATOR],
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert client.stdout.readline() == "ready\n"
+        client.stdin.write(f"alloc {part}\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "0 0\n"
+        assert watcher.ask() == {"total": quota, "free": quota - part, "used": part,
+                                 "processes": {client.pid: part}}
+        client.stdin.close()
+        client.wait(20)
+        wait_until(lambda: watcher.ask() == empty, 20, "the process is gone")
+        watcher.end()
