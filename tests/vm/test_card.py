@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs on a software coprocessor from guests: the same files and the same output as on the
+host, and nothing left on the card when a client or its VM is gone."""
+import contextlib
+import os
+import signal
+import subprocess
+
+import daemons
+import pytest
+
+from testbed.guest import Guest
+from testbed.kbuild import module
+from testbed.machines import KINDS
+
+LOADER = daemons.BUILD / "scif" / "card" / "micnativeloadex"
+PROGRAMS = daemons.BUILD / "tests" / "card"
+FILES = [LOADER, PROGRAMS / "card_hello", PROGRAMS / "card_linked",
+         f"{PROGRAMS / 'libcard_extra.so'}:/root/libraries/libcard_extra.so"]
+CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
+    bool(KINDS[name]().unusable()), reason=str(KINDS[name]().unusable())))
+    for name in ("qemu-sid", "uml-sid")]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run causeway-card")
+
+
+def boot(carrier, scifd, vm, files=(), **options):
+    options.setdefault("memory_mib", 512)
+    return Guest(carrier, files=[*FILES, *files], modules=[module("scif/guest", carrier)],
+                 quiet=True, cpus=1, vhost_user=[f"45={scifd.guest_socket(vm)}"], **options)
+
+
+def assert_no_programs(card, nodes):
+    """No program of these nodes is on the card any more."""
+    daemons.wait_until(lambda: not [row for row in card.report()["program"]
+                                    if int(row["node"]) in nodes], 30, "programs are gone")
+
+
+@pytest.fixture(name="site", scope="module")
+def start_site():
+    """site(carrier): the card, and a guest of that kind; all guests share the card."""
+    with contextlib.ExitStack() as stack:
+        scifd = stack.enter_context(daemons.Scifd(vms=["qemu-sid", "uml-sid"]))
+        card = stack.enter_context(daemons.Card(scifd, ["--memory", "512M"]))
+        guests = {}
+
+        def get(carrier):
+            if carrier not in guests:
+                guests[carrier] = stack.enter_context(boot(carrier, scifd, carrier))
+            return card, guests[carrier], {"qemu-sid": 17, "uml-sid": 18}[carrier]
+
+        yield get
+
+
+def on_host(card, *words):
+    program = card.load([PROGRAMS / words[0], *words[1:]], stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE)
+    output, errors = program.communicate(timeout=60)
+    return program.returncode, output, errors
+
+
+def in_guest(guest, *words, timeout=120):
+    result = guest.run(["micnativeloadex", *words], timeout=timeout)
+    return result.status, result.stdout.decode(), result.stderr.decode()
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_the_same_as_on_the_host(carrier, site):
+    card, guest, node = site(carrier)
+    for words in (["card_hello"], ["card_hello", "-a", "forbidden"], ["card_hello", "-a", "crash"],
+                  ["card_hello", "-a", "environment", "-e", "A=1"]):
+        assert in_guest(guest, *words) == on_host(card, *words)
+    status, output, _ = in_guest(guest, "card_hello", "-a", "where")
+    assert status == 0 and f"user {60000 + node} " in output
+    row = next(row for row in card.report()["vm"] if row["node"] == str(node))
+    assert row["programs"] == 5
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_libraries_and_errors(carrier, site):
+    _, guest, _ = site(carrier)
+    status, _, errors = in_guest(guest, "card_linked")
+    assert status == 1 and "libcard_extra.so, which is neither" in errors
+    result = guest.run(["sh", "-c", "SINK_LD_LIBRARY_PATH=/root/libraries micnativeloadex card_linked"])
+    assert (result.status, result.stdout) == (0, b"extra says 42\n")
+    guest.run(["sh", "-c", "echo '#!/bin/sh' >script"], check=True)
+    assert in_guest(guest, "script")[0] == 1
+    status, _, errors = in_guest(guest, "-d", "3", "card_hello")
+    assert status == 1 and "there is no card 3" in errors
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_input(carrier, site):
+    _, guest, _ = site(carrier)
+    result = guest.run(["sh", "-c", "seq 1 20000 >numbers; micnativeloadex card_hello -a echo "
+                        "<numbers | cmp - numbers && echo same"], timeout=120)
+    assert result.stdout == b"same\n", result.stderr
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_killed_clients(carrier, site):
+    card, guest, node = site(carrier)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        client = guest.start(["micnativeloadex", "card_hello", "-a", "sleep"])
+        client.expect(rb"sleeping")
+        client.signal(number)
+        client.wait(30)
+        assert_no_programs(card, [node])
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_vm_that_is_killed(carrier):
+    with daemons.Scifd(vms=["a"]) as scifd, daemons.Card(scifd) as card:
+        with boot(carrier, scifd, "a") as guest:
+            client = guest.start(["micnativeloadex", "card_hello", "-a", "sleep"])
+            client.expect(rb"sleeping")
+            assert len(card.report()["program"]) == 1
+            guest.kill()
+        assert_no_programs(card, [17])
+        assert on_host(card, "card_hello")[0] == 7
+
+
+def test_several_vms_at_once(site):
+    carriers = [name for name in ("qemu-sid", "uml-sid") if not KINDS[name]().unusable()]
+    places = [site(carrier) for carrier in carriers]
+    if not places:
+        pytest.skip("no guests here")
+    card = places[0][0]
+    clients = []
+    for _, guest, _ in places:
+        clients.append(guest.start(["micnativeloadex", "card_hello", "-a", "sleep"]))
+        clients[-1].expect(rb"sleeping")
+    users = {row["node"] for row in card.report()["program"]}
+    assert users == {str(node) for _, _, node in places}
+    for client in clients:
+        client.signal(signal.SIGINT)
+        client.wait(30)
+    assert_no_programs(card, [node for _, _, node in places])
