@@ -29,6 +29,7 @@ static const struct {
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
 	{ "cuda", cli_cuda, "causeway cuda", "show which CUDA functions programs find" },
 	{ "tenant", cli_tenant, "causeway tenant", "show tenants, and change what they may have" },
+	{ "card", cli_card, "causeway card", "show software coprocessors, reset and restart them" },
 	{ "simulate", cli_simulate, "causeway simulate", "try a policy of sharing on traces" },
 };
 

@@ -16,7 +16,8 @@
 #define ANSWER_BYTES (16u << 20)
 
 /* Control sockets of the daemons, below /run or the user's own folder. */
-static const char *const source_names[] = { "switch.control", "cuda.sock.control", "scif.control" };
+static const char *const source_names[] = { "switch.control", "cuda.sock.control", "scif.control",
+					    "mic0/control" };
 
 static uint64_t source_clock_ns(void)
 {

@@ -136,7 +136,7 @@ int call_card(struct call *call)
 	for (unsigned int i = 0; i < FABRIC_NODES_MAX; i++) {
 		const struct node *card = node->fabric->nodes[i];
 
-		if (!card || card->kind != NODE_CARD || !(node->visible >> i & 1) || index--)
+		if (!card || !node_is_card(card) || !(node->visible >> i & 1) || index--)
 			continue;
 		call_put(call, &card->card, sizeof(card->card));
 		return 0;

@@ -75,11 +75,16 @@ struct node *node_create(struct fabric *fabric, unsigned int number, enum node_k
 
 unsigned int node_seen(const struct node *node, unsigned int number)
 {
-	if (node->kind != NODE_VM)
+	if (node->kind != NODE_VM || node->card_vm)
 		return number;
 	if (number == node->number)
 		return FABRIC_NODE_HOST;
 	return number == FABRIC_NODE_HOST ? node->number : number;
+}
+
+bool node_is_card(const struct node *node)
+{
+	return node->kind == NODE_CARD || node->card_vm;
 }
 
 struct node *node_find(const struct node *node, unsigned int seen)

@@ -122,6 +122,7 @@ struct node {
 	unsigned int number;
 	enum node_kind kind;
 	char name[32];
+	bool card_vm;	  /* NODE_VM that is a card: it sees numbers as all others do */
 	uint64_t visible; /* bit for each node that it may connect to */
 	bool online;	  /* (F) */
 	bool resting;	  /* (F) its guest is stopped: its memory must not change */
@@ -334,6 +335,8 @@ struct node *node_create(struct fabric *fabric, unsigned int number, enum node_k
 			 const char *name, struct inbox *inbox);
 /* node_seen - the number under which @node sees fabric node @number, and back */
 unsigned int node_seen(const struct node *node, unsigned int number);
+/* node_is_card - whether it is listed among the cards, in either form */
+bool node_is_card(const struct node *node);
 /* node_find - the node that @node means by @seen, if it may see it and it is online; (F) */
 struct node *node_find(const struct node *node, unsigned int seen);
 /* node_set_online - down ends all its endpoints (as disconnected); tells every guest */

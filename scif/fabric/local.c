@@ -180,7 +180,7 @@ static int local_listen(struct local *local, struct node *node, const char *path
 	return status < 0 ? error_set(error, status, "epoll: %s", strerror(-status)) : 0;
 }
 
-static void local_describe_card(struct node *node, const struct settings_card *card)
+void local_describe_card(struct node *node, const struct settings_card *card)
 {
 	node->card = (struct scif_virtio_card){
 		.node = (__le16)node->number,
@@ -208,9 +208,11 @@ static int local_open_nodes(struct local *local, const struct settings *settings
 		status = local_listen(local, host, settings->socket, error);
 	for (unsigned int i = 0; i < settings->card_count && status == 0; i++) {
 		const struct settings_card *card = &settings->cards[i];
-		struct node *node =
-			node_create(local->fabric, 1 + i, NODE_CARD, card->name, &local->inbox);
+		struct node *node;
 
+		if (card->vm.socket)
+			continue; /* its loop is its own: main.c */
+		node = node_create(local->fabric, 1 + i, NODE_CARD, card->name, &local->inbox);
 		if (!node)
 			return error_set(error, -ENOMEM, "out of memory");
 		local_describe_card(node, card);

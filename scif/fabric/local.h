@@ -55,6 +55,8 @@ struct local {
 /* local_create - nodes and sockets of the host and of software cards; NULL with a sentence */
 struct local *local_create(struct fabric *fabric, const struct settings *settings,
 			   struct error *error);
+/* local_describe_card - what guests are told of the card */
+void local_describe_card(struct node *node, const struct settings_card *card);
 void local_destroy(struct local *local);
 void local_run(struct local *local);
 void local_stop(struct local *local);

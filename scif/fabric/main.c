@@ -51,7 +51,7 @@ struct daemon {
 	struct fabric fabric;
 	struct local *local;
 	pthread_t local_thread;
-	struct main_guest guests[SETTINGS_VMS_MAX];
+	struct main_guest guests[SETTINGS_VMS_MAX + SETTINGS_CARDS_MAX];
 	unsigned int created, started;
 	bool local_started;
 	sigset_t signals; /* to restore once the threads run: they inherit blocked ones */
@@ -113,6 +113,33 @@ static int main_set_visible(struct daemon *daemon, struct node *node, const stru
 	return status;
 }
 
+static int main_create_guest(struct daemon *daemon, const struct settings_vm *vm,
+			     unsigned int number, struct error *error)
+{
+	struct guest *guest = guest_create(&daemon->fabric, &daemon->settings, vm, number, error);
+
+	if (!guest)
+		return error->code;
+	daemon->guests[daemon->created++].guest = guest;
+	return 0;
+}
+
+/* A card that is a VM: everybody sees it under the card's number, and it sees everybody. */
+static int main_create_card_vm(struct daemon *daemon, unsigned int index, struct error *error)
+{
+	const struct settings_card *card = &daemon->settings.cards[index];
+	int status = main_create_guest(daemon, &card->vm, 1 + index, error);
+
+	if (status == 0) {
+		struct node *node = daemon->guests[daemon->created - 1].guest->node;
+
+		node->card_vm = true;
+		node->visible = UINT64_MAX;
+		local_describe_card(node, card);
+	}
+	return status;
+}
+
 static int main_create(struct daemon *daemon, struct error *error)
 {
 	struct settings *settings = &daemon->settings;
@@ -129,12 +156,12 @@ static int main_create(struct daemon *daemon, struct error *error)
 	daemon->local = local_create(&daemon->fabric, settings, error);
 	if (!daemon->local)
 		return error->code;
-	for (; daemon->created < settings->vm_count; daemon->created++) {
-		daemon->guests[daemon->created].guest =
-			guest_create(&daemon->fabric, settings, &settings->vms[daemon->created],
-				     FABRIC_NODE_VM_FIRST + daemon->created, error);
-		if (!daemon->guests[daemon->created].guest)
-			return error->code;
+	for (unsigned int i = 0; i < settings->vm_count && status == 0; i++)
+		status = main_create_guest(daemon, &settings->vms[i], FABRIC_NODE_VM_FIRST + i,
+					   error);
+	for (unsigned int i = 0; i < settings->card_count && status == 0; i++) {
+		if (settings->cards[i].vm.socket)
+			status = main_create_card_vm(daemon, i, error);
 	}
 	for (unsigned int i = 0; i < settings->vm_count && status == 0; i++)
 		status = main_set_visible(daemon, daemon->guests[i].guest->node, &settings->vms[i],

@@ -129,6 +129,7 @@ static void settings_free_card(struct settings_card *card)
 	free(card->name);
 	free(card->socket);
 	free(card->device);
+	free(card->vm.socket);
 	memset(card, 0, sizeof(*card));
 }
 
@@ -175,6 +176,7 @@ int settings_add_card(struct settings *settings, const char *text, struct error 
 	const struct settings_item items[] = {
 		{ "socket", &card->socket, NULL, 0, 0 },
 		{ "device", &card->device, NULL, 0, 0 },
+		{ "vm", &card->vm.socket, NULL, 0, 0 },
 		{ "memory", NULL, &memory, 1 << 20, INT64_MAX },
 		{ "cores", NULL, &cores, 1, 65536 },
 		{ "node", NULL, &node, 1, UINT16_MAX },
@@ -186,16 +188,21 @@ int settings_add_card(struct settings *settings, const char *text, struct error 
 		return error_set(error, -ENOSPC, "more than %d cards", SETTINGS_CARDS_MAX);
 	memset(card, 0, sizeof(*card));
 	status = settings_parse_list("card", text, &card->name, items, error);
-	if (status == 0 && !card->socket == !card->device)
-		status = error_set(
-			error, -EINVAL,
-			"card '%s' needs either socket= (of its processes) or device=", card->name);
+	if (status == 0 && !!card->socket + !!card->device + !!card->vm.socket != 1)
+		status = error_set(error, -EINVAL,
+				   "card '%s' needs one of socket= (of its processes), device= and "
+				   "vm= (of its VMM)",
+				   card->name);
 	if (status == 0 && settings_name_taken(settings, card->name))
 		status = error_set(error, -EEXIST, "the name '%s' is given twice", card->name);
 	if (status < 0) {
 		settings_free_card(card);
 		return status;
 	}
+	card->vm.name = card->name;
+	card->vm.endpoints = SETTINGS_ENDPOINTS_DEFAULT;
+	card->vm.windows = SETTINGS_WINDOWS_DEFAULT;
+	card->vm.pinned_bytes = SETTINGS_PINNED_DEFAULT;
 	card->memory_bytes = memory;
 	card->cores = (uint32_t)cores;
 	card->device_node = (uint16_t)node;
@@ -285,8 +292,10 @@ static const struct argp_option settings_options[] = {
 	  "Serve a VM, whose VMM connects to PATH. It sees every card, or what sees= names: cards, "
 	  "other VMs, host",
 	  0 },
-	{ "card", KEY_CARD, "NAME,socket=PATH|device=PATH[,node=N][,memory=BYTES][,cores=N]", 0,
-	  "A card: software, whose processes connect to PATH, or node N (1) of the SCIF driver at "
+	{ "card", KEY_CARD,
+	  "NAME,socket=PATH|vm=PATH|device=PATH[,node=N][,memory=BYTES][,cores=N]", 0,
+	  "A card: software, whose processes connect to PATH; a VM, whose VMM does; or node N (1) "
+	  "of the SCIF driver at "
 	  "PATH",
 	  0 },
 	{ "socket", KEY_SOCKET, "PATH", 0, "Host processes connect to PATH", 0 },

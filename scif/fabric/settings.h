@@ -24,9 +24,10 @@ struct settings_vm {
 
 struct settings_card {
 	char *name;
-	char *socket;	      /* where card processes connect */
-	char *device;	      /* a SCIF driver of the host that is the card, or NULL */
-	uint16_t device_node; /* the card's node there */
+	char *socket;	       /* where card processes connect */
+	struct settings_vm vm; /* .socket: the card is a VM, whose VMM connects there */
+	char *device;	       /* a SCIF driver of the host that is the card, or NULL */
+	uint16_t device_node;  /* the card's node there */
 	uint64_t memory_bytes;
 	uint32_t cores;
 };
@@ -58,7 +59,8 @@ void settings_defaults(struct settings *settings);
  * [,bandwidth=BYTES]; 0 or -errno */
 int settings_add_vm(struct settings *settings, const char *text, struct error *error);
 
-/* settings_add_card - from NAME,socket=PATH or NAME,device=PATH [,memory=BYTES][,cores=N] */
+/* settings_add_card - from NAME,socket=PATH, NAME,device=PATH or NAME,vm=PATH
+ * [,memory=BYTES][,cores=N] */
 int settings_add_card(struct settings *settings, const char *text, struct error *error);
 
 #endif

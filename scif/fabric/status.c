@@ -32,7 +32,7 @@ static const char *const kind_names[] = {
 static json_t *status_node(struct node *node)
 {
 	return json_pack("[s, i, s, i, I, I, I, I, I, I, I]", node->name, (int)node->number,
-			 kind_names[node->kind], node->online ? 1 : 0,
+			 node->card_vm ? "card" : kind_names[node->kind], node->online ? 1 : 0,
 			 (json_int_t)node->endpoint_count, (json_int_t)node->window_count,
 			 (json_int_t)node->pinned_bytes, (json_int_t)node->calls,
 			 (json_int_t)node->sent_bytes, (json_int_t)node->received_bytes,
@@ -60,7 +60,7 @@ static struct node *status_find_card(struct fabric *fabric, const char *name)
 	for (unsigned int i = 0; name && i < FABRIC_NODES_MAX; i++) {
 		struct node *node = fabric->nodes[i];
 
-		if (node && node->kind == NODE_CARD && strcmp(node->name, name) == 0)
+		if (node && node_is_card(node) && strcmp(node->name, name) == 0)
 			return node;
 	}
 	return NULL;
