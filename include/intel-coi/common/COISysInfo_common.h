@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processor that the caller runs on. Counts are 0, and indices UINT32_MAX, where unknown. */
+#ifndef CAUSEWAY_COI_SYSINFO_COMMON_H
+#define CAUSEWAY_COI_SYSINFO_COMMON_H
+
+#include "../common/COITypes_common.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+COIACCESSAPI uint32_t COISysGetCoreCount(void);
+COIACCESSAPI uint32_t COISysGetHardwareThreadCount(void);
+COIACCESSAPI uint32_t COISysGetHardwareThreadIndex(void);
+COIACCESSAPI uint32_t COISysGetCoreIndex(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A sink process's end, and its output. */
+#ifndef CAUSEWAY_COI_PROCESS_SINK_H
+#define CAUSEWAY_COI_PROCESS_SINK_H
+
+#include "../common/COIResult_common.h"
+#include "../common/COITypes_common.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* COIProcessWaitForShutdown - until the source destroys the process, or is gone. Run functions that
+ * execute are waited for, no further ones begin. */
+COIRESULT COIProcessWaitForShutdown(void);
+/* COIProcessProxyFlush - what was printed is on its way to the source */
+COIRESULT COIProcessProxyFlush(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

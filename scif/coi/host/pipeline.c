@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pipelines: run functions in order, some of them ahead of the sink.
+ *
+ *	queued	what was asked for; its head is looked at by pipeline_pump()
+ *	sent	the sink has it, or it lies in the ring; COMPLETE comes for each in order
+ *
+ * The head is sent when all that it waits for has come and its buffers are valid in the sink. Ahead
+ * of what the sink executes go at most COI_PIPELINE_AHEAD_BYTES, which the ring holds, so that
+ * sending never waits for a function to end. Bytes are moved by workers, or by the program's thread.
+ *
+ * A run function has two events: its completion, and the end of its uses of buffers, which comes
+ * later when the sink took references.
+ */
+#include "scif/coi/host/host.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "scif/coi/export.h"
+
+#define PIPELINE_STACK_MIN 16384u
+#define PIPELINE_PAGE	   4096u
+
+struct coipipeline {
+	struct object object;
+	LIST_ENTRY(coipipeline) link;
+	struct coiprocess *process;
+	scif_epd_t epd;
+	pthread_t reader;
+	struct operation_list queued, sent;
+	size_t ahead;	/* bytes of what was sent and not answered */
+	bool pumping;	/* one thread is at it */
+	bool failed;	/* the connection is gone */
+	struct operation pump; /* for a worker */
+	bool pump_queued;
+};
+
+/* A buffer of a run function. */
+struct use {
+	struct coibuffer *buffer;
+	COI_ACCESS_FLAGS access;
+	struct version *version; /* streaming */
+};
+
+struct run {
+	struct operation operation;
+	struct coipipeline *pipeline;
+	uint64_t uses_done; /* 0 without buffers */
+	struct coi_header header;
+	unsigned char *message;
+	size_t bytes;
+	void *answer;
+	uint16_t answer_bytes;
+	uint32_t use_count;
+	struct use uses[];
+};
+
+static LIST_HEAD(, coipipeline) pipelines = LIST_HEAD_INITIALIZER(pipelines);
+
+static void run_free(struct run *run)
+{
+	for (uint32_t i = 0; i < run->use_count; i++)
+		version_put(run->uses[i].version);
+	free(run->message);
+	free(run);
+}
+
+/* By a worker, when no reference keeps its buffers in use: the last of a function's uses. */
+static COIRESULT run_rest(struct operation *operation)
+{
+	struct run *run = (struct run *)operation;
+	COIRESULT result = COI_SUCCESS;
+
+	for (uint32_t i = 0; i < run->use_count && result == COI_SUCCESS; i++) {
+		struct coibuffer *buffer = run->uses[i].buffer;
+		struct version *version;
+
+		if (buffer->type != COI_BUFFER_STREAMING_TO_SOURCE)
+			continue;
+		version = version_new(buffer->bytes);
+		result = version ? transfer_read(buffer_instance(buffer, run->pipeline->process), 0,
+						 version->memory, buffer->bytes)
+				 : COI_RESOURCE_EXHAUSTED;
+		pthread_mutex_lock(&host_lock);
+		if (result == COI_SUCCESS)
+			STAILQ_INSERT_TAIL(&buffer->versions, version, link);
+		pthread_mutex_unlock(&host_lock);
+		if (result != COI_SUCCESS)
+			version_put(version);
+	}
+	run_free(run);
+	return result;
+}
+
+/* With the lock: the function ended. Its uses of buffers may go on: references of the sink, bytes
+ * that come to the source. */
+static void run_finish(struct run *run, COIRESULT result)
+{
+	struct operation *rest = &run->operation;
+	bool more = false;
+
+	event_finish(rest->done, result);
+	rest->done = run->uses_done;
+	for (uint32_t i = 0; i < run->use_count && result == COI_SUCCESS; i++) {
+		struct coibuffer *buffer = buffer_whole(run->uses[i].buffer, NULL);
+
+		if (buffer->held)
+			operation_after(rest, buffer->held);
+		more = more || buffer->type == COI_BUFFER_STREAMING_TO_SOURCE;
+	}
+	rest->ready = NULL;
+	rest->execute = run_rest;
+	if (rest->waits)
+		return;
+	if (more) {
+		operation_queue(rest);
+		return;
+	}
+	event_finish(run->uses_done, COI_SUCCESS);
+	run_free(run);
+}
+
+static void run_drop(struct operation *operation)
+{
+	run_free((struct run *)operation);
+}
+
+/* With the lock: it will not be sent. Events that it still waits for find it, and drop it. */
+static void run_cancel(struct run *run)
+{
+	event_finish(run->operation.done, COI_PROCESS_DIED);
+	event_finish(run->uses_done, COI_SUCCESS);
+	run->operation.ready = run_drop;
+	if (run->operation.waits == 0)
+		run_free(run);
+}
+
+/* With the lock: the connection is gone. */
+static void pipeline_fail(struct coipipeline *pipeline)
+{
+	struct operation *operation;
+
+	pipeline->failed = true;
+	pipeline->ahead = 0;
+	while ((operation = STAILQ_FIRST(&pipeline->sent))) {
+		STAILQ_REMOVE_HEAD(&pipeline->sent, next);
+		run_finish((struct run *)operation, COI_PROCESS_DIED);
+	}
+	while ((operation = STAILQ_FIRST(&pipeline->queued))) {
+		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
+		run_cancel((struct run *)operation);
+	}
+	pthread_cond_broadcast(&host_changed);
+}
+
+/* Whether bytes have to be moved before the function can go; with the lock. */
+static bool run_moves(const struct run *run)
+{
+	for (uint32_t i = 0; i < run->use_count; i++) {
+		const struct use *use = &run->uses[i];
+		struct coibuffer *buffer = buffer_whole(use->buffer, NULL);
+
+		if (use->version)
+			return true;
+		if (buffer->type != COI_BUFFER_NORMAL && buffer->type != COI_BUFFER_OPENCL)
+			continue;
+		if (use->access != COI_SINK_WRITE_ENTIRE &&
+		    !buffer_instance(buffer, run->pipeline->process)->valid)
+			return true;
+	}
+	return false;
+}
+
+/* Moves what has to be moved; without the lock. */
+static COIRESULT run_move(struct run *run)
+{
+	COIRESULT result = COI_SUCCESS;
+
+	for (uint32_t i = 0; i < run->use_count && result == COI_SUCCESS; i++) {
+		struct use *use = &run->uses[i];
+		struct coibuffer *buffer = use->buffer;
+
+		if (use->version)
+			result = transfer_write(buffer_instance(buffer, run->pipeline->process), 0,
+						use->version->memory, buffer->bytes);
+		else if (use->access != COI_SINK_WRITE_ENTIRE)
+			result = buffer_bring(buffer, run->pipeline->process);
+		version_put(use->version);
+		use->version = NULL;
+	}
+	return result;
+}
+
+/* With the lock: the sink is about to write. */
+static void run_own(const struct run *run)
+{
+	for (uint32_t i = 0; i < run->use_count; i++) {
+		struct coibuffer *buffer = buffer_whole(run->uses[i].buffer, NULL);
+
+		if (run->uses[i].access == COI_SINK_READ ||
+		    (buffer->type != COI_BUFFER_NORMAL && buffer->type != COI_BUFFER_OPENCL))
+			continue;
+		buffer_own(buffer, buffer_instance(buffer, run->pipeline->process));
+	}
+}
+
+/* With the lock: whether the head may go now. */
+static struct run *pipeline_head(struct coipipeline *pipeline)
+{
+	struct run *run = (struct run *)STAILQ_FIRST(&pipeline->queued);
+
+	if (!run || run->operation.waits)
+		return NULL;
+	if (pipeline->ahead && pipeline->ahead + run->bytes > COI_PIPELINE_AHEAD_BYTES)
+		return NULL;
+	return run;
+}
+
+static int run_send(struct run *run)
+{
+	struct iovec part = { run->message, run->bytes - sizeof(run->header) };
+
+	return message_send(run->pipeline->epd, &run->header, &part, 1);
+}
+
+static void pipeline_pump_later(struct coipipeline *pipeline)
+{
+	if (pipeline->pump_queued)
+		return;
+	pipeline->pump_queued = true;
+	operation_queue(&pipeline->pump);
+}
+
+/* With the lock, which is given up meanwhile: sends what may go. @may_move: this thread may take
+ * the time to move bytes. */
+static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
+{
+	struct run *run;
+
+	if (pipeline->pumping)
+		return;
+	pipeline->pumping = true;
+	while ((run = pipeline_head(pipeline))) {
+		COIRESULT result = COI_SUCCESS;
+		int status = 0;
+
+		if (pipeline->failed) {
+			pipeline_fail(pipeline);
+			break;
+		}
+		if (run_moves(run)) {
+			if (!may_move) {
+				pipeline_pump_later(pipeline);
+				break;
+			}
+			pthread_mutex_unlock(&host_lock);
+			result = run_move(run);
+			pthread_mutex_lock(&host_lock);
+		}
+		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
+		if (result != COI_SUCCESS) {
+			run_finish(run, result);
+			continue;
+		}
+		run_own(run);
+		pipeline->ahead += run->bytes;
+		STAILQ_INSERT_TAIL(&pipeline->sent, &run->operation, next);
+		pthread_mutex_unlock(&host_lock);
+		/* It may be answered, and freed, as soon as its last byte is out. */
+		status = run_send(run);
+		pthread_mutex_lock(&host_lock);
+		if (status < 0)
+			pipeline_fail(pipeline);
+	}
+	pipeline->pumping = false;
+	pthread_cond_broadcast(&host_changed);
+}
+
+static COIRESULT pipeline_pump_worker(struct operation *operation)
+{
+	struct coipipeline *pipeline =
+		(struct coipipeline *)((char *)operation - offsetof(struct coipipeline, pump));
+
+	pthread_mutex_lock(&host_lock);
+	pipeline->pump_queued = false;
+	pipeline_pump(pipeline, true);
+	pthread_cond_broadcast(&host_changed);
+	pthread_mutex_unlock(&host_lock);
+	return COI_SUCCESS;
+}
+
+static void run_ready(struct operation *operation)
+{
+	struct run *run = (struct run *)operation;
+
+	/* By whoever finished an event: that thread has other things to do. */
+	if (STAILQ_FIRST(&run->pipeline->queued) == operation)
+		pipeline_pump_later(run->pipeline);
+}
+
+/* One COMPLETE; with the lock. -EPROTO when nothing was sent. */
+static int pipeline_complete(struct coipipeline *pipeline, const struct coi_header *header,
+			     const unsigned char *payload)
+{
+	struct run *run = (struct run *)STAILQ_FIRST(&pipeline->sent);
+
+	if (!run || header->tag != run->header.tag || header->bytes > run->answer_bytes ||
+	    header->result >= COI_NUM_RESULTS)
+		return -EPROTO;
+	STAILQ_REMOVE_HEAD(&pipeline->sent, next);
+	pipeline->ahead -= run->bytes;
+	if (header->bytes)
+		memcpy(run->answer, payload, header->bytes);
+	run_finish(run, (COIRESULT)header->result);
+	pipeline_pump(pipeline, false);
+	return 0;
+}
+
+static void *pipeline_read(void *argument)
+{
+	struct coipipeline *pipeline = argument;
+	struct coi_header header;
+	int status = 0;
+
+	while (status == 0) {
+		unsigned char *payload;
+
+		status = message_receive(pipeline->epd, &header, &payload);
+		pthread_mutex_lock(&host_lock);
+		if (status == 0 && header.type == COI_HELD)
+			buffer_hold(pipeline->process, header.value, 1);
+		else if (status == 0)
+			status = header.type == COI_COMPLETE
+					 ? pipeline_complete(pipeline, &header, payload)
+					 : -EPROTO;
+		if (status < 0)
+			pipeline_fail(pipeline);
+		pthread_mutex_unlock(&host_lock);
+		free(payload);
+		event_calls();
+	}
+	return NULL;
+}
+
+/* Waits for the last function, has the sink hang up, and forgets it. */
+static void pipeline_destroy(struct coipipeline *pipeline)
+{
+	struct coi_header end = { .type = COI_SHUTDOWN };
+
+	pthread_mutex_lock(&host_lock);
+	while (!STAILQ_EMPTY(&pipeline->queued) || !STAILQ_EMPTY(&pipeline->sent) ||
+	       pipeline->pumping || pipeline->pump_queued)
+		pthread_cond_wait(&host_changed, &host_lock);
+	pthread_mutex_unlock(&host_lock);
+	message_send(pipeline->epd, &end, NULL, 0);
+	pthread_join(pipeline->reader, NULL);
+	scif_close(pipeline->epd);
+	pthread_mutex_lock(&host_lock);
+	LIST_REMOVE(pipeline, link);
+	pipeline->process->pipelines--;
+	pthread_cond_broadcast(&host_changed);
+	pthread_mutex_unlock(&host_lock);
+	free(pipeline);
+}
+
+void pipeline_end_all(struct coiprocess *process)
+{
+	for (;;) {
+		struct coipipeline *found = NULL, *pipeline;
+
+		pthread_mutex_lock(&host_lock);
+		LIST_FOREACH(pipeline, &pipelines, link)
+		{
+			if (pipeline->process == process && object_is(pipeline, OBJECT_PIPELINE))
+				found = pipeline;
+		}
+		if (found)
+			object_leave(&found->object);
+		/* Another thread may be destroying one. */
+		while (!found && process->pipelines)
+			pthread_cond_wait(&host_changed, &host_lock);
+		pthread_mutex_unlock(&host_lock);
+		if (!found)
+			return;
+		pipeline_destroy(found);
+	}
+}
+
+static COIRESULT pipeline_check(COI_CPU_MASK mask, uint32_t stack, struct coi_greeting *greeting)
+{
+	bool any = false;
+
+	if (stack && (stack < PIPELINE_STACK_MIN || stack % PIPELINE_PAGE))
+		return COI_OUT_OF_RANGE;
+	for (unsigned int i = 0; mask && i < 16; i++) {
+		greeting->mask[i] = mask[i];
+		any = any || mask[i];
+	}
+	return mask && !any ? COI_OUT_OF_RANGE : COI_SUCCESS;
+}
+
+/* The thread that reads answers; signals are not for it. */
+static int pipeline_start(struct coipipeline *pipeline)
+{
+	sigset_t all, before;
+	int status;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	status = pthread_create(&pipeline->reader, NULL, pipeline_read, pipeline);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -status;
+}
+
+COI_EXPORT COIRESULT COIPipelineCreate(COIPROCESS in_Process, COI_CPU_MASK in_Mask,
+				       uint32_t in_StackSize, COIPIPELINE *out_pPipeline)
+{
+	struct coi_greeting greeting = { .role = COI_ROLE_PIPELINE, .stack_bytes = in_StackSize };
+	struct coipipeline *pipeline;
+	COIRESULT result;
+	int status;
+
+	if (!out_pPipeline)
+		return COI_INVALID_POINTER;
+	result = pipeline_check(in_Mask, in_StackSize, &greeting);
+	if (result != COI_SUCCESS)
+		return result;
+	pthread_mutex_lock(&host_lock);
+	if (!process_is(in_Process))
+		result = COI_INVALID_HANDLE;
+	else if (in_Process->pipelines == COI_PIPELINE_MAX_PIPELINES)
+		result = COI_RESOURCE_EXHAUSTED;
+	else
+		in_Process->pipelines++;
+	pthread_mutex_unlock(&host_lock);
+	if (result != COI_SUCCESS)
+		return result;
+	pipeline = calloc(1, sizeof(*pipeline));
+	status = pipeline ? process_connect(in_Process, &greeting) : -ENOMEM;
+	if (status >= 0) {
+		pipeline->process = in_Process;
+		pipeline->epd = status;
+		pipeline->pump.execute = pipeline_pump_worker;
+		STAILQ_INIT(&pipeline->queued);
+		STAILQ_INIT(&pipeline->sent);
+		status = pipeline_start(pipeline);
+		if (status < 0)
+			scif_close(pipeline->epd);
+	}
+	pthread_mutex_lock(&host_lock);
+	if (status < 0)
+		in_Process->pipelines--;
+	else
+		object_enter(&pipeline->object, OBJECT_PIPELINE);
+	if (status >= 0)
+		LIST_INSERT_HEAD(&pipelines, pipeline, link);
+	pthread_mutex_unlock(&host_lock);
+	if (status < 0) {
+		free(pipeline);
+		return result_of(status);
+	}
+	*out_pPipeline = pipeline;
+	return COI_SUCCESS;
+}
+
+COI_EXPORT COIRESULT COIPipelineDestroy(COIPIPELINE in_Pipeline)
+{
+	bool valid;
+
+	pthread_mutex_lock(&host_lock);
+	valid = object_is(in_Pipeline, OBJECT_PIPELINE);
+	if (valid)
+		object_leave(&in_Pipeline->object);
+	pthread_mutex_unlock(&host_lock);
+	if (!valid)
+		return COI_INVALID_HANDLE;
+	pipeline_destroy(in_Pipeline);
+	return COI_SUCCESS;
+}
+
+/* What is wrong with a run function's arguments, but for handles. */
+static COIRESULT run_check(uint32_t buffers, const COIBUFFER *list, const COI_ACCESS_FLAGS *access,
+			   const void *misc, uint16_t misc_bytes, const void *answer,
+			   uint16_t answer_bytes)
+{
+	if (buffers > COI_PIPELINE_MAX_IN_BUFFERS || misc_bytes > COI_PIPELINE_MAX_IN_MISC_DATA_LEN)
+		return COI_OUT_OF_RANGE;
+	if (!buffers != !list || !buffers != !access || !misc_bytes != !misc ||
+	    !answer_bytes != !answer)
+		return COI_ARGUMENT_MISMATCH;
+	for (uint32_t i = 0; i < buffers; i++) {
+		if (access[i] < COI_SINK_READ || access[i] > COI_SINK_WRITE_ENTIRE)
+			return COI_OUT_OF_RANGE;
+	}
+	return COI_SUCCESS;
+}
+
+/* With the lock: whether the buffer may be used so; fills its part of the message. */
+static COIRESULT run_use(struct run *run, struct use *use, struct coi_run_buffer *wanted)
+{
+	struct coibuffer *buffer = use->buffer, *whole;
+	struct instance *instance;
+	uint64_t offset;
+
+	if (!object_is(buffer, OBJECT_BUFFER))
+		return COI_INVALID_HANDLE;
+	whole = buffer_whole(buffer, &offset);
+	instance = buffer_instance(whole, run->pipeline->process);
+	if (!instance)
+		return COI_MISSING_DEPENDENCY;
+	if (whole->maps && whole->type == COI_BUFFER_NORMAL)
+		return COI_RETRY;
+	if (whole->type == COI_BUFFER_STREAMING_TO_SOURCE && use->access != COI_SINK_WRITE_ENTIRE)
+		return COI_ARGUMENT_MISMATCH;
+	if (whole->type == COI_BUFFER_STREAMING_TO_SINK && whole->version) {
+		use->version = whole->version;
+		use->version->holders++;
+	}
+	*wanted = (struct coi_run_buffer){ .id = instance->id,
+					   .offset = offset,
+					   .bytes = buffer->size };
+	return COI_SUCCESS;
+}
+
+/* The message behind its header. */
+static COIRESULT run_fill(struct run *run, const struct coi_run *what, const COIBUFFER *buffers,
+			  const COI_ACCESS_FLAGS *access, const void *misc)
+{
+	unsigned char *at;
+	COIRESULT result = COI_SUCCESS;
+
+	run->bytes = sizeof(run->header) + sizeof(*what) +
+		     what->buffers * sizeof(struct coi_run_buffer) + what->misc_bytes;
+	run->message = malloc(run->bytes);
+	if (!run->message)
+		return COI_OUT_OF_MEMORY;
+	at = run->message;
+	memcpy(at, what, sizeof(*what));
+	at += sizeof(*what);
+	for (uint32_t i = 0; i < what->buffers && result == COI_SUCCESS; i++) {
+		struct coi_run_buffer wanted;
+
+		run->uses[i] = (struct use){ .buffer = buffers[i], .access = access[i] };
+		run->use_count = i + 1;
+		result = run_use(run, &run->uses[i], &wanted);
+		if (result == COI_SUCCESS)
+			memcpy(at, &wanted, sizeof(wanted));
+		at += sizeof(wanted);
+	}
+	if (what->misc_bytes)
+		memcpy(at, misc, what->misc_bytes);
+	return result;
+}
+
+/* With the lock: the order among the uses of its buffers; then it is queued. */
+static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *events)
+{
+	struct operation *operation = &run->operation;
+	COIRESULT result = operation_after_all(operation, count, events);
+
+	if (result != COI_SUCCESS)
+		return result;
+	operation->done = event_begin();
+	run->uses_done = run->use_count ? event_begin() : 0;
+	for (uint32_t i = 0; i < run->use_count; i++) {
+		const struct use *use = &run->uses[i];
+
+		/* A version of a streaming buffer is written into the sink for each. */
+		buffer_use(use->buffer, operation, run->uses_done,
+			   use->access != COI_SINK_READ || use->version);
+	}
+	operation->ready = run_ready;
+	run->header = (struct coi_header){ .type = COI_RUN, .tag = (uint32_t)operation->done };
+	STAILQ_INSERT_TAIL(&run->pipeline->queued, operation, next);
+	return COI_SUCCESS;
+}
+
+COI_EXPORT COIRESULT COIPipelineRunFunction(
+	COIPIPELINE in_Pipeline, COIFUNCTION in_Function, uint32_t in_NumBuffers,
+	const COIBUFFER *in_pBuffers, const COI_ACCESS_FLAGS *in_pBufferAccessFlags,
+	uint32_t in_NumDependencies, const COIEVENT *in_pDependencies, const void *in_pMiscData,
+	uint16_t in_MiscDataLen, void *out_pAsyncReturnValue, uint16_t in_AsyncReturnValueLen,
+	COIEVENT *out_pCompletion)
+{
+	struct coi_run what = { .buffers = in_NumBuffers,
+				.misc_bytes = in_MiscDataLen,
+				.return_bytes = in_AsyncReturnValueLen };
+	COIRESULT result = run_check(in_NumBuffers, in_pBuffers, in_pBufferAccessFlags,
+				     in_pMiscData, in_MiscDataLen, out_pAsyncReturnValue,
+				     in_AsyncReturnValueLen);
+	struct run *run;
+	uint64_t done;
+
+	if (result != COI_SUCCESS)
+		return result;
+	run = calloc(1, sizeof(*run) + in_NumBuffers * sizeof(run->uses[0]));
+	if (!run)
+		return COI_OUT_OF_MEMORY;
+	run->pipeline = in_Pipeline;
+	run->answer = out_pAsyncReturnValue;
+	run->answer_bytes = in_AsyncReturnValueLen;
+	pthread_mutex_lock(&host_lock);
+	if (!object_is(in_Pipeline, OBJECT_PIPELINE) || !object_is(in_Function, OBJECT_FUNCTION) ||
+	    in_Function->process != in_Pipeline->process)
+		result = COI_INVALID_HANDLE;
+	else if (in_Pipeline->failed)
+		result = COI_PROCESS_DIED;
+	if (result == COI_SUCCESS) {
+		what.function = in_Function->address;
+		result = run_fill(run, &what, in_pBuffers, in_pBufferAccessFlags, in_pMiscData);
+	}
+	if (result == COI_SUCCESS)
+		result = run_queue(run, in_NumDependencies, in_pDependencies);
+	if (result != COI_SUCCESS) {
+		run_free(run);
+		pthread_mutex_unlock(&host_lock);
+		return result;
+	}
+	done = run->operation.done;
+	if (out_pCompletion && out_pCompletion != COI_EVENT_ASYNC &&
+	    out_pCompletion != COI_EVENT_SYNC)
+		*out_pCompletion = event_value(done);
+	pipeline_pump(in_Pipeline, out_pCompletion == COI_EVENT_SYNC);
+	pthread_mutex_unlock(&host_lock);
+	return out_pCompletion == COI_EVENT_SYNC ? event_wait(done) : COI_SUCCESS;
+}
+
+COI_EXPORT COIRESULT COIPipelineGetEngine(COIPIPELINE in_Pipeline, COIENGINE *out_pEngine)
+{
+	COIRESULT result = COI_SUCCESS;
+
+	if (!out_pEngine)
+		return COI_INVALID_POINTER;
+	pthread_mutex_lock(&host_lock);
+	if (!object_is(in_Pipeline, OBJECT_PIPELINE))
+		result = COI_INVALID_HANDLE;
+	else if (in_Pipeline->failed)
+		result = COI_PROCESS_DIED;
+	else
+		*out_pEngine = in_Pipeline->process->engine;
+	pthread_mutex_unlock(&host_lock);
+	return result;
+}
+
+COI_EXPORT COIRESULT COIPipelineSetCPUMask(COIPROCESS in_Process, uint32_t in_CoreID,
+					   uint8_t in_ThreadID, COI_CPU_MASK *out_pMask)
+{
+	COIRESULT result = COI_SUCCESS;
+	uint32_t thread = 0, beside = 0;
+
+	if (!out_pMask)
+		return COI_INVALID_POINTER;
+	pthread_mutex_lock(&host_lock);
+	if (!process_is(in_Process)) {
+		result = COI_INVALID_HANDLE;
+	} else {
+		beside = in_Process->card.welcome.threads_per_core;
+		thread = in_CoreID * beside + in_ThreadID;
+		if (in_CoreID >= in_Process->card.welcome.cores || in_ThreadID >= beside ||
+		    thread >= COI_MAX_HW_THREADS)
+			result = COI_OUT_OF_RANGE;
+	}
+	pthread_mutex_unlock(&host_lock);
+	if (result == COI_SUCCESS)
+		(*out_pMask)[thread / 64] |= 1ull << (thread % 64);
+	return result;
+}
+
+COI_EXPORT COIRESULT COIPipelineClearCPUMask(COI_CPU_MASK *in_Mask)
+{
+	if (!in_Mask)
+		return COI_INVALID_POINTER;
+	memset(*in_Mask, 0, sizeof(*in_Mask));
+	return COI_SUCCESS;
+}

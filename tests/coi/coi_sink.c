@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sink of coi_cases.c: run functions for its cases. With the argument "die" it ends at once. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <common/COIEvent_common.h>
+#include <sink/COIBuffer_sink.h>
+#include <sink/COIPipeline_sink.h>
+#include <sink/COIProcess_sink.h>
+
+static void *kept;
+static int linked_answer; /* what library functions change */
+
+#define RUN_FUNCTION(name)                                                                         \
+	COINATIVELIBEXPORT void name(uint32_t count, void **buffers, uint64_t *lengths,            \
+				     void *misc, uint16_t misc_bytes, void *answer,                \
+				     uint16_t answer_bytes);                                       \
+	COINATIVELIBEXPORT void name(uint32_t count __attribute__((unused)),                       \
+				     void **buffers __attribute__((unused)),                       \
+				     uint64_t *lengths __attribute__((unused)),                    \
+				     void *misc __attribute__((unused)),                           \
+				     uint16_t misc_bytes __attribute__((unused)),                  \
+				     void *answer __attribute__((unused)),                         \
+				     uint16_t answer_bytes __attribute__((unused)))
+
+/* Gives the source's data back. */
+RUN_FUNCTION(echo)
+{
+	memcpy(answer, misc, answer_bytes < misc_bytes ? answer_bytes : misc_bytes);
+}
+
+/* The sum of each buffer's bytes. */
+RUN_FUNCTION(sum)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const unsigned char *bytes = buffers[i];
+
+		for (uint64_t k = 0; k < lengths[i]; k++)
+			total += bytes[k];
+	}
+	memcpy(answer, &total, sizeof(total));
+}
+
+/* Adds a number to every byte of the last buffer. */
+RUN_FUNCTION(add)
+{
+	unsigned char *bytes = buffers[count - 1];
+
+	for (uint64_t k = 0; k < lengths[count - 1]; k++)
+		bytes[k] = (unsigned char)(bytes[k] + *(unsigned char *)misc);
+}
+
+RUN_FUNCTION(fill)
+{
+	memset(buffers[0], *(unsigned char *)misc, lengths[0]);
+}
+
+/* The lengths, and the address of the first. */
+RUN_FUNCTION(describe)
+{
+	uint64_t told[2] = { count ? lengths[0] : 0, count ? (uintptr_t)buffers[0] : 0 };
+
+	memcpy(answer, told, sizeof(told));
+}
+
+RUN_FUNCTION(signal_event)
+{
+	COIEVENT event;
+
+	memcpy(&event, misc, sizeof(event));
+	COIEventSignalUserEvent(event);
+}
+
+RUN_FUNCTION(hold)
+{
+	kept = buffers[0];
+	COIBufferAddRef(kept);
+}
+
+RUN_FUNCTION(let_go)
+{
+	int results[3] = { COIBufferReleaseRef(kept), COIBufferReleaseRef(kept),
+			   COIBufferAddRef(&results) };
+
+	memcpy(answer, results, sizeof(results));
+}
+
+RUN_FUNCTION(nap)
+{
+	usleep(*(unsigned int *)misc * 1000);
+}
+
+RUN_FUNCTION(print)
+{
+	printf("sink says %s\n", (char *)misc);
+	COIProcessProxyFlush();
+}
+
+/* Memory of the sink's own, with a pattern. */
+RUN_FUNCTION(allocate)
+{
+	unsigned char *memory = malloc(*(uint64_t *)misc);
+	uint64_t address = (uintptr_t)memory;
+
+	for (uint64_t k = 0; k < *(uint64_t *)misc; k++)
+		memory[k] = (unsigned char)k;
+	memcpy(answer, &address, sizeof(address));
+}
+
+RUN_FUNCTION(crash)
+{
+	raise(SIGSEGV);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "die") == 0)
+		return 3;
+	if (argc > 1 && strcmp(argv[1], "exit") == 0)
+		linked_answer = atoi(argv[2]);
+	if (COIPipelineStartExecutingRunFunctions() != COI_SUCCESS)
+		return 2;
+	COIProcessWaitForShutdown();
+	return linked_answer;
+}
