@@ -5,12 +5,11 @@
  * The sink listens; the source learns its port, and a token, from who started the process
  * (proto/card-launch.h), connects, and says with a greeting what each connection is for:
  *
- *	control	 one. The source asks, each message is answered by REPLY with its tag; the sink tells
- *		 of its own accord SIGNAL and RELEASED.
- *	data	 one. No messages: the sink's windows are registered on it, one for each buffer, and the
- *		 source reads and writes them. Pinned buffers are windows of the source's.
- *	pipeline one for each. RUN, answered in order by COMPLETE; before it HELD, for buffers that got
- *		 a reference meanwhile.
+ *	control	 one. The source asks, each message is answered by REPLY with its tag; the sink
+ *tells of its own accord SIGNAL and RELEASED. data	 one. No messages: the sink's windows are
+ *registered on it, one for each buffer, and the source reads and writes them. Pinned buffers are
+ *windows of the source's. pipeline one for each. RUN, answered in order by COMPLETE; before it
+ *HELD, for buffers that got a reference meanwhile.
  *
  * The sink answers a greeting that it takes with WELCOME; others it hangs up on. A message is a
  * header and at most COI_PAYLOAD_MAX bytes; numbers are little-endian. When the control connection
@@ -21,15 +20,15 @@
 
 #include <stdint.h>
 
-#define COI_MAGIC		0x31494f43u /* "COI1" */
-#define COI_VERSION		1
-#define COI_TOKEN_BYTES		16
-#define COI_PAYLOAD_MAX		(1u << 20)
-#define COI_FUNCTIONS_MAX	128u /* names of one message */
-#define COI_NAME_MAX		255u /* without the NUL */
-#define COI_RUN_BUFFERS_MAX	16384u
-#define COI_RUN_MISC_MAX	32768u
-#define COI_PIPELINES_MAX	512u
+#define COI_MAGIC		 0x31494f43u /* "COI1" */
+#define COI_VERSION		 1
+#define COI_TOKEN_BYTES		 16
+#define COI_PAYLOAD_MAX		 (1u << 20)
+#define COI_FUNCTIONS_MAX	 128u /* names of one message */
+#define COI_NAME_MAX		 255u /* without the NUL */
+#define COI_RUN_BUFFERS_MAX	 16384u
+#define COI_RUN_MISC_MAX	 32768u
+#define COI_PIPELINES_MAX	 512u
 #define COI_PIPELINE_AHEAD_BYTES 3072u /* runs that are sent ahead: they lie in the ring */
 
 enum coi_role {
@@ -43,9 +42,9 @@ struct coi_greeting {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t role;
-	uint32_t pipeline;   /* number, for that role */
+	uint32_t pipeline;    /* number, for that role */
 	uint32_t stack_bytes; /* of the pipeline's thread; 0: as usual */
-	uint64_t mask[16]; /* hardware threads of the pipeline; all zero: any */
+	uint64_t mask[16];    /* hardware threads of the pipeline; all zero: any */
 };
 
 _Static_assert(sizeof(struct coi_greeting) == 160, "as on the wire");

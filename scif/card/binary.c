@@ -85,42 +85,72 @@ static const char *elf_string(const void *data, size_t bytes, uint64_t table, ui
 	return text + table + offset;
 }
 
-int elf_needed(const void *data, size_t bytes, const char **names, size_t room,
-	       const char **runpath)
+/* What the dynamic section says with strings. */
+struct elf_names {
+	const char **needed;
+	size_t room, count;
+	const char *runpath, *soname;
+};
+
+/* One entry's string to where it belongs; 0, -ENOEXEC or -E2BIG. */
+static int elf_note(struct elf_names *names, int64_t tag, const char *text)
+{
+	if (!text)
+		return -ENOEXEC;
+	if (tag == DT_SONAME)
+		names->soname = text;
+	else if (tag != DT_NEEDED)
+		names->runpath = text;
+	else if (names->needed && names->count == names->room)
+		return -E2BIG;
+	else if (names->needed)
+		names->needed[names->count++] = text;
+	return 0;
+}
+
+/* Reads the dynamic section; 0, also for a static program, -ENOEXEC or -E2BIG. */
+static int elf_dynamic(const void *data, size_t bytes, struct elf_names *names)
 {
 	Elf64_Phdr dynamic;
 	Elf64_Dyn entry;
 	uint64_t table = UINT64_MAX;
-	size_t count = 0;
+	int status = 0;
 
-	*runpath = NULL;
 	if (!elf_segment(data, bytes, PT_DYNAMIC, 0, &dynamic))
 		return 0;
 	if (dynamic.p_offset > bytes || dynamic.p_filesz > bytes - dynamic.p_offset)
 		return -ENOEXEC;
 	/* Twice: where the strings are stands behind those that are looked up. */
 	for (int pass = 0; pass < 2; pass++) {
-		for (uint64_t at = 0; at + sizeof(entry) <= dynamic.p_filesz; at += sizeof(entry)) {
-			const char *text;
-
+		for (uint64_t at = 0; at + sizeof(entry) <= dynamic.p_filesz && status == 0;
+		     at += sizeof(entry)) {
 			elf_take(data, bytes, dynamic.p_offset + at, &entry, sizeof(entry));
 			if (entry.d_tag == DT_NULL)
 				break;
 			if (pass == 0 && entry.d_tag == DT_STRTAB)
 				table = elf_offset(data, bytes, entry.d_un.d_ptr);
-			if (pass == 0 || (entry.d_tag != DT_NEEDED && entry.d_tag != DT_RUNPATH &&
-					  entry.d_tag != DT_RPATH))
-				continue;
-			text = elf_string(data, bytes, table, entry.d_un.d_val);
-			if (!text)
-				return -ENOEXEC;
-			if (entry.d_tag != DT_NEEDED)
-				*runpath = text;
-			else if (count == room)
-				return -E2BIG;
-			else
-				names[count++] = text;
+			if (pass == 1 && (entry.d_tag == DT_NEEDED || entry.d_tag == DT_RUNPATH ||
+					  entry.d_tag == DT_RPATH || entry.d_tag == DT_SONAME))
+				status = elf_note(names, entry.d_tag,
+						  elf_string(data, bytes, table, entry.d_un.d_val));
 		}
 	}
-	return (int)count;
+	return status;
+}
+
+int elf_needed(const void *data, size_t bytes, const char **names, size_t room,
+	       const char **runpath)
+{
+	struct elf_names found = { .needed = names, .room = room };
+	int status = elf_dynamic(data, bytes, &found);
+
+	*runpath = found.runpath;
+	return status < 0 ? status : (int)found.count;
+}
+
+const char *elf_soname(const void *data, size_t bytes)
+{
+	struct elf_names found = { .needed = NULL };
+
+	return elf_dynamic(data, bytes, &found) < 0 ? NULL : found.soname;
 }

@@ -23,4 +23,7 @@ int elf_check_program(const void *data, size_t bytes, struct error *error);
 int elf_needed(const void *data, size_t bytes, const char **names, size_t room,
 	       const char **runpath);
 
+/* elf_soname - the name that a library goes by (DT_SONAME), in @data, or NULL */
+const char *elf_soname(const void *data, size_t bytes);
+
 #endif

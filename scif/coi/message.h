@@ -38,8 +38,8 @@ struct message_run {
 int message_run_parse(const unsigned char *payload, size_t bytes, struct message_run *run);
 struct coi_run_buffer message_run_buffer(const struct message_run *run, uint32_t index);
 
-/* message_names_parse - @count names, each with its NUL, filling the payload; @names points into it.
- * 0 or -EPROTO */
+/* message_names_parse - @count names, each with its NUL, filling the payload; @names points into
+ * it. 0 or -EPROTO */
 int message_names_parse(const unsigned char *payload, size_t bytes, uint64_t count,
 			const char **names);
 /* message_library_parse - 0 or -EPROTO; @name points into the payload */

@@ -170,8 +170,8 @@ static void from_the_programs_memory(void)
 	COIBUFFER buffer;
 	void *address;
 
-	RESULT(COIBufferCreateFromMemory(BYTES, COI_BUFFER_NORMAL, 0, data + 1, 1,
-					 &offload.process, &buffer),
+	RESULT(COIBufferCreateFromMemory(BYTES, COI_BUFFER_NORMAL, 0, data + 1, 1, &offload.process,
+					 &buffer),
 	       COI_SUCCESS);
 	EQUAL(sink_sum(buffer), pattern_sum(data + 1, BYTES));
 	sink_add(buffer, 1);
@@ -327,10 +327,9 @@ static void streaming_to_the_sink(void)
 		       COI_SUCCESS);
 		memset(address, i + 1, 5000);
 		RESULT(COIBufferUnmap(map, 0, NULL, NULL), COI_SUCCESS);
-		RESULT(COIPipelineRunFunction(offload.pipeline,
-					      function_of(offload.process, "sum"), 1, &buffer,
-					      &access, 0, NULL, NULL, 0, &sums[i], sizeof(sums[i]),
-					      &done[i]),
+		RESULT(COIPipelineRunFunction(offload.pipeline, function_of(offload.process, "sum"),
+					      1, &buffer, &access, 0, NULL, NULL, 0, &sums[i],
+					      sizeof(sums[i]), &done[i]),
 		       COI_SUCCESS);
 	}
 	RESULT(COIEventWait(3, done, -1, 1, NULL, NULL), COI_SUCCESS);
@@ -393,8 +392,8 @@ static void sub_buffers(void)
 
 static void same_addresses(void)
 {
-	COIBUFFER buffer = buffer_of(COI_BUFFER_NORMAL, BYTES, COI_SAME_ADDRESS_SINKS_AND_SOURCE,
-				     NULL);
+	COIBUFFER buffer =
+		buffer_of(COI_BUFFER_NORMAL, BYTES, COI_SAME_ADDRESS_SINKS_AND_SOURCE, NULL);
 	COI_ACCESS_FLAGS access = COI_SINK_READ;
 	uint64_t address = 0, told[2];
 	COIMAPINSTANCE map;

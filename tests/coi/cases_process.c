@@ -115,7 +115,8 @@ static void data_and_answers(void)
 
 	for (size_t i = 0; i < sizeof(sent); i++)
 		sent[i] = (unsigned char)(i * 7);
-	for (uint16_t bytes = 1; bytes && bytes <= sizeof(sent); bytes = (uint16_t)(bytes * 3 + 1)) {
+	for (uint16_t bytes = 1; bytes && bytes <= sizeof(sent);
+	     bytes = (uint16_t)(bytes * 3 + 1)) {
 		memset(answer, 0, sizeof(answer));
 		RESULT(run_now(offload.pipeline, "echo", 0, NULL, NULL, sent, bytes, answer, bytes),
 		       COI_SUCCESS);
@@ -142,14 +143,14 @@ static void bad_runs(void)
 	RESULT(COIPipelineRunFunction((COIPIPELINE)&byte, echo, 0, NULL, NULL, 0, NULL, NULL, 0,
 				      NULL, 0, NULL),
 	       COI_INVALID_HANDLE);
-	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 0, NULL, NULL, 0, NULL, NULL, 1,
-				      NULL, 0, NULL),
+	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 0, NULL, NULL, 0, NULL, NULL, 1, NULL,
+				      0, NULL),
 	       COI_ARGUMENT_MISMATCH);
 	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 0, NULL, NULL, 0, NULL, &byte, 0,
 				      NULL, 0, NULL),
 	       COI_ARGUMENT_MISMATCH);
-	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 0, NULL, NULL, 3, NULL, NULL, 0,
-				      NULL, 0, NULL),
+	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 0, NULL, NULL, 3, NULL, NULL, 0, NULL,
+				      0, NULL),
 	       COI_ARGUMENT_MISMATCH);
 	RESULT(COIPipelineRunFunction(offload.pipeline, echo, 1, &buffer, &access, 0, NULL, NULL, 0,
 				      NULL, 0, NULL),

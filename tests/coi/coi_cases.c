@@ -37,9 +37,9 @@ COIRESULT offload_start(COIPROCESS *process, const char *word, const char *value
 {
 	const char *arguments[] = { word, value };
 
-	return COIProcessCreateFromFile(offload.engine, offload.sink, word ? 1 + (value != NULL) : 0,
-					word ? arguments : NULL, 0, NULL, 1, NULL, 0, NULL,
-					process);
+	return COIProcessCreateFromFile(offload.engine, offload.sink,
+					word ? 1 + (value != NULL) : 0, word ? arguments : NULL, 0,
+					NULL, 1, NULL, 0, NULL, process);
 }
 
 COIFUNCTION function_of(COIPROCESS process, const char *name)
@@ -55,9 +55,9 @@ COIRESULT run_now(COIPIPELINE pipeline, const char *name, uint32_t count, const 
 		  void *answer, uint16_t answer_bytes)
 {
 	COIEVENT done;
-	COIRESULT result = COIPipelineRunFunction(
-		pipeline, function_of(offload.process, name), count, buffers, access, 0, NULL, misc,
-		misc_bytes, answer, answer_bytes, &done);
+	COIRESULT result = COIPipelineRunFunction(pipeline, function_of(offload.process, name),
+						  count, buffers, access, 0, NULL, misc, misc_bytes,
+						  answer, answer_bytes, &done);
 
 	return result == COI_SUCCESS ? COIEventWait(1, &done, -1, 1, NULL, NULL) : result;
 }
@@ -72,8 +72,7 @@ static int case_run(const struct test_case *one)
 	case_failures = 0;
 	if (!one->alone) {
 		RESULT(offload_start(&offload.process, NULL, NULL), COI_SUCCESS);
-		RESULT(COIPipelineCreate(offload.process, NULL, 0, &offload.pipeline),
-		       COI_SUCCESS);
+		RESULT(COIPipelineCreate(offload.process, NULL, 0, &offload.pipeline), COI_SUCCESS);
 	}
 	if (case_failures == 0)
 		one->run();

@@ -39,13 +39,13 @@ COIRESULT run_now(COIPIPELINE pipeline, const char *name, uint32_t count, const 
 		  const COI_ACCESS_FLAGS *access, const void *misc, uint16_t misc_bytes,
 		  void *answer, uint16_t answer_bytes);
 
-#define EQUAL(got, wanted)                                                                         \
-	do {                                                                                       \
-		long got_ = (long)(got), wanted_ = (long)(wanted);                                 \
-		if (got_ != wanted_)                                                               \
-			case_fail(__FILE__, __LINE__, #got, got_, wanted_);                        \
+#define EQUAL(got, wanted)                                                  \
+	do {                                                                \
+		long got_ = (long)(got), wanted_ = (long)(wanted);          \
+		if (got_ != wanted_)                                        \
+			case_fail(__FILE__, __LINE__, #got, got_, wanted_); \
 	} while (0)
-#define CHECK(condition)	EQUAL(!!(condition), 1)
-#define RESULT(call, wanted)	EQUAL(call, wanted)
+#define CHECK(condition)     EQUAL(!!(condition), 1)
+#define RESULT(call, wanted) EQUAL(call, wanted)
 
 #endif

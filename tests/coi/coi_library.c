@@ -13,11 +13,13 @@ COINATIVELIBEXPORT uint32_t library_number(void)
 	return 4242;
 }
 #else
-COINATIVELIBEXPORT void library_answer(uint32_t count, void **buffers, uint64_t *lengths, void *misc,
-				       uint16_t misc_bytes, void *answer, uint16_t answer_bytes);
+COINATIVELIBEXPORT void library_answer(uint32_t count, void **buffers, uint64_t *lengths,
+				       void *misc, uint16_t misc_bytes, void *answer,
+				       uint16_t answer_bytes);
 
-COINATIVELIBEXPORT void library_answer(uint32_t count, void **buffers, uint64_t *lengths, void *misc,
-				       uint16_t misc_bytes, void *answer, uint16_t answer_bytes)
+COINATIVELIBEXPORT void library_answer(uint32_t count, void **buffers, uint64_t *lengths,
+				       void *misc, uint16_t misc_bytes, void *answer,
+				       uint16_t answer_bytes)
 {
 	uint32_t number = library_number();
 

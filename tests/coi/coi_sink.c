@@ -12,19 +12,25 @@
 #include <sink/COIProcess_sink.h>
 
 static void *kept;
-static int linked_answer; /* what library functions change */
+
+#ifdef LINKED
+uint32_t library_number(void); /* coi_library.c */
+#else
+static uint32_t library_number(void)
+{
+	return 4242;
+}
+#endif
 
 #define RUN_FUNCTION(name)                                                                         \
 	COINATIVELIBEXPORT void name(uint32_t count, void **buffers, uint64_t *lengths,            \
 				     void *misc, uint16_t misc_bytes, void *answer,                \
 				     uint16_t answer_bytes);                                       \
-	COINATIVELIBEXPORT void name(uint32_t count __attribute__((unused)),                       \
-				     void **buffers __attribute__((unused)),                       \
-				     uint64_t *lengths __attribute__((unused)),                    \
-				     void *misc __attribute__((unused)),                           \
-				     uint16_t misc_bytes __attribute__((unused)),                  \
-				     void *answer __attribute__((unused)),                         \
-				     uint16_t answer_bytes __attribute__((unused)))
+	COINATIVELIBEXPORT void name(                                                              \
+		uint32_t count __attribute__((unused)), void **buffers __attribute__((unused)),    \
+		uint64_t *lengths __attribute__((unused)), void *misc __attribute__((unused)),     \
+		uint16_t misc_bytes __attribute__((unused)), void *answer __attribute__((unused)), \
+		uint16_t answer_bytes __attribute__((unused)))
 
 /* Gives the source's data back. */
 RUN_FUNCTION(echo)
@@ -121,10 +127,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "die") == 0)
 		return 3;
-	if (argc > 1 && strcmp(argv[1], "exit") == 0)
-		linked_answer = atoi(argv[2]);
-	if (COIPipelineStartExecutingRunFunctions() != COI_SUCCESS)
+	if (library_number() != 4242 || COIPipelineStartExecutingRunFunctions() != COI_SUCCESS)
 		return 2;
 	COIProcessWaitForShutdown();
-	return linked_answer;
+	return argc > 2 && strcmp(argv[1], "exit") == 0 ? atoi(argv[2]) : 0;
 }

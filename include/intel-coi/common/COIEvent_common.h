@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* COIEventSignalUserEvent - once; later signals are ignored. COI_INVALID_HANDLE for an event that is
- * no user event; COI_ERROR when the source cannot be told */
+/* COIEventSignalUserEvent - once; later signals are ignored. COI_INVALID_HANDLE for an event that
+ * is no user event; COI_ERROR when the source cannot be told */
 COIACCESSAPI COIRESULT COIEventSignalUserEvent(COIEVENT in_Event);
 
 #ifdef __cplusplus

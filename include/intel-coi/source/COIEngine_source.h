@@ -29,9 +29,9 @@ typedef struct COI_ENGINE_INFO {
 	uint32_t NumCores;
 	coi_eng_misc MiscFlags;
 	uint32_t NumThreads;
-	uint32_t CoreMaxFrequency; /* MHz */
+	uint32_t CoreMaxFrequency;	   /* MHz */
 	uint32_t Load[COI_MAX_HW_THREADS]; /* percent */
-	uint64_t PhysicalMemory; /* bytes, as the others */
+	uint64_t PhysicalMemory;	   /* bytes, as the others */
 	uint64_t PhysicalMemoryFree;
 	uint64_t SwapMemory;
 	uint64_t SwapMemoryFree;
@@ -42,7 +42,8 @@ typedef struct COI_ENGINE_INFO {
 	uint16_t BoardSKU;
 } COI_ENGINE_INFO;
 
-/* COI_INVALID_HANDLE, COI_INVALID_POINTER; COI_SIZE_MISMATCH when the size is not the structure's */
+/* COI_INVALID_HANDLE, COI_INVALID_POINTER; COI_SIZE_MISMATCH when the size is not the structure's
+ */
 COIACCESSAPI COIRESULT COIEngineGetInfo(COIENGINE in_EngineHandle, uint32_t in_EngineInfoSize,
 					COI_ENGINE_INFO *out_pEngineInfo);
 /* COI_DOES_NOT_EXIST for a kind that there is not, COI_INVALID_POINTER */

@@ -30,11 +30,13 @@ extern "C" {
  * ready), COI_TIME_OUT_REACHED, COI_INVALID_HANDLE, COI_INVALID_POINTER, COI_ARGUMENT_MISMATCH,
  * COI_OUT_OF_RANGE.
  */
-COIACCESSAPI COIRESULT COIProcessCreateFromFile(
-	COIENGINE in_Engine, const char *in_pBinaryName, int in_Argc, const char **in_ppArgv,
-	uint8_t in_DupEnv, const char **in_ppAdditionalEnv, uint8_t in_ProxyActive,
-	const char *in_Reserved, uint64_t in_InitialBufferSpace, const char *in_LibrarySearchPath,
-	COIPROCESS *out_pProcess);
+COIACCESSAPI COIRESULT COIProcessCreateFromFile(COIENGINE in_Engine, const char *in_pBinaryName,
+						int in_Argc, const char **in_ppArgv,
+						uint8_t in_DupEnv, const char **in_ppAdditionalEnv,
+						uint8_t in_ProxyActive, const char *in_Reserved,
+						uint64_t in_InitialBufferSpace,
+						const char *in_LibrarySearchPath,
+						COIPROCESS *out_pProcess);
 COIACCESSAPI COIRESULT COIProcessCreateFromMemory(
 	COIENGINE in_Engine, const char *in_pBinaryName, const void *in_pBinaryBuffer,
 	uint64_t in_BinaryBufferLength, int in_Argc, const char **in_ppArgv, uint8_t in_DupEnv,
@@ -115,11 +117,11 @@ COIACCESSAPI COIRESULT COIProcessRegisterLibraries(uint32_t in_NumLibraries,
 
 /* COIProcessSetCacheSize - accepted and checked; buffers here have their memory from their creation
  * to their end, so there is no cache to size */
-COIACCESSAPI COIRESULT COIProcessSetCacheSize(
-	const COIPROCESS in_Process, const uint64_t in_HugePagePoolSize,
-	const uint32_t in_HugeFlags, const uint64_t in_SmallPagePoolSize,
-	const uint32_t in_SmallFlags, uint32_t in_NumDependencies, const COIEVENT *in_pDependencies,
-	COIEVENT *out_pCompletion);
+COIACCESSAPI COIRESULT
+COIProcessSetCacheSize(const COIPROCESS in_Process, const uint64_t in_HugePagePoolSize,
+		       const uint32_t in_HugeFlags, const uint64_t in_SmallPagePoolSize,
+		       const uint32_t in_SmallFlags, uint32_t in_NumDependencies,
+		       const COIEVENT *in_pDependencies, COIEVENT *out_pCompletion);
 
 typedef enum COI_DMA_MODE {
 	COI_DMA_MODE_SINGLE = 0,

@@ -13,8 +13,8 @@
 #include "include/intel-coi/source/COIProcess_source.h"
 #include "scif/coi/device/sink.h"
 
-#define LIBRARY_FLAGS                                                                              \
-	(COI_LOADLIBRARY_GLOBAL | COI_LOADLIBRARY_LAZY | COI_LOADLIBRARY_NOW |                     \
+#define LIBRARY_FLAGS                                                          \
+	(COI_LOADLIBRARY_GLOBAL | COI_LOADLIBRARY_LAZY | COI_LOADLIBRARY_NOW | \
 	 COI_LOADLIBRARY_NOLOAD | COI_LOADLIBRARY_DEEPBIND | COI_LOADLIBRARY_NODELETE)
 
 struct library {

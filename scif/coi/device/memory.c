@@ -62,8 +62,8 @@ static COIRESULT memory_register(struct memory *memory)
 	off_t offset;
 
 	memory->window = (unsigned char *)first;
-	memory->window_bytes = (end - first + MEMORY_PAGE_BYTES - 1) &
-			       ~(uint64_t)(MEMORY_PAGE_BYTES - 1);
+	memory->window_bytes =
+		(end - first + MEMORY_PAGE_BYTES - 1) & ~(uint64_t)(MEMORY_PAGE_BYTES - 1);
 	offset = scif_register(sink.data, memory->window, memory->window_bytes, 0,
 			       SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
 	if (offset == SCIF_REGISTER_FAILED)
@@ -83,10 +83,10 @@ static void memory_drop(struct memory *memory)
 		munmap(memory->address, memory->bytes);
 		break;
 	default:
-		scif_unregister(sink.data,
-				(off_t)(memory->offset -
-					(uint64_t)(memory->address - memory->window)),
-				memory->window_bytes);
+		scif_unregister(
+			sink.data,
+			(off_t)(memory->offset - (uint64_t)(memory->address - memory->window)),
+			memory->window_bytes);
 		break;
 	}
 	free(memory);
@@ -195,8 +195,8 @@ COIRESULT memory_copy(const struct coi_copy *copy)
 	return COI_SUCCESS;
 }
 
-COIRESULT memory_hold(struct pipeline *pipeline, const struct coi_run_buffer *wanted, void **address,
-		      uint64_t *bytes)
+COIRESULT memory_hold(struct pipeline *pipeline, const struct coi_run_buffer *wanted,
+		      void **address, uint64_t *bytes)
 {
 	struct memory *memory;
 	COIRESULT result = COI_SUCCESS;

@@ -104,8 +104,8 @@ static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 	struct coi_header reply = { .type = COI_COMPLETE, .tag = header->tag };
 	struct message_run run;
 	struct iovec part;
-	int status = header->type == COI_RUN ? message_run_parse(payload, header->bytes, &run)
-					     : -EPROTO;
+	int status =
+		header->type == COI_RUN ? message_run_parse(payload, header->bytes, &run) : -EPROTO;
 
 	if (status < 0)
 		return status;

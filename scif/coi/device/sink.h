@@ -23,7 +23,7 @@ struct pipeline {
 	pthread_t thread;
 	pthread_mutex_t sending;
 	struct coi_greeting greeting;
-	bool busy;     /* executes a run function */
+	bool busy; /* executes a run function */
 	void **addresses;
 	uint64_t *lengths;
 	uint32_t room; /* of both */
@@ -67,8 +67,8 @@ COIRESULT memory_end(uint64_t id);
 COIRESULT memory_copy(const struct coi_copy *copy);
 /* memory_hold - the buffer's address and length for a run function of @pipeline; COI_INVALID_HANDLE
  * or COI_OUT_OF_RANGE */
-COIRESULT memory_hold(struct pipeline *pipeline, const struct coi_run_buffer *wanted, void **address,
-		      uint64_t *bytes);
+COIRESULT memory_hold(struct pipeline *pipeline, const struct coi_run_buffer *wanted,
+		      void **address, uint64_t *bytes);
 void memory_release(uint32_t id);
 /* memory_forget - the pipeline is about to end */
 void memory_forget(const struct pipeline *pipeline);

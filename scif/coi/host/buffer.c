@@ -54,8 +54,8 @@ struct version *version_new(uint64_t bytes)
 		return NULL;
 	version->holders = 1;
 	version->bytes = bytes;
-	version->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			       0);
+	version->memory =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (version->memory == MAP_FAILED) {
 		free(version);
 		return NULL;
@@ -241,8 +241,8 @@ static COIRESULT instance_make(struct coibuffer *buffer, struct instance *instan
 	struct coi_header header = { .type = COI_BUFFER_NEW };
 	struct iovec part = { &wanted, sizeof(wanted) };
 	struct coi_place place;
-	COIRESULT result = process_call(instance->process, &header, &part, 1, &place,
-					sizeof(place), NULL);
+	COIRESULT result =
+		process_call(instance->process, &header, &part, 1, &place, sizeof(place), NULL);
 
 	if (result != COI_SUCCESS)
 		return result;
@@ -277,8 +277,7 @@ static COIRESULT instance_share(struct coibuffer *buffer, struct instance *insta
 	COIRESULT result;
 
 	if (offset == SCIF_REGISTER_FAILED)
-		return errno == EFAULT || errno == EACCES ? COI_NOT_SUPPORTED
-							  : result_of(-errno);
+		return errno == EFAULT || errno == EACCES ? COI_NOT_SUPPORTED : result_of(-errno);
 	instance->window = instance->offset = (uint64_t)offset;
 	instance->window_bytes = buffer->bytes = end - first;
 	result = instance_make(buffer, instance, COI_BUFFER_SHARED, 0);
@@ -428,9 +427,9 @@ COI_EXPORT COIRESULT COIBufferCreateFromMemory(uint64_t in_Size, COI_BUFFER_TYPE
 					       const COIPROCESS *in_pProcesses,
 					       COIBUFFER *out_pBuffer)
 {
-	uint32_t kind = in_Flags & COI_SINK_MEMORY	? COI_BUFFER_ADOPTED
+	uint32_t kind = in_Flags & COI_SINK_MEMORY     ? COI_BUFFER_ADOPTED
 			: in_Type == COI_BUFFER_PINNED ? COI_BUFFER_SHARED
-							: COI_BUFFER_MEMORY;
+						       : COI_BUFFER_MEMORY;
 	struct coibuffer *buffer;
 	COIRESULT result;
 

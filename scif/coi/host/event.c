@@ -482,9 +482,9 @@ COI_EXPORT COIRESULT COIEventRegisterCallback(const COIEVENT in_Event,
 	callback = calloc(1, sizeof(*callback));
 	if (!callback)
 		return COI_OUT_OF_MEMORY;
-	*callback = (struct callback){
-		.function = in_Callback, .data = in_UserData, .event = in_Event
-	};
+	*callback = (struct callback){ .function = in_Callback,
+				       .data = in_UserData,
+				       .event = in_Event };
 	pthread_mutex_lock(&host_lock);
 	event = event_find(in_Event.opaque[0]);
 	if (event && !event->done) {

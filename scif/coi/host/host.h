@@ -2,9 +2,9 @@
 /*
  * The source's side of offload: what the parts of libcoi_host share.
  *
- * An operation waits for events, is executed, and finishes its own event. Operations that move bytes
- * are executed by the caller, when it waits anyway and nothing is in the way, or by a worker; run
- * functions by their pipeline, which sends them in order.
+ * An operation waits for events, is executed, and finishes its own event. Operations that move
+ * bytes are executed by the caller, when it waits anyway and nothing is in the way, or by a worker;
+ * run functions by their pipeline, which sends them in order.
  *
  * Locks: host_lock guards events, operations, states of buffers, queues of pipelines, and the
  * lists of handles. It is never held over a call of SCIF. process->calling orders messages on the
@@ -55,7 +55,8 @@ struct operation {
 	STAILQ_ENTRY(operation) next; /* of a worker's or a pipeline's queue */
 	unsigned int waits;	      /* events that have not come */
 	uint64_t done;		      /* the event that it finishes */
-	/* What a worker does with it: the result. The operation may be freed by it, no more used. */
+	/* What a worker does with it: the result. The operation may be freed by it, no more used.
+	 */
 	COIRESULT (*execute)(struct operation *operation);
 	/* Called with the lock when nothing is waited for any more; NULL: goes to a worker. */
 	void (*ready)(struct operation *operation);
@@ -86,7 +87,8 @@ COIRESULT operation_after_all(struct operation *operation, uint32_t count, const
  * @completion: as programs give it; NULL is COI_EVENT_SYNC
  *
  * Called with the lock, which it gives up. Where the caller waits and nothing is in the way, the
- * caller executes. Return: COI_SUCCESS when it is on its way; of one that is waited for, its result.
+ * caller executes. Return: COI_SUCCESS when it is on its way; of one that is waited for, its
+ * result.
  */
 COIRESULT operation_begin(struct operation *operation, COIEVENT *completion);
 /* operation_queue - to a worker; with the lock */
@@ -180,8 +182,6 @@ COIRESULT image_open(const char *path, struct image *image);
 void image_close(struct image *image);
 /* image_origin - whether the file that an image is said to be from has these bytes */
 COIRESULT image_origin(const char *file, uint64_t offset, uint64_t count);
-/* image_soname - DT_SONAME, or NULL */
-const char *image_soname(const void *bytes, size_t count);
 /**
  * image_needs - the libraries that an image needs, and these need, found along @path
  * @found: dependencies first; the caller frees it with images_free()
@@ -195,9 +195,9 @@ void images_free(struct image_list *images);
 struct instance {
 	struct coiprocess *process; /* NULL: gone */
 	uint32_t id;
-	bool made;  /* the sink has it */
-	bool valid; /* and its bytes are what the buffer holds */
-	int holds;  /* of the sink: 1 while it has references; may be early by one */
+	bool made;	     /* the sink has it */
+	bool valid;	     /* and its bytes are what the buffer holds */
+	int holds;	     /* of the sink: 1 while it has references; may be early by one */
 	uint64_t references; /* of the source */
 	uint64_t address, offset;
 	uint64_t window, window_bytes; /* pinned: the source's window */
@@ -219,7 +219,7 @@ struct coibuffer {
 	uint64_t size, bytes;  /* as asked; in whole pages */
 	unsigned char *memory; /* of the source */
 	bool memory_is_ours;
-	bool valid; /* in the source */
+	bool valid;		  /* in the source */
 	struct coibuffer *parent; /* of a sub-buffer, which has no memory of its own */
 	uint64_t parent_offset;
 	unsigned int children, maps;
@@ -229,9 +229,9 @@ struct coibuffer {
 	uint64_t writer;   /* the last use that writes */
 	uint64_t *readers; /* uses since then that read */
 	uint32_t reader_count, reader_room;
-	int holds;     /* sum of the instances' */
-	uint64_t held; /* an event, while there are references */
-	struct version *version; /* TO_SINK: what the next run function takes */
+	int holds;			 /* sum of the instances' */
+	uint64_t held;			 /* an event, while there are references */
+	struct version *version;	 /* TO_SINK: what the next run function takes */
 	STAILQ_HEAD(, version) versions; /* TO_SOURCE: what was left, and not yet mapped */
 };
 
@@ -245,7 +245,8 @@ int buffer_keep(struct coibuffer *buffer, uint64_t event);
 void buffer_own(struct coibuffer *buffer, const struct instance *only);
 /* buffer_hold, buffer_let_go - a sink's references; by the number that the process knows it by */
 void buffer_hold(struct coiprocess *process, uint64_t id, int change);
-/* buffer_forget_holds - it is gone, and so are its references. buffer_forget - so are its buffers */
+/* buffer_forget_holds - it is gone, and so are its references. buffer_forget - so are its buffers
+ */
 void buffer_forget_holds(struct coiprocess *process);
 void buffer_forget(struct coiprocess *process);
 /* buffer_bring - make it valid in a process (NULL: the source); takes the lock itself */

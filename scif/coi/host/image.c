@@ -2,8 +2,8 @@
 /*
  * Executables and libraries as files: whether a card can run them, and what they need.
  *
- * They come from outside, so that every offset is checked against the bytes that there are. What a
- * card has of its own (the C library and the like) is not looked for here.
+ * What a card has of its own (the C library and the like) is not looked for here. Reading ELF is
+ * scif/card/binary.c's.
  */
 #include <elf.h>
 #include <errno.h>
@@ -16,126 +16,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "scif/card/binary.h"
 #include "scif/coi/export.h"
 #include "scif/coi/host/host.h"
-
-/* The dynamic section of an image, and its strings. */
-struct dynamic {
-	const unsigned char *entries;
-	size_t count;
-	const char *strings;
-	size_t strings_bytes;
-};
 
 /* Libraries that the program registered (COIProcessRegisterLibraries). */
 static struct image_list registered = SLIST_HEAD_INITIALIZER(registered);
 
 COIRESULT image_check(const void *bytes, size_t count)
 {
-	Elf64_Ehdr header;
+	struct error error;
 
-	if (count < EI_NIDENT || memcmp(bytes, ELFMAG, SELFMAG) != 0)
-		return COI_INVALID_FILE;
-	if (((const unsigned char *)bytes)[EI_CLASS] != ELFCLASS64 || count < sizeof(header))
-		return COI_BINARY_AND_HARDWARE_MISMATCH;
-	memcpy(&header, bytes, sizeof(header));
-	if (header.e_machine != EM_X86_64)
-		return COI_BINARY_AND_HARDWARE_MISMATCH;
-	return header.e_type == ET_EXEC || header.e_type == ET_DYN ? COI_SUCCESS : COI_INVALID_FILE;
-}
-
-/* The index-th program header; false when there is none. */
-static bool image_segment(const unsigned char *bytes, size_t count, unsigned int index,
-			  Elf64_Phdr *segment)
-{
-	Elf64_Ehdr header;
-
-	memcpy(&header, bytes, sizeof(header));
-	if (index >= header.e_phnum || header.e_phentsize != sizeof(*segment) ||
-	    !message_range(header.e_phoff, (uint64_t)header.e_phnum * sizeof(*segment), count))
-		return false;
-	memcpy(segment, bytes + header.e_phoff + index * sizeof(*segment), sizeof(*segment));
-	return true;
-}
-
-/* Where in the file an address of the image is; SIZE_MAX when nowhere. */
-static size_t image_place(const unsigned char *bytes, size_t count, uint64_t address)
-{
-	Elf64_Phdr segment;
-
-	for (unsigned int i = 0; image_segment(bytes, count, i, &segment); i++) {
-		if (segment.p_type == PT_LOAD && address >= segment.p_vaddr &&
-		    address - segment.p_vaddr < segment.p_filesz &&
-		    message_range(segment.p_offset, segment.p_filesz, count))
-			return segment.p_offset + (address - segment.p_vaddr);
-	}
-	return SIZE_MAX;
-}
-
-static Elf64_Dyn dynamic_entry(const struct dynamic *dynamic, size_t index)
-{
-	Elf64_Dyn entry;
-
-	memcpy(&entry, dynamic->entries + index * sizeof(entry), sizeof(entry));
-	return entry;
-}
-
-/* False for an image without a dynamic section that can be read. */
-static bool image_dynamic(const unsigned char *bytes, size_t count, struct dynamic *dynamic)
-{
-	Elf64_Phdr segment = { 0 };
-	size_t strings = SIZE_MAX;
-	unsigned int i = 0;
-
-	memset(dynamic, 0, sizeof(*dynamic));
-	if (image_check(bytes, count) != COI_SUCCESS)
-		return false;
-	while (image_segment(bytes, count, i, &segment) && segment.p_type != PT_DYNAMIC)
-		i++;
-	if (segment.p_type != PT_DYNAMIC || !message_range(segment.p_offset, segment.p_filesz, count))
-		return false;
-	dynamic->entries = bytes + segment.p_offset;
-	dynamic->count = segment.p_filesz / sizeof(Elf64_Dyn);
-	for (size_t at = 0; at < dynamic->count; at++) {
-		Elf64_Dyn entry = dynamic_entry(dynamic, at);
-
-		if (entry.d_tag == DT_NULL)
-			dynamic->count = at;
-		else if (entry.d_tag == DT_STRTAB)
-			strings = image_place(bytes, count, entry.d_un.d_ptr);
-		else if (entry.d_tag == DT_STRSZ)
-			dynamic->strings_bytes = entry.d_un.d_val;
-	}
-	if (strings == SIZE_MAX || !message_range(strings, dynamic->strings_bytes, count))
-		return false;
-	dynamic->strings = (const char *)bytes + strings;
-	return true;
-}
-
-/* A string of the dynamic section: whole, and no longer than files' names are. NULL otherwise. */
-static const char *dynamic_string(const struct dynamic *dynamic, uint64_t at)
-{
-	size_t left = at < dynamic->strings_bytes ? dynamic->strings_bytes - at : 0;
-	const char *string = dynamic->strings + at;
-
-	if (!left || !memchr(string, 0, left) || !*string || strlen(string) > CARD_NAME_MAX)
-		return NULL;
-	return string;
-}
-
-const char *image_soname(const void *bytes, size_t count)
-{
-	struct dynamic dynamic;
-
-	if (!image_dynamic(bytes, count, &dynamic))
-		return NULL;
-	for (size_t i = 0; i < dynamic.count; i++) {
-		Elf64_Dyn entry = dynamic_entry(&dynamic, i);
-
-		if (entry.d_tag == DT_SONAME)
-			return dynamic_string(&dynamic, entry.d_un.d_val);
-	}
-	return NULL;
+	if (elf_check_program(bytes, count, &error) == 0)
+		return COI_SUCCESS;
+	/* What is said of a file that is none of ELF's is not the machine's fault. */
+	return count >= SELFMAG && memcmp(bytes, ELFMAG, SELFMAG) == 0
+		       ? COI_BINARY_AND_HARDWARE_MISMATCH
+		       : COI_INVALID_FILE;
 }
 
 COIRESULT image_open(const char *path, struct image *image)
@@ -264,20 +161,13 @@ static COIRESULT needs_take(struct needs *needs, const char *name)
 /* All that one image needs itself. */
 static COIRESULT needs_of(struct needs *needs, const void *bytes, size_t count)
 {
-	struct dynamic dynamic;
-	COIRESULT result = COI_SUCCESS;
+	const char *names[CARD_FILES_MAX], *runpath;
+	int named = elf_needed(bytes, count, names, CARD_FILES_MAX, &runpath);
+	COIRESULT result = named < 0 ? COI_INVALID_FILE : COI_SUCCESS;
 
-	if (!image_dynamic(bytes, count, &dynamic))
-		return COI_SUCCESS; /* linked statically */
-	for (size_t i = 0; i < dynamic.count && result == COI_SUCCESS; i++) {
-		Elf64_Dyn entry = dynamic_entry(&dynamic, i);
-		const char *name;
-
-		if (entry.d_tag != DT_NEEDED)
-			continue;
-		name = dynamic_string(&dynamic, entry.d_un.d_val);
-		result = name ? needs_take(needs, name) : COI_INVALID_FILE;
-	}
+	for (int i = 0; i < named && result == COI_SUCCESS; i++)
+		result = strlen(names[i]) > CARD_NAME_MAX ? COI_INVALID_FILE
+							  : needs_take(needs, names[i]);
 	return result;
 }
 
@@ -313,7 +203,8 @@ static COIRESULT images_check(uint32_t count, const void **libraries, const uint
 	for (uint32_t i = 0; i < count; i++) {
 		if (!libraries[i])
 			return COI_INVALID_POINTER;
-		if (sizes[i] == 0 || !image_soname(libraries[i], sizes[i]))
+		if (sizes[i] == 0 || image_check(libraries[i], sizes[i]) != COI_SUCCESS ||
+		    !elf_soname(libraries[i], sizes[i]))
 			return COI_OUT_OF_RANGE;
 	}
 	return COI_SUCCESS;
@@ -336,7 +227,7 @@ COI_EXPORT COIRESULT COIProcessRegisterLibraries(uint32_t in_NumLibraries,
 		image->bytes = in_ppLibraryArray[i];
 		image->count = in_pLibrarySizeArray[i];
 		snprintf(image->name, sizeof(image->name), "%s",
-			 image_soname(image->bytes, image->count));
+			 elf_soname(image->bytes, image->count));
 		pthread_mutex_lock(&host_lock);
 		SLIST_INSERT_HEAD(&registered, image, link);
 		pthread_mutex_unlock(&host_lock);

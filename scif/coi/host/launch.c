@@ -50,7 +50,9 @@ static bool launch_variable(struct launch *launch, const char *variable)
 /* The caller's environment, but what tells this machine's loader and programs where things are. */
 static bool launch_environment(struct launch *launch)
 {
-	static const char *const ours[] = { "LD_", "CAUSEWAY_", "SINK_", "PATH=", "HOME=", "TMPDIR=" };
+	static const char *const ours[] = {
+		"LD_", "CAUSEWAY_", "SINK_", "PATH=", "HOME=", "TMPDIR="
+	};
 
 	for (char **variable = environ; *variable; variable++) {
 		bool take = true;
@@ -79,7 +81,8 @@ static COIRESULT launch_fill(struct launch *launch, int argc, const char **argv,
 	return room ? COI_SUCCESS : COI_OUT_OF_RANGE;
 }
 
-/* Sends the program and what it needs. COI_MISSING_DEPENDENCY for what is neither here nor there. */
+/* Sends the program and what it needs. COI_MISSING_DEPENDENCY for what is neither here nor there.
+ */
 static COIRESULT launch_send(struct coiprocess *process, const struct launch *launch)
 {
 	struct image_list images = SLIST_HEAD_INITIALIZER(images);
@@ -173,7 +176,7 @@ COIRESULT image_origin(const char *file, uint64_t offset, uint64_t count)
 	if (!S_ISREG(about.st_mode) || about.st_size == 0)
 		return COI_INVALID_FILE;
 	return message_range(offset, count, (uint64_t)about.st_size) ? COI_SUCCESS
-								      : COI_OUT_OF_RANGE;
+								     : COI_OUT_OF_RANGE;
 }
 
 COI_EXPORT COIRESULT COIProcessCreateFromMemory(
@@ -191,8 +194,8 @@ COI_EXPORT COIRESULT COIProcessCreateFromMemory(
 	(void)in_Reserved;
 	(void)in_InitialBufferSpace; /* buffers get their memory when they are created */
 	if (result == COI_SUCCESS)
-		result = image_origin(in_FileOfOrigin, in_FileOfOriginOffset,
-				       in_BinaryBufferLength);
+		result =
+			image_origin(in_FileOfOrigin, in_FileOfOriginOffset, in_BinaryBufferLength);
 	if (result != COI_SUCCESS)
 		return result;
 	launch = calloc(1, sizeof(*launch));
@@ -204,8 +207,7 @@ COI_EXPORT COIRESULT COIProcessCreateFromMemory(
 	launch->name = launch_base(in_pBinaryName);
 	launch->bytes = in_pBinaryBuffer;
 	launch->count = in_BinaryBufferLength;
-	launch->path = in_LibrarySearchPath ? in_LibrarySearchPath
-					    : getenv("SINK_LD_LIBRARY_PATH");
+	launch->path = in_LibrarySearchPath ? in_LibrarySearchPath : getenv("SINK_LD_LIBRARY_PATH");
 	result = launch_fill(launch, in_Argc, in_ppArgv, in_DupEnv, in_ppAdditionalEnv);
 	if (result == COI_SUCCESS)
 		result = launch_run(process, launch);
@@ -218,11 +220,13 @@ COI_EXPORT COIRESULT COIProcessCreateFromMemory(
 	return COI_SUCCESS;
 }
 
-COI_EXPORT COIRESULT COIProcessCreateFromFile(
-	COIENGINE in_Engine, const char *in_pBinaryName, int in_Argc, const char **in_ppArgv,
-	uint8_t in_DupEnv, const char **in_ppAdditionalEnv, uint8_t in_ProxyActive,
-	const char *in_Reserved, uint64_t in_InitialBufferSpace, const char *in_LibrarySearchPath,
-	COIPROCESS *out_pProcess)
+COI_EXPORT COIRESULT COIProcessCreateFromFile(COIENGINE in_Engine, const char *in_pBinaryName,
+					      int in_Argc, const char **in_ppArgv,
+					      uint8_t in_DupEnv, const char **in_ppAdditionalEnv,
+					      uint8_t in_ProxyActive, const char *in_Reserved,
+					      uint64_t in_InitialBufferSpace,
+					      const char *in_LibrarySearchPath,
+					      COIPROCESS *out_pProcess)
 {
 	struct image image;
 	COIRESULT result;

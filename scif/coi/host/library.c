@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scif/card/binary.h"
 #include "scif/coi/export.h"
 #include "scif/coi/host/host.h"
 
@@ -146,7 +147,7 @@ static COIRESULT library_load(COIPROCESS process, const void *bytes, uint64_t co
 
 	if (!out || !bytes)
 		return COI_INVALID_POINTER;
-	name = name ? name : image_soname(bytes, count);
+	name = name ? name : elf_soname(bytes, count);
 	result = library_check(process, bytes, count, name);
 	if (result == COI_SUCCESS)
 		result = image_origin(origin, origin_offset, count);
@@ -270,11 +271,11 @@ COI_EXPORT COIRESULT COIProcessUnloadLibrary(COIPROCESS in_Process, COILIBRARY i
 }
 
 /* Both are advice about memory and channels of a kind that there is none of here. */
-COI_EXPORT COIRESULT COIProcessSetCacheSize(
-	const COIPROCESS in_Process, const uint64_t in_HugePagePoolSize,
-	const uint32_t in_HugeFlags, const uint64_t in_SmallPagePoolSize,
-	const uint32_t in_SmallFlags, uint32_t in_NumDependencies, const COIEVENT *in_pDependencies,
-	COIEVENT *out_pCompletion)
+COI_EXPORT COIRESULT
+COIProcessSetCacheSize(const COIPROCESS in_Process, const uint64_t in_HugePagePoolSize,
+		       const uint32_t in_HugeFlags, const uint64_t in_SmallPagePoolSize,
+		       const uint32_t in_SmallFlags, uint32_t in_NumDependencies,
+		       const COIEVENT *in_pDependencies, COIEVENT *out_pCompletion)
 {
 	const uint32_t flags[2] = { in_HugeFlags, in_SmallFlags };
 	bool valid;
@@ -304,8 +305,8 @@ COI_EXPORT COIRESULT COIProcessSetCacheSize(
 
 COI_EXPORT COIRESULT COIProcessConfigureDMA(const uint64_t in_Channels, const COI_DMA_MODE in_Mode)
 {
-	if (in_Mode < COI_DMA_MODE_SINGLE || in_Mode > COI_DMA_MODE_READ_WRITE || in_Channels == 0 ||
-	    in_Channels > 4)
+	if (in_Mode < COI_DMA_MODE_SINGLE || in_Mode > COI_DMA_MODE_READ_WRITE ||
+	    in_Channels == 0 || in_Channels > 4)
 		return COI_NOT_SUPPORTED;
 	return in_Mode == COI_DMA_MODE_READ_WRITE && in_Channels < 2 ? COI_ARGUMENT_MISMATCH
 								     : COI_SUCCESS;

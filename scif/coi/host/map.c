@@ -203,8 +203,8 @@ static void state_set(struct coibuffer *buffer, struct coiprocess *process, COI_
 	bool valid = state != COI_BUFFER_INVALID, primary = buffer->valid;
 
 	for (uint32_t i = 0; i < buffer->instance_count; i++)
-		primary = primary || (buffer->instances[i].valid &&
-				      buffer->instances[i].process != process);
+		primary = primary ||
+			  (buffer->instances[i].valid && buffer->instances[i].process != process);
 	/* A second copy needs a first one; without it nothing changes. */
 	if (state == COI_BUFFER_VALID_MAY_DROP && !primary)
 		return;
@@ -227,9 +227,8 @@ static COIRESULT state_execute(struct operation *operation)
 	COIRESULT result = COI_SUCCESS;
 
 	if (change->move == COI_BUFFER_MOVE && change->state != COI_BUFFER_INVALID)
-		result = buffer_bring(whole, change->process == COI_PROCESS_SOURCE
-						     ? NULL
-						     : change->process);
+		result = buffer_bring(
+			whole, change->process == COI_PROCESS_SOURCE ? NULL : change->process);
 	/* Bytes that are valid here alone go to the source before this place gives them up. */
 	if (change->move == COI_BUFFER_MOVE && change->state == COI_BUFFER_INVALID &&
 	    change->process != COI_PROCESS_SOURCE)

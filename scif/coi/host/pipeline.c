@@ -7,7 +7,8 @@
  *
  * The head is sent when all that it waits for has come and its buffers are valid in the sink. Ahead
  * of what the sink executes go at most COI_PIPELINE_AHEAD_BYTES, which the ring holds, so that
- * sending never waits for a function to end. Bytes are moved by workers, or by the program's thread.
+ * sending never waits for a function to end. Bytes are moved by workers, or by the program's
+ *thread.
  *
  * A run function has two events: its completion, and the end of its uses of buffers, which comes
  * later when the sink took references.
@@ -31,9 +32,9 @@ struct coipipeline {
 	scif_epd_t epd;
 	pthread_t reader;
 	struct operation_list queued, sent;
-	size_t ahead;	/* bytes of what was sent and not answered */
-	bool pumping;	/* one thread is at it */
-	bool failed;	/* the connection is gone */
+	size_t ahead;	       /* bytes of what was sent and not answered */
+	bool pumping;	       /* one thread is at it */
+	bool failed;	       /* the connection is gone */
 	struct operation pump; /* for a worker */
 	bool pump_queued;
 };
@@ -588,9 +589,9 @@ COI_EXPORT COIRESULT COIPipelineRunFunction(
 	struct coi_run what = { .buffers = in_NumBuffers,
 				.misc_bytes = in_MiscDataLen,
 				.return_bytes = in_AsyncReturnValueLen };
-	COIRESULT result = run_check(in_NumBuffers, in_pBuffers, in_pBufferAccessFlags,
-				     in_pMiscData, in_MiscDataLen, out_pAsyncReturnValue,
-				     in_AsyncReturnValueLen);
+	COIRESULT result =
+		run_check(in_NumBuffers, in_pBuffers, in_pBufferAccessFlags, in_pMiscData,
+			  in_MiscDataLen, out_pAsyncReturnValue, in_AsyncReturnValueLen);
 	struct run *run;
 	uint64_t done;
 

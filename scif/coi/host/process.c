@@ -2,11 +2,10 @@
 /*
  * Processes on a card: launching them, the control connection, their end.
  *
- *	launched   causeway-card runs it (scif/card/client.h); the launch connection is its life line
- *	connected  control and data connection are there, it has a handle
- *	dead	   one of them broke: calls return COI_PROCESS_DIED; it still has its handle
- *	exited	   the card said how it ended
- *	destroyed  no handle any more
+ *	launched   causeway-card runs it (scif/card/client.h); the launch connection is its life
+ *line connected  control and data connection are there, it has a handle dead	   one of them
+ *broke: calls return COI_PROCESS_DIED; it still has its handle exited	   the card said how it
+ *ended destroyed  no handle any more
  */
 #include "scif/coi/host/host.h"
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Offload's decoders: what either side makes of any bytes of the other; images that are sent. */
+#include <stdint.h>
+#include <string.h>
+
+#include "scif/card/binary.h"
+#include "scif/coi/message.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+/* Touches every byte that a run function would be given. */
+static unsigned int touch_run(const uint8_t *data, size_t bytes)
+{
+	struct message_run run;
+	unsigned int total = 0;
+
+	if (message_run_parse(data, bytes, &run) < 0)
+		return 0;
+	for (uint32_t i = 0; i < run.run.buffers; i++) {
+		struct coi_run_buffer buffer = message_run_buffer(&run, i);
+
+		total += message_range(buffer.offset, buffer.bytes, 4096) ? 1u : 0;
+	}
+	for (uint32_t i = 0; i < run.run.misc_bytes; i++)
+		total += run.misc[i];
+	return total;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	const char *names[COI_FUNCTIONS_MAX], *needed[16], *name, *path;
+	uint8_t token[COI_TOKEN_BYTES] = { 0 };
+	volatile size_t total = touch_run(data, bytes);
+	struct coi_greeting greeting;
+	struct coi_library library;
+	uint64_t count = bytes ? data[0] : 0;
+	int found;
+
+	if (bytes && message_names_parse(data + 1, bytes - 1, count, names) == 0) {
+		for (uint64_t i = 0; i < count; i++)
+			total = total + strlen(names[i]);
+	}
+	if (message_library_parse(data, bytes, &library, &name) == 0)
+		total = total + strlen(name);
+	if (message_fixed(data, bytes, &greeting, sizeof(greeting)) == 0)
+		total = total + (message_greeting_check(&greeting, token) == 0);
+	found = elf_needed(data, bytes, needed, 16, &path);
+	for (int i = 0; i < found; i++)
+		total = total + strlen(needed[i]);
+	name = elf_soname(data, bytes);
+	total = total + (name ? strlen(name) : 0);
+	return 0;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gates of offload's messages: what is whole passes, what is not does not. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "scif/coi/message.h"
+
+/* A RUN with @buffers buffers and @misc bytes of data, of which @cut are missing. */
+static int parse_run(uint32_t buffers, uint16_t misc, size_t cut)
+{
+	struct coi_run what = { .buffers = buffers, .misc_bytes = misc };
+	size_t bytes = sizeof(what) + buffers * sizeof(struct coi_run_buffer) + misc;
+	unsigned char *payload = calloc(1, bytes + 1);
+	struct message_run run;
+	int status;
+
+	memcpy(payload, &what, sizeof(what));
+	status = message_run_parse(payload, bytes - cut, &run);
+	if (status == 0) {
+		assert_ptr_equal(run.misc, payload + bytes - misc);
+		assert_int_equal(run.run.buffers, buffers);
+	}
+	free(payload);
+	return status;
+}
+
+static void runs_are_whole(void **state)
+{
+	(void)state;
+	assert_int_equal(parse_run(0, 0, 0), 0);
+	assert_int_equal(parse_run(3, 100, 0), 0);
+	assert_int_equal(parse_run(COI_RUN_BUFFERS_MAX, COI_RUN_MISC_MAX, 0), 0);
+	assert_int_equal(parse_run(3, 100, 1), -EPROTO);
+	assert_int_equal(parse_run(0, 0, 1), -EPROTO);
+	assert_int_equal(parse_run(COI_RUN_BUFFERS_MAX + 1, 0, 0), -EPROTO);
+	assert_int_equal(parse_run(1, COI_RUN_MISC_MAX + 1, 0), -EPROTO);
+}
+
+static void buffers_of_a_run_are_read(void **state)
+{
+	struct coi_run what = { .buffers = 2 };
+	struct coi_run_buffer buffers[2] = { { .id = 7, .offset = 1, .bytes = 2 },
+					     { .id = 8, .offset = 3, .bytes = 4 } };
+	unsigned char payload[sizeof(what) + sizeof(buffers)];
+	struct message_run run;
+
+	(void)state;
+	memcpy(payload, &what, sizeof(what));
+	memcpy(payload + sizeof(what), buffers, sizeof(buffers));
+	assert_int_equal(message_run_parse(payload, sizeof(payload), &run), 0);
+	assert_int_equal(message_run_buffer(&run, 1).id, 8);
+	assert_int_equal(message_run_buffer(&run, 1).bytes, 4);
+}
+
+static void names_fill_the_payload(void **state)
+{
+	const char *names[COI_FUNCTIONS_MAX];
+	char longest[COI_NAME_MAX + 2];
+
+	(void)state;
+	assert_int_equal(message_names_parse((const unsigned char *)"a\0bc\0", 5, 2, names), 0);
+	assert_string_equal(names[1], "bc");
+	assert_int_equal(message_names_parse((const unsigned char *)"a\0bc", 4, 2, names), -EPROTO);
+	assert_int_equal(message_names_parse((const unsigned char *)"a\0b\0", 4, 1, names),
+			 -EPROTO);
+	assert_int_equal(message_names_parse((const unsigned char *)"", 0, 1, names), -EPROTO);
+	assert_int_equal(message_names_parse((const unsigned char *)"a", 2, 0, names), -EPROTO);
+	assert_int_equal(
+		message_names_parse((const unsigned char *)"a", 2, COI_FUNCTIONS_MAX + 1, names),
+		-EPROTO);
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = 0;
+	assert_int_equal(message_names_parse((unsigned char *)longest, sizeof(longest), 1, names),
+			 -EPROTO);
+	assert_int_equal(
+		message_names_parse((unsigned char *)longest + 1, sizeof(longest) - 1, 1, names),
+		0);
+}
+
+static void libraries_have_a_name(void **state)
+{
+	struct coi_library library = { .buffer = 5, .bytes = 6 };
+	unsigned char payload[sizeof(library) + 4] = { 0 };
+	const char *name;
+
+	(void)state;
+	memcpy(payload, &library, sizeof(library));
+	memcpy(payload + sizeof(library), "lib", 4);
+	assert_int_equal(message_library_parse(payload, sizeof(payload), &library, &name), 0);
+	assert_string_equal(name, "lib");
+	assert_int_equal(message_library_parse(payload, sizeof(payload) - 1, &library, &name),
+			 -EPROTO);
+	assert_int_equal(message_library_parse(payload, 8, &library, &name), -EPROTO);
+}
+
+static void greetings_need_the_token(void **state)
+{
+	uint8_t token[COI_TOKEN_BYTES] = { 1, 2, 3 };
+	struct coi_greeting greeting = { .magic = COI_MAGIC,
+					 .version = COI_VERSION,
+					 .role = COI_ROLE_DATA };
+
+	(void)state;
+	memcpy(greeting.token, token, sizeof(token));
+	assert_int_equal(message_greeting_check(&greeting, token), 0);
+	greeting.token[15] ^= 1;
+	assert_int_equal(message_greeting_check(&greeting, token), -EACCES);
+	greeting.token[15] ^= 1;
+	greeting.role = COI_ROLE_PIPELINE + 1;
+	assert_int_equal(message_greeting_check(&greeting, token), -EPROTO);
+	greeting.role = 0;
+	assert_int_equal(message_greeting_check(&greeting, token), -EPROTO);
+	greeting.role = COI_ROLE_CONTROL;
+	greeting.version++;
+	assert_int_equal(message_greeting_check(&greeting, token), -EPROTO);
+}
+
+static void ranges_do_not_wrap(void **state)
+{
+	(void)state;
+	assert_true(message_range(0, 10, 10));
+	assert_true(message_range(10, 0, 10));
+	assert_false(message_range(11, 0, 10));
+	assert_false(message_range(1, 10, 10));
+	assert_false(message_range(UINT64_MAX, 2, 10));
+	assert_false(message_range(2, UINT64_MAX, 10));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(runs_are_whole),
+		cmocka_unit_test(buffers_of_a_run_are_read),
+		cmocka_unit_test(names_fill_the_payload),
+		cmocka_unit_test(libraries_have_a_name),
+		cmocka_unit_test(greetings_need_the_token),
+		cmocka_unit_test(ranges_do_not_wrap),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
