@@ -3,7 +3,9 @@
  * Times of what a CUDA program does most, through whichever libcuda.so.1 the loader finds: run
  * natively and as a client in turn by bench/cuda-gpu.py.
  *
- *	cuda_gpu [SCALE]	SCALE divides the large sizes, for devices made of a processor
+ *	cuda_gpu [SCALE [N]]	SCALE divides the large sizes, for devices made of a processor;
+ *				with N: N samples of h2d_pageable_34, whole, and of matmul_total_ms
+ *				alone, for processors that are translated
  *
  * Output: one line of JSON, {"NAME": [samples], ...}
  *	h2d_pageable_34, d2h_pageable_34, ..._256	GB/s of 2112 x 4224 floats, and of 256 MiB
@@ -21,7 +23,7 @@
 #include "bench/bare.h"
 #include "tests/programs/driver.h"
 
-#define SAMPLES	      9
+#define SAMPLES	      9 /* at most */
 #define WARM	      2
 #define SMALL_BYTES   4096u
 #define SMALL_REPEATS 200
@@ -32,11 +34,12 @@
 #define TILE_EDGE 32
 
 static const char *separator = "";
+static int sample_count = SAMPLES;
 
 static void print_samples(const char *name, const double *samples)
 {
 	printf("%s", separator);
-	bare_print(name, samples, SAMPLES);
+	bare_print(name, samples, (unsigned int)sample_count);
 	separator = ", ";
 }
 
@@ -63,7 +66,7 @@ static void measure_copies(const char *kind, int mib, size_t bytes, unsigned cha
 	char name[64];
 
 	CHECK(driver.memory_allocate(&device, bytes));
-	for (int i = -WARM; i < SAMPLES; i++) {
+	for (int i = -WARM; i < sample_count; i++) {
 		fill(one, 4096, (uint32_t)i);
 		start = bare_now_us();
 		CHECK(driver.copy_in(device, one, bytes));
@@ -116,7 +119,7 @@ static void measure_small(void)
 	CUdeviceptr device;
 
 	CHECK(driver.memory_allocate(&device, SMALL_BYTES));
-	for (int i = -WARM; i < SAMPLES; i++) {
+	for (int i = -WARM; i < sample_count; i++) {
 		start = bare_now_us();
 		for (int repeat = 0; repeat < SMALL_REPEATS; repeat++)
 			CHECK(driver.copy_in(device, bytes, SMALL_BYTES));
@@ -140,14 +143,14 @@ static void measure_launches(void)
 	void *parameters[] = { &none, &none, &none, &elements };
 	double issue[SAMPLES], whole[SAMPLES], start;
 
-	for (int i = -WARM; i < SAMPLES; i++) {
+	for (int i = -WARM; i < sample_count; i++) {
 		start = bare_now_us();
 		for (int launch = 0; launch < LAUNCHES; launch++)
 			CHECK(driver.launch(empty, 1, 1, 1, 32, 1, 1, 0, NULL, parameters, NULL));
 		issue[sample(i)] = (bare_now_us() - start) / LAUNCHES;
 		CHECK(driver.context_synchronize());
 	}
-	for (int i = -WARM; i < SAMPLES; i++) {
+	for (int i = -WARM; i < sample_count; i++) {
 		start = bare_now_us();
 		for (int launch = 0; launch < LAUNCHES; launch++) {
 			CHECK(driver.launch(empty, 1, 1, 1, 32, 1, 1, 0, NULL, parameters, NULL));
@@ -196,7 +199,7 @@ static void measure_matmul(int scale)
 	CHECK(driver.memory_allocate(&device_a, factor_bytes));
 	CHECK(driver.memory_allocate(&device_b, factor_bytes));
 	CHECK(driver.memory_allocate(&device_c, product_bytes));
-	for (int i = -WARM; i < SAMPLES; i++) {
+	for (int i = -WARM; i < sample_count; i++) {
 		start = bare_now_us();
 		CHECK(driver.copy_in(device_a, a, factor_bytes));
 		CHECK(driver.copy_in(device_b, b, factor_bytes));
@@ -217,19 +220,24 @@ static void measure_matmul(int scale)
 
 int main(int argc, char **argv)
 {
-	int scale = argc == 2 ? atoi(argv[1]) : 1;
+	int scale = argc >= 2 ? atoi(argv[1]) : 1;
 
-	if (argc > 2 || scale < 1 || scale > 16) {
-		fprintf(stderr, "usage: cuda_gpu [SCALE]   1 to 16\n");
+	sample_count = argc >= 3 ? atoi(argv[2]) : SAMPLES;
+	if (argc > 3 || scale < 1 || scale > 16 || sample_count < 1 || sample_count > SAMPLES) {
+		fprintf(stderr, "usage: cuda_gpu [SCALE [N]]   1 to 16, 1 to %d\n", SAMPLES);
 		return 2;
 	}
 	driver_begin("cuda_gpu", 1, argv);
 	printf("{");
-	measure_launches();
-	measure_small();
-	measure_pageable(34, sizeof(float) * ROWS * DEPTH / scale);
-	measure_pageable(256, (256u << 20) / scale);
-	measure_pinned(256, (256u << 20) / scale);
+	if (argc < 3) {
+		measure_launches();
+		measure_small();
+		measure_pageable(34, sizeof(float) * ROWS * DEPTH / scale);
+		measure_pageable(256, (256u << 20) / scale);
+		measure_pinned(256, (256u << 20) / scale);
+	} else {
+		measure_pageable(34, sizeof(float) * ROWS * DEPTH);
+	}
 	measure_matmul(scale);
 	printf("}\n");
 	return driver_end(1);

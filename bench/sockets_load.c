@@ -3,13 +3,17 @@
  * Load for the benchmarks of sockets: runs in guests and on the host, over vsock or TCP.
  *
  *	sockets_load listen ADDRESS                       serves what the others ask, for ever
- *	sockets_load stream ADDRESS BYTES SECONDS WINDOW  messages of BYTES for SECONDS, one way
- *	sockets_load ping ADDRESS BYTES SECONDS           messages of BYTES there and back
+ *	sockets_load stream ADDRESS BYTES SECONDS WINDOW [AT]
+ *	                                                  messages of BYTES for SECONDS, one way
+ *	sockets_load ping ADDRESS BYTES SECONDS [AT]      messages of BYTES there and back
+ *	sockets_load clock                                prints the time, as AT wants it
  *	sockets_load hold ADDRESS COUNT                   idle connections until its input ends
  *	sockets_load memcpy BYTES SECONDS                 copies in memory, in pieces of BYTES
  *
  * ADDRESS: vsock:CID:PORT (CID -1 listens on any), tcp:ADDRESS:PORT. WINDOW is what both ends ask
- * for as SO_VM_SOCKETS_BUFFER_SIZE, or SO_SNDBUF and SO_RCVBUF; 0 leaves the default.
+ * for as SO_VM_SOCKETS_BUFFER_SIZE, or SO_SNDBUF and SO_RCVBUF; 0 leaves the default. AT: the load
+ * begins when CLOCK_REALTIME is that many seconds, so that several begin together; the connection
+ * is made before. Who is more than a tenth of a second late fails.
  *
  * Each prints one line of JSON: bytes_per_s for stream and memcpy; the round trips in microseconds,
  * their median and the 10th and 99th percentile, for ping. A stream's time runs from its first byte
@@ -34,6 +38,7 @@
 
 #define LOAD_PINGS_MAX	  (1u << 20)
 #define LOAD_WINDOW_BYTES (256u << 10) /* of vsock, unless it is set */
+#define LOAD_LATE_MAX	  0.1	       /* seconds */
 #define LOAD_AREA_BYTES	  (64u << 20)  /* of memcpy: more than caches hold */
 
 enum load_mode {
@@ -72,6 +77,24 @@ static uint64_t load_clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Sleep until CLOCK_REALTIME is @at seconds; 0: do not. */
+static void load_wait_until(double at)
+{
+	struct timespec when = { .tv_sec = (time_t)at,
+				 .tv_nsec = (long)((at - (double)(time_t)at) * 1e9) },
+			now;
+	double late;
+
+	if (at == 0)
+		return;
+	while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &when, NULL) == EINTR)
+		continue;
+	clock_gettime(CLOCK_REALTIME, &now);
+	late = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - at;
+	if (late > LOAD_LATE_MAX)
+		load_fail("%.2f s late: the others have begun", late);
 }
 
 static socklen_t load_parse(const char *text, union load_address *address)
@@ -250,13 +273,16 @@ static int load_connect(const char *text, enum load_mode mode, uint32_t bytes, u
 	return fd;
 }
 
-static void load_stream(const char *text, uint32_t bytes, double seconds, uint64_t window)
+static void load_stream(const char *text, uint32_t bytes, double seconds, uint64_t window,
+			double at)
 {
 	int fd = load_connect(text, LOAD_SINK, bytes, window);
 	unsigned char *message = load_memory(bytes);
-	uint64_t start_ns = load_clock_ns(), end_ns = start_ns + (uint64_t)(seconds * 1e9);
-	uint64_t sent = 0, counted = 0;
+	uint64_t sent = 0, counted = 0, start_ns, end_ns;
 
+	load_wait_until(at);
+	start_ns = load_clock_ns();
+	end_ns = start_ns + (uint64_t)(seconds * 1e9);
 	while (load_clock_ns() < end_ns) {
 		if (!load_write(fd, message, bytes))
 			load_fail("write: %s", strerror(errno));
@@ -279,16 +305,18 @@ static int load_compare(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-static void load_ping(const char *text, uint32_t bytes, double seconds)
+static void load_ping(const char *text, uint32_t bytes, double seconds, double at)
 {
 	int fd = load_connect(text, LOAD_ECHO, bytes, 0);
 	unsigned char *message = load_memory(bytes);
 	uint32_t *times_ns = calloc(LOAD_PINGS_MAX, sizeof(*times_ns));
-	uint64_t end_ns = load_clock_ns() + (uint64_t)(seconds * 1e9), before_ns, now_ns;
+	uint64_t end_ns, before_ns, now_ns;
 	unsigned int count = 0;
 
 	if (!times_ns)
 		load_fail("no memory");
+	load_wait_until(at);
+	end_ns = load_clock_ns() + (uint64_t)(seconds * 1e9);
 	for (now_ns = load_clock_ns(); now_ns < end_ns && count < LOAD_PINGS_MAX; count++) {
 		before_ns = now_ns;
 		if (!load_write(fd, message, bytes) || load_read(fd, message, bytes) != bytes)
@@ -352,22 +380,34 @@ static uint32_t load_bytes(const char *text)
 	return (uint32_t)bytes;
 }
 
+static void load_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	printf("%.3f\n", (double)now.tv_sec + (double)now.tv_nsec / 1e9);
+}
+
 int main(int argc, char **argv)
 {
-	const char *action = argc > 2 ? argv[1] : "";
+	const char *action = argc > 1 ? argv[1] : "";
+	double at = argc > 1 ? atof(argv[argc - 1]) : 0; /* where the action has one */
 
 	if (strcmp(action, "listen") == 0 && argc == 3)
 		load_listen(argv[2]);
-	else if (strcmp(action, "stream") == 0 && argc == 6)
+	else if (strcmp(action, "stream") == 0 && (argc == 6 || argc == 7))
 		load_stream(argv[2], load_bytes(argv[3]), atof(argv[4]),
-			    strtoull(argv[5], NULL, 10));
-	else if (strcmp(action, "ping") == 0 && argc == 5)
-		load_ping(argv[2], load_bytes(argv[3]), atof(argv[4]));
+			    strtoull(argv[5], NULL, 10), argc == 7 ? at : 0);
+	else if (strcmp(action, "ping") == 0 && (argc == 5 || argc == 6))
+		load_ping(argv[2], load_bytes(argv[3]), atof(argv[4]), argc == 6 ? at : 0);
+	else if (strcmp(action, "clock") == 0 && argc == 2)
+		load_clock();
 	else if (strcmp(action, "hold") == 0 && argc == 4)
 		load_hold(argv[2], (unsigned int)strtoul(argv[3], NULL, 10));
 	else if (strcmp(action, "memcpy") == 0 && argc == 4)
 		load_memcpy(load_bytes(argv[2]), atof(argv[3]));
 	else
-		load_fail("usage: sockets_load listen|stream|ping|hold|memcpy ..., see its source");
+		load_fail("usage: sockets_load listen|stream|ping|clock|hold|memcpy ..., see its "
+			  "source");
 	return 0;
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds kernel modules of ours for guests, in the build folder, from copies of their sources."""
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -32,3 +34,43 @@ def build(folder, name, kernel=None):
     stripped.parent.mkdir(exist_ok=True)
     subprocess.run(["strip", "-g", "-o", stripped, module], check=True)
     return stripped
+
+
+# Where DKMS would change the host, it sees folders of ours: they are mounted for it alone.
+DKMS_SCRIPT = """
+mkdir -p /usr/src /var/lib/dkms /lib/modules
+for at in /usr/src /var/lib/dkms /lib/modules; do
+    mkdir -p "$WORK$at"
+    mount --bind "$WORK$at" $at
+done
+mkdir -p "/lib/modules/$KERNEL/kernel"
+mount --bind "$MODULES" "/lib/modules/$KERNEL/kernel"
+ln -sfn "$HEADERS" "/lib/modules/$KERNEL/build"
+make -s -C "$SOURCE" dkms "kernel=$KERNEL"
+"""
+
+
+def dkms_missing():
+    """Why dkms_install() cannot work here, or None."""
+    if os.getuid() != 0:
+        return "DKMS installs as root only"
+    if not shutil.which("dkms"):
+        return "dkms is not installed"
+    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, text=True)
+    return done.stderr.strip() or None
+
+
+def dkms_install(folder, kernel=None):
+    """`make dkms` in the repository's @folder; the kernel's release, and its folder of modules."""
+    part = cache.part(cache.kernel_part(kernel))
+    headers = cache.headers(kernel)
+    release = re.search(r'"(.+)"', (headers / "include/generated/utsrelease.h").read_text())[1]
+    work = daemons.BUILD / "modules" / f"dkms-{release}"
+    shutil.rmtree(work, ignore_errors=True)
+    done = subprocess.run(["unshare", "-m", "sh", "-ec", DKMS_SCRIPT], capture_output=True, text=True,
+                          env={**os.environ, "WORK": str(work), "KERNEL": release,
+                               "HEADERS": str(headers), "SOURCE": str(ROOT / folder),
+                               "MODULES": str(part / "modules/kernel"),
+                               "MAKEFLAGS": "-- CONFIG_DEBUG_INFO_BTF_MODULES="})  # as above
+    assert done.returncode == 0, done.stdout + done.stderr
+    return release, work / "lib/modules" / release

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests with guests share."""
 
+import os
 import pathlib
 import sys
 
@@ -19,7 +20,8 @@ def xen():
     import xen_host
     if reason := xen_host.missing():
         pytest.skip(reason)
-    with xen_host.start(guests=2, quiet=True) as made:
+    checks = os.environ.get("CAUSEWAY_XEN_OPTIONS", "")
+    with xen_host.start(guests=2, quiet=True, kernel_options=checks, guest_options=checks) as made:
         yield made
 
 

@@ -11,6 +11,7 @@
  *	datagrams N	DGRAM: N of random sizes, one after the other; addresses; too large; refused
  *	reading		STREAM: MSG_PEEK, SO_RCVLOWAT with poll(), MSG_WAITALL beyond the window
  *	windows		STREAM: SO_VM_SOCKETS_BUFFER_*: how much can be sent to a deaf reader
+ *	options		SO_VM_SOCKETS_*: their limits
  *	pieces		STREAM and SEQPACKET: sendmsg() with many pieces, some in pages not there
  *yet, and a buffer that is not mapped
  *	many N		N connections at once, a message back and forth on each
@@ -18,12 +19,16 @@
  *checked
  *	hold N		N connections; prints "held", then what becomes of each: one line for a kind
  *of end and how often
+ *	tap INTERFACE	a message there and back as a vsockmon interface shows it
  *	wall		STREAM: send to a server that goes away; prints "sending", then the error
  *
  * Exit status 0 when everything was as expected; otherwise a sentence says what not.
  */
+#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,12 +38,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/vm_sockets.h>
+#include <linux/vsockmon.h>
 
 #define CHUNK	    65536
 #define MIXED_MAX   4096
@@ -480,6 +489,110 @@ static void test_windows(unsigned int cid, unsigned int port)
 		fail("the windows are not what was asked for");
 }
 
+/* option_get - a number of an AF_VSOCK option */
+static uint64_t option_get(int fd, int option)
+{
+	uint64_t value = 0;
+	socklen_t length = sizeof(value);
+
+	if (getsockopt(fd, AF_VSOCK, option, &value, &length) < 0)
+		fail("getsockopt %d: %s", option, strerror(errno));
+	return value;
+}
+
+static void option_set(int fd, int option, uint64_t value)
+{
+	if (setsockopt(fd, AF_VSOCK, option, &value, sizeof(value)) < 0)
+		fail("setsockopt %d: %s", option, strerror(errno));
+}
+
+/* SO_VM_SOCKETS_*: limits hold, on a socket that is connected too; the time limit is kept. */
+static void test_options(unsigned int cid, unsigned int port)
+{
+	int fd = socket_connect(SOCK_STREAM, cid, port);
+	struct timeval limit = { .tv_sec = 7 }, got;
+	socklen_t length = sizeof(got);
+
+	option_set(fd, SO_VM_SOCKETS_BUFFER_MIN_SIZE, 32768);
+	option_set(fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, 1 << 20);
+	option_set(fd, SO_VM_SOCKETS_BUFFER_SIZE, 100);
+	if (option_get(fd, SO_VM_SOCKETS_BUFFER_SIZE) != 32768)
+		fail("a window below its least size");
+	option_set(fd, SO_VM_SOCKETS_BUFFER_SIZE, 8 << 20);
+	if (option_get(fd, SO_VM_SOCKETS_BUFFER_SIZE) != 1 << 20)
+		fail("a window above its largest size");
+	option_set(fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, 64 << 20);
+	option_set(fd, SO_VM_SOCKETS_BUFFER_SIZE, 64 << 20);
+	if (option_get(fd, SO_VM_SOCKETS_BUFFER_SIZE) != 16 << 20)
+		fail("a window of more than 16 MiB, which is the transport's limit");
+	if (option_get(fd, SO_VM_SOCKETS_BUFFER_MIN_SIZE) != 32768 ||
+	    option_get(fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE) != 64 << 20)
+		fail("the limits of the window changed");
+	if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof(limit)) < 0 ||
+	    getsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &got, &length) < 0 ||
+	    got.tv_sec != 7)
+		fail("SO_VM_SOCKETS_CONNECT_TIMEOUT: %s", strerror(errno));
+	send_whole(fd, "still there", 11);
+	receive_whole(fd, &got, 11);
+	close(fd);
+}
+
+/*
+ * tap_expect - one message out and the same one back on the interface. What goes out lies in the
+ * program's memory: the header alone is shown.
+ */
+static void tap_expect(int tap, unsigned int own, unsigned int other, const char *payload)
+{
+	unsigned char packet[4096];
+	struct af_vsockmon_hdr *header = (struct af_vsockmon_hdr *)packet;
+	struct pollfd polled = { .fd = tap, .events = POLLIN };
+	unsigned int seen = 0;
+
+	while (seen < 2) {
+		size_t got, start = sizeof(*header);
+
+		if (poll(&polled, 1, 20000) != 1)
+			fail("the interface shows %u of 2 messages", seen);
+		got = (size_t)recv(tap, packet, sizeof(packet), 0);
+		if (got >= start && got < sizeof(packet))
+			start += le16toh(header->len);
+		if (got < start || got > sizeof(packet))
+			fail("a packet of %zu bytes", got);
+		if (le16toh(header->op) != AF_VSOCK_OP_PAYLOAD)
+			continue;
+		if (le64toh(header->src_cid) != (seen ? other : own) ||
+		    le64toh(header->dst_cid) != (seen ? own : other))
+			fail("message %u on the interface has other ends", seen);
+		if (seen && (got - start != strlen(payload) ||
+			     memcmp(packet + start, payload, got - start)))
+			fail("the interface shows other bytes than came");
+		seen++;
+	}
+}
+
+static void test_tap(unsigned int cid, unsigned int port, const char *interface)
+{
+	struct sockaddr_ll address = { .sll_family = AF_PACKET,
+				       .sll_protocol = htons(ETH_P_ALL),
+				       .sll_ifindex = (int)if_nametoindex(interface) };
+	int tap = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+	unsigned int own = 0;
+	char back[32];
+	int fd;
+
+	if (tap < 0 || bind(tap, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail("capturing on %s: %s", interface, strerror(errno));
+	fd = open("/dev/vsock", O_RDONLY);
+	if (fd < 0 || ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &own) < 0)
+		fail("the own CID: %s", strerror(errno));
+	close(fd);
+	fd = socket_connect(SOCK_STREAM, cid, port);
+	send_whole(fd, "there and back", 14);
+	receive_whole(fd, back, 14);
+	tap_expect(tap, own, cid, "there and back");
+	close(fd);
+}
+
 static void test_pieces(unsigned int cid, unsigned int port)
 {
 	static unsigned char in[CHUNK];
@@ -728,6 +841,10 @@ int main(int argc, char **argv)
 		test_reading(numbers[0], numbers[1]);
 	else if (!strcmp(test, "windows"))
 		test_windows(numbers[0], numbers[1]);
+	else if (!strcmp(test, "options"))
+		test_options(numbers[0], numbers[1]);
+	else if (!strcmp(test, "tap") && argc > 4)
+		test_tap(numbers[0], numbers[1], argv[4]);
 	else if (!strcmp(test, "pieces"))
 		test_pieces(numbers[0], numbers[1]);
 	else if (!strcmp(test, "many"))

@@ -52,6 +52,13 @@ def start(guests, kernel=None, programs=None, **options):
                    guest_modules=[f"{module}{spin}", *others], kernel=kernel, **options)
 
 
+def pin(host, pairs):
+    """For measurements: the first of each pair runs on processor 0, the second on 1."""
+    for pair in pairs:
+        for processor, guest in enumerate(pair):
+            host.run(["xl", "vcpu-pin", str(guest.domid), "all", str(processor)], check=True)
+
+
 def cid(place):
     """The CID of dom0 or of a guest."""
     return 2 + (getattr(place, "domid", 0) or 0)

@@ -182,6 +182,7 @@ extern struct argo argo;
 extern unsigned int argo_ring_size;
 extern unsigned int argo_peer_memory;
 extern unsigned int argo_spin_us;
+extern unsigned int argo_watch_ms;
 extern const struct vsock_transport argo_transport;
 
 /* hypercall.c */

@@ -42,6 +42,10 @@ unsigned int argo_spin_us = 200;
 module_param_named(spin_us, argo_spin_us, uint, 0644);
 MODULE_PARM_DESC(spin_us, "Microseconds that a wait may spin before it sleeps (default 200, 0: never)");
 
+unsigned int argo_watch_ms = 20;
+module_param_named(watch_ms, argo_watch_ms, uint, 0644);
+MODULE_PARM_DESC(watch_ms, "How often a peer with sockets is looked for, in milliseconds (default 20)");
+
 struct argo argo;
 
 static irqreturn_t argo_interrupt(int irq, void *unused)

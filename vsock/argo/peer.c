@@ -15,7 +15,6 @@
 
 #include "argo.h"
 
-#define ARGO_WATCH_MS	100
 #define ARGO_HELLOS_MAX	64	/* in one turn of the work */
 
 static void argo_peer_free(struct work_struct *work)
@@ -321,7 +320,9 @@ void argo_hello_work(struct work_struct *work)
 /* argo_watch_start - called when a socket joins a peer */
 void argo_watch_start(void)
 {
-	queue_delayed_work(argo.queue, &argo.watch_work, msecs_to_jiffies(ARGO_WATCH_MS));
+	unsigned int interval_ms = max(READ_ONCE(argo_watch_ms), 1U);
+
+	queue_delayed_work(argo.queue, &argo.watch_work, msecs_to_jiffies(interval_ms));
 }
 
 /* argo_watch_work - are the peers that have sockets still there? Also repeats a lost greeting */
