@@ -228,7 +228,8 @@ bool argo_receive_waits(const struct argo_peer *except, bool full);
 u32 argo_receive_direct(struct argo_socket *socket, struct msghdr *msg, size_t room);
 
 /* spin.c */
-void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket));
+void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket),
+	       struct argo_socket *reader);
 void argo_spin_learn(struct argo_socket *socket);
 
 /* connection.c */

@@ -459,8 +459,10 @@ u32 argo_receive_direct(struct argo_socket *socket, struct msghdr *msg, size_t r
 	       argo_frame_is_direct(peer, socket, &frame) && frame.bytes <= room - done &&
 	       argo_copy_direct(&peer->ring, message.at + sizeof(wire), msg, frame.bytes)) {
 		argo_tap_direct(peer, &wire, message.at + sizeof(wire));
-		if (!argo_direct_account(peer, socket, &frame))
+		if (!argo_direct_account(peer, socket, &frame)) {
+			iov_iter_revert(&msg->msg_iter, frame.bytes);
 			break;
+		}
 		done += frame.bytes;
 		peer->frames_in++;
 		peer->frames_direct++;

@@ -636,7 +636,7 @@ static bool argo_writable(struct argo_socket *socket)
 static int argo_notify_recv_block(struct vsock_sock *vsk, size_t target,
 				  struct vsock_transport_recv_notify_data *data)
 {
-	argo_spin(vsk->trans, argo_readable);
+	argo_spin(vsk->trans, argo_readable, vsk->trans);
 	return 0;
 }
 
@@ -661,7 +661,7 @@ static int argo_notify_send_block(struct vsock_sock *vsk,
 				  struct vsock_transport_send_notify_data *data)
 {
 	argo_ask(vsk->trans);
-	argo_spin(vsk->trans, argo_writable);
+	argo_spin(vsk->trans, argo_writable, NULL);
 	return 0;
 }
 

@@ -35,31 +35,38 @@ void argo_spin_learn(struct argo_socket *socket)
 	WRITE_ONCE(socket->spin_ns, min(spin_ns, bound_ns));
 }
 
+/* argo_spin_over - another reason to end the wait, or somebody wants the processor or the lock */
 static bool argo_spin_over(const struct argo_socket *socket)
 {
-	return sk_vsock(socket->vsk)->sk_err || socket->vsk->peer_shutdown ||
+	struct sock *sk = sk_vsock(socket->vsk);
+
+	/* No barrier for the queue of the lock: who is not seen now is seen in the next turn. */
+	return sk->sk_err || socket->vsk->peer_shutdown || waitqueue_active(&sk->sk_lock.wq) ||
 	       need_resched() || signal_pending(current);
 }
 
 /**
  * argo_spin - before a program sleeps
  * @ready: whether it need not
+ * @reader: large pieces are left to it, see argo_receive_own(); NULL for a writer, for whom credit
+ *	may lie behind them
  *
  * Called with the socket's own lock, maybe by a task that is no longer TASK_RUNNING: nothing here
  * sleeps.
  */
-void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket))
+void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket),
+	       struct argo_socket *reader)
 {
 	u64 start = ktime_get_mono_fast_ns();
 	u32 limit_ns = min_t(u64, socket->spin_ns, READ_ONCE(argo_spin_us) * NSEC_PER_USEC);
 	struct argo_peer *peer = socket->peer;
-	bool caught = false;
+	bool caught = false, left;
 
 	if (!peer || READ_ONCE(peer->state) != ARGO_PEER_UP)
 		return;
 	if (limit_ns) {
 		disable_irq_nosync(argo.irq);
-		while (argo_receive_own(peer, socket) && !(caught = ready(socket)) &&
+		while (argo_receive_own(peer, reader) && !(caught = ready(socket)) &&
 		       !argo_spin_over(socket) && ktime_get_mono_fast_ns() - start < limit_ns) {
 			if (test_bit(ARGO_PEER_FULL, &peer->flags))
 				argo_peer_room(peer);
@@ -69,7 +76,8 @@ void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *soc
 		}
 		xen_clear_irq_pending(argo.irq);
 		enable_irq(argo.irq);
-		if (argo_receive_waits(READ_ONCE(socket->front_bytes) ? peer : NULL, true))
+		left = reader && READ_ONCE(reader->front_bytes);
+		if (argo_receive_waits(left ? peer : NULL, true))
 			tasklet_schedule(&argo.tasklet);
 	}
 	atomic_long_inc(caught ? &argo.waits_spun : &argo.waits_slept);
