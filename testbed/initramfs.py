@@ -52,7 +52,8 @@ def libraries(path, folders=()):
     for line in done.stdout.splitlines():
         match = re.match(r"\s+(\S+) => (/\S+|not found)", line)
         if match:
-            found[match[1]] = None if match[2] == "not found" else match[2]
+            # without "..": what it steps back from need not be in the guest
+            found[match[1]] = None if match[2] == "not found" else os.path.normpath(match[2])
     return found
 
 

@@ -259,9 +259,10 @@ class Scifd(Daemon):
 
     name = "scifd"
 
-    def __init__(self, vms=(), options=()):
+    def __init__(self, vms=(), options=(), card_vm=False):
         super().__init__()
         self.vms = vms
+        self.card_vm = card_vm  # whether a VMM connects to self.card, instead of processes
         self.options = options
         self.host = self.folder / "host.sock"
         self.card = self.folder / "mic0.sock"
@@ -272,7 +273,7 @@ class Scifd(Daemon):
 
     def command(self):
         words = [BUILD / "scif" / "fabric" / "scifd", "--socket", self.host,
-                 "--card", f"mic0,socket={self.card}", "--control", self.control]
+                 "--card", f"mic0,{'vm' if self.card_vm else 'socket'}={self.card}", "--control", self.control]
         for vm in self.vms:  # a name, with settings behind it
             name, _, settings = vm.partition(",")
             words += ["--vm", f"{name},socket={self.guest_socket(vm)}"
@@ -336,11 +337,15 @@ class Card(Daemon):
                                 for row in table["rows"]]
                 for table in self.ask("status")["tables"]}
 
-    def load(self, arguments, socket_path=None, **options):
+    def load(self, arguments, **options):
         """micnativeloadex on the host, started."""
-        return self.scifd.start_program(socket_path or self.scifd.host,
-                                        [BUILD / "scif" / "card" / "micnativeloadex", *arguments],
-                                        **options)
+        return load(self.scifd, arguments, **options)
+
+
+def load(scifd, arguments, **options):
+    """micnativeloadex on the host, started."""
+    return scifd.start_program(scifd.host, [BUILD / "scif" / "card" / "micnativeloadex",
+                                            *arguments], **options)
 
 
 def ask_control(path, command, **members):

@@ -56,11 +56,15 @@ static int init_enter_root(const char *root)
 	if (chdir(root) < 0 ||
 	    mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return -errno;
-	/* pivot_root() wants a mount point; the old root is put over the new one and taken off. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-	    chdir("/home") < 0)
+	/* pivot_root() wants a mount point; the old root is put over the new one and taken off. An
+	 * initial RAM disk, as in a card that is a small VM, stays: it is covered, and left. */
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		if (umount2(".", MNT_DETACH) < 0)
+			return -errno;
+	} else if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0) {
 		return -errno;
-	return 0;
+	}
+	return chdir("/home") < 0 ? -errno : 0;
 }
 
 /* A network namespace of its own has a loopback interface, which is down. */

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -103,13 +104,12 @@ static bool loader_split(char *text, char **words, unsigned int *count, unsigned
 	return true;
 }
 
-/* A whole file, which the caller frees; NULL with a sentence. */
-static void *loader_read(const char *path, size_t *bytes, struct error *error)
+/* A whole file, mapped: what is not looked at is not read. NULL with a sentence. */
+static void *loader_map(const char *path, size_t *bytes, struct error *error)
 {
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat about;
 	void *data;
-	int status;
 
 	if (fd < 0 || fstat(fd, &about) < 0) {
 		error_set(error, -errno, "%s: %s", path, strerror(errno));
@@ -121,11 +121,9 @@ static void *loader_read(const char *path, size_t *bytes, struct error *error)
 		return NULL;
 	}
 	*bytes = (size_t)about.st_size;
-	data = malloc(*bytes);
-	status = data ? io_read_full(fd, data, *bytes) : -ENOMEM;
-	if (status < 0) {
-		error_set(error, status, "%s: %s", path, strerror(-status));
-		free(data);
+	data = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED) {
+		error_set(error, -errno, "%s: %s", path, strerror(errno));
 		return NULL;
 	}
 	return data;
@@ -149,37 +147,45 @@ static char *loader_locate(const char *name)
 	return NULL;
 }
 
-/* Adds what the file at @path needs and is not yet in the list. */
+/* Adds a library unless it is in the list; false when there is no room, or its name is none. */
+static bool loader_add(struct loader *loader, const char *name)
+{
+	struct library *library = &loader->libraries[loader->library_count];
+
+	for (unsigned int i = 0; i < loader->library_count; i++) {
+		if (strcmp(loader->libraries[i].name, name) == 0)
+			return true;
+	}
+	if (loader->library_count == CARD_FILES_MAX || strlen(name) > CARD_NAME_MAX)
+		return false;
+	strcpy(library->name, name);
+	library->path = loader_locate(name);
+	loader->library_count++;
+	return true;
+}
+
+/* Adds what the file at @path needs. */
 static int loader_add_needed(struct loader *loader, const char *path, bool program,
 			     struct error *error)
 {
 	const char *names[LOADER_NEEDED_MAX], *runpath;
 	size_t bytes;
-	autofree void *data = loader_read(path, &bytes, error);
-	int count;
+	void *data = loader_map(path, &bytes, error);
+	int count, status = 0;
 
 	if (!data)
 		return error->code;
 	if (program && elf_check_program(data, bytes, error) < 0)
-		return error_prefix(error, "%s", path);
-	count = elf_needed(data, bytes, names, LOADER_NEEDED_MAX, &runpath);
+		status = error_prefix(error, "%s", path);
+	count = status < 0 ? 0 : elf_needed(data, bytes, names, LOADER_NEEDED_MAX, &runpath);
 	if (count < 0)
-		return error_set(error, count, "%s: its list of libraries is broken", path);
-	for (int i = 0; i < count; i++) {
-		unsigned int known = 0;
-
-		while (known < loader->library_count &&
-		       strcmp(loader->libraries[known].name, names[i]) != 0)
-			known++;
-		if (known < loader->library_count)
-			continue;
-		if (known == CARD_FILES_MAX || strlen(names[i]) > CARD_NAME_MAX)
-			return error_set(error, -E2BIG, "%s needs too many libraries", path);
-		strcpy(loader->libraries[known].name, names[i]);
-		loader->libraries[known].path = loader_locate(names[i]);
-		loader->library_count++;
+		status = error_set(error, count, "%s: its list of libraries is broken", path);
+	for (int i = 0; i < count && status == 0; i++) {
+		if (!loader_add(loader, names[i]))
+			status = error_set(error, -E2BIG, "%s needs too many libraries", path);
 	}
-	return 0;
+	munmap(data, bytes);
+	return status;
 }
 
 /* The program's libraries, theirs, and so on. */

@@ -135,3 +135,33 @@ def test_several_vms_at_once(site):
         client.signal(signal.SIGINT)
         client.wait(30)
     assert_no_programs(card, [node for _, _, node in places])
+
+
+def test_a_card_that_is_a_vm():
+    """The second form: causeway-card in a guest of its own, which is node 1."""
+    for kind in ("qemu-sid", "uml-sid"):
+        if reason := KINDS[kind]().unusable():
+            pytest.skip(reason)
+    daemon = daemons.BUILD / "scif" / "card" / "causeway-card"
+    with daemons.Scifd(vms=["a"], card_vm=True) as scifd, \
+            Guest("qemu-sid", files=[daemon, PROGRAMS / "card_hello"], memory_mib=512, cpus=2,
+                  modules=[module("scif/guest", "qemu-sid")], quiet=True,
+                  vhost_user=[f"45={scifd.card}"]) as card, boot("uml-sid", scifd, "a") as client:
+        card.run(["mkdir", "-p", "/run/mic0"], check=True)
+        system = card.start(["sh", "-c", "exec causeway-card -f /run/mic0 -m 128M 2>&1"])
+        system.expect(rb"mic0 is online", 60)
+        for words in (["hello"], ["forbidden"], ["environment"]):
+            run = daemons.load(scifd, [PROGRAMS / "card_hello", "-a", *words],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            output, errors = run.communicate(timeout=60)
+            assert in_guest(client, "card_hello", "-a", *words) == (run.returncode, output, errors)
+            assert "allowed" not in output
+            assert run.returncode == (7 if words == ["hello"] else 0)
+        sleeper = client.start(["micnativeloadex", "card_hello", "-a", "sleep"])
+        sleeper.expect(rb"sleeping")
+        assert card.run(["sh", "-c", "ps | grep -c '[c]ard_hello'"]).stdout.strip() == b"2"
+        client.kill()
+        daemons.wait_until(lambda: card.run(["sh", "-c", "ps | grep -c '[c]ard_hello'"])
+                           .stdout.strip() == b"0", 30, "the killed VM's programs are gone")
+        system.signal(signal.SIGTERM)
+        assert system.wait(30) == 0
