@@ -54,6 +54,8 @@ struct card_settings {
 	uid_t uid_base;
 	struct card_share shares[CARD_NODES_MAX];
 	bool verbose;
+	bool network;	/* run causeway-scifnet in a network namespace of the card's */
+	int network_fd; /* that namespace, or -1 */
 };
 
 /* What a worker asks and tells. */

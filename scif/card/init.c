@@ -190,6 +190,8 @@ void init_run(const struct sandbox *box, const struct sandbox_start *start,
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	close(pipes[INIT_GO][1]);
+	if (start->network && setns(box->settings->network_fd, CLONE_NEWNET) < 0)
+		init_fail(failure, -errno);
 	init_close_others(pipes);
 	if (read(pipes[INIT_GO][0], &byte, 1) != 1)
 		_exit(126);

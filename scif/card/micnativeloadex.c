@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,6 +31,7 @@
 #define LOADER_FILE_MAX	  (1u << 30)
 #define LOADER_TIMED_OUT  124
 #define LOADER_PATIENCE_S 2 /* after a signal, before the remote program is killed */
+#define LOADER_FILES_MAX  32
 #define LOADER_NEEDED_MAX 128
 
 struct library {
@@ -44,7 +46,9 @@ struct loader {
 	char *arguments[CARD_STRINGS_MAX + 2], *variables[CARD_STRINGS_MAX + 1];
 	unsigned int argument_count, variable_count;
 	unsigned int timeout_s;
-	bool list, verbose, proxy;
+	bool list, verbose, proxy, network;
+	const char *files[LOADER_FILES_MAX]; /* that go along */
+	unsigned int file_count;
 	struct library libraries[CARD_FILES_MAX];
 	unsigned int library_count;
 	struct card_connection connection;
@@ -69,6 +73,8 @@ static const char usage[] =
 	"  -v Enable verbose mode. Note that verbose output will be displayed if the remote app\n"
 	"     terminates abnormally.\n"
 	"  -V Show version and build information\n\n"
+	"  --file PATH A file that goes along into the remote app's working folder; many times.\n"
+	"  --network The remote app joins the card's network.\n\n"
 	"Libraries are looked for along the environment variable SINK_LD_LIBRARY_PATH.\n";
 
 /* Splits at blanks, which a backslash or quotes protect; false beyond @room. */
@@ -196,6 +202,8 @@ static int loader_find(struct loader *loader, struct error *error)
 	if (!realpath(loader->program, loader->full_path))
 		return error_set(error, -errno, "%s: %s", loader->program, strerror(errno));
 	status = loader_add_needed(loader, loader->full_path, true, error);
+	for (unsigned int i = 0; status == 0 && i < loader->file_count; i++)
+		status = loader_add_needed(loader, loader->files[i], false, error);
 	for (unsigned int i = 0; status == 0 && i < loader->library_count; i++) {
 		if (loader->libraries[i].path)
 			status = loader_add_needed(loader, loader->libraries[i].path, false, error);
@@ -256,6 +264,12 @@ static int loader_send(struct loader *loader, struct error *error)
 			fprintf(stderr, "Sending %s\n", library->path);
 		status = card_send_file(&loader->connection, CARD_FILE_LIBRARY, library->path,
 					library->name, error);
+	}
+	for (unsigned int i = 0; i < loader->file_count && status == 0; i++) {
+		const char *end = strrchr(loader->files[i], '/');
+
+		status = card_send_file(&loader->connection, CARD_FILE_DATA, loader->files[i],
+					end ? end + 1 : loader->files[i], error);
 	}
 	if (status == 0)
 		status = card_send_file(&loader->connection, CARD_FILE_PROGRAM, loader->full_path,
@@ -353,7 +367,8 @@ static int loader_follow(struct loader *loader, struct error *error)
 /* The exit status of the remote program, or -errno with a sentence. */
 static int loader_run(struct loader *loader, struct error *error)
 {
-	const struct card_hello hello = { .mode = CARD_MODE_NATIVE };
+	const struct card_hello hello = { .mode = CARD_MODE_NATIVE,
+					  .flags = loader->network ? CARD_FLAG_NETWORK : 0 };
 	sigset_t signals;
 	pthread_t thread;
 	int status = card_connect(&loader->connection, (uint16_t)(loader->card + 1), &hello, error);
@@ -399,12 +414,15 @@ static unsigned int loader_number(char option, const char *text)
 
 static void loader_options(struct loader *loader, int argc, char **argv)
 {
+	static const struct option longer[] = { { "file", required_argument, NULL, 'F' },
+						{ "network", no_argument, NULL, 'N' },
+						{ NULL, 0, NULL, 0 } };
 	bool sound = true;
 	int option;
 
 	loader->proxy = true;
 	loader->argument_count = 1;
-	while ((option = getopt(argc, argv, "a:d:e:hlpt:vV")) != -1) {
+	while ((option = getopt_long(argc, argv, "a:d:e:hlpt:vV", longer, NULL)) != -1) {
 		switch (option) {
 		case 'a':
 			sound = loader_split(optarg, loader->arguments, &loader->argument_count,
@@ -419,6 +437,14 @@ static void loader_options(struct loader *loader, int argc, char **argv)
 			break;
 		case 't':
 			loader->timeout_s = loader_number('t', optarg);
+			break;
+		case 'F':
+			sound = loader->file_count < LOADER_FILES_MAX;
+			if (sound)
+				loader->files[loader->file_count++] = optarg;
+			break;
+		case 'N':
+			loader->network = true;
 			break;
 		case 'l':
 			loader->list = true;

@@ -50,6 +50,25 @@ static int sandbox_make_folder(const struct sandbox *box, const char *name, mode
 	return 0;
 }
 
+/* What a program may ask of its host: names of this one, and of its user. */
+static int sandbox_write_etc(const struct sandbox *box)
+{
+	char path[512], text[256];
+	autoclose int hosts = -1, users = -1;
+
+	snprintf(path, sizeof(path), "%s/etc/hosts", box->root);
+	hosts = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	snprintf(path, sizeof(path), "%s/etc/passwd", box->root);
+	users = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (hosts < 0 || users < 0)
+		return -errno;
+	snprintf(text, sizeof(text), "127.0.0.1 localhost %.64s\n", box->settings->name);
+	if (write(hosts, text, strlen(text)) < 0)
+		return -errno;
+	snprintf(text, sizeof(text), "micuser:x:%u:%u::/home:/\n", box->uid, box->uid);
+	return write(users, text, strlen(text)) < 0 ? -errno : 0;
+}
+
 static int sandbox_make_folders(const struct sandbox *box)
 {
 	static const struct {
@@ -62,6 +81,7 @@ static int sandbox_make_folders(const struct sandbox *box)
 		{ "/proc", 0555, false },     { "/dev", 0755, false },
 		{ "/dev/shm", 01777, false }, { "/dev/mic", 0755, false },
 		{ "/tmp", 01777, false },     { "/run", 0755, false },
+		{ "/etc", 0755, false },
 	};
 	char path[512];
 	int status = 0;
@@ -72,7 +92,7 @@ static int sandbox_make_folders(const struct sandbox *box)
 	snprintf(path, sizeof(path), "%s/lib/x86_64-linux-gnu", box->root);
 	if (status == 0 && symlink("/lib64", path) < 0)
 		status = -errno;
-	return status;
+	return status < 0 ? status : sandbox_write_etc(box);
 }
 
 static int sandbox_make_devices(const struct sandbox *box)
@@ -121,15 +141,14 @@ int sandbox_open(struct sandbox *box, const struct card_settings *settings, uid_
 	return status < 0 ? error_set(error, status, "no sandbox: %s", strerror(-status)) : 0;
 }
 
-int sandbox_create_file(struct sandbox *box, const char *folder, const char *name, bool program)
+int sandbox_create_file(struct sandbox *box, const char *folder, const char *name)
 {
 	char path[1024];
 	int fd;
 
 	if (snprintf(path, sizeof(path), "%s/%s/%s", box->root, folder, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		  program ? 0755 : 0644);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755);
 	return fd < 0 ? -errno : fd;
 }
 

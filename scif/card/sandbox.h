@@ -48,13 +48,18 @@ int sandbox_open(struct sandbox *box, const struct card_settings *settings, uid_
  *
  * Return: a descriptor to write to, or -errno (-EEXIST).
  */
-int sandbox_create_file(struct sandbox *box, const char *folder, const char *name, bool program);
+int sandbox_create_file(struct sandbox *box, const char *folder, const char *name);
 
 /* sandbox_start - 0 once the program runs; -errno (that of execve() included) with a sentence */
 int sandbox_start(struct sandbox *box, const struct sandbox_start *start, struct error *error);
 
 /* sandbox_end - end what still runs, and reap; what all processes of the sandbox used */
 void sandbox_end(struct sandbox *box, struct rusage *usage);
+
+/* network.c: the card's network, which programs may ask for. */
+/* network_start - causeway-scifnet in a namespace; its process, 0 without one; -errno */
+pid_t network_start(struct card_settings *settings, struct error *error);
+void network_stop(struct card_settings *settings, pid_t process);
 
 /* filter.c: filter_load - refuse the calls that no program of a card needs; 0 or -errno */
 int filter_load(bool may_choose_cores);

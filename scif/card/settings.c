@@ -26,6 +26,7 @@ static const struct argp_option options[] = {
 	{ "uid-base", 'u', "N", 0, "programs of node I run as user N + I (60000)", 0 },
 	{ "cgroup", 'g', "PATH", 0, "a cgroup v2 of the card's own (/sys/fs/cgroup/causeway-NAME)",
 	  0 },
+	{ "network", 'N', NULL, 0, "an interface over SCIF for programs that ask for it", 0 },
 	{ "verbose", 'v', NULL, 0, "log more", 0 },
 	{ 0 },
 };
@@ -157,6 +158,9 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 	case 'v':
 		settings->verbose = true;
 		break;
+	case 'N':
+		settings->network = true;
+		break;
 	case 'p':
 		settings_policy(state, settings, argument);
 		break;
@@ -233,9 +237,11 @@ int card_settings_read(struct card_settings *settings, int argc, char **argv, st
 	static char folder[256], control[300], cgroup[256];
 	struct sysinfo about;
 
-	*settings = (struct card_settings){
-		.name = "mic0", .programs_max = 64, .queue_max = 64, .uid_base = 60000
-	};
+	*settings = (struct card_settings){ .name = "mic0",
+					    .programs_max = 64,
+					    .queue_max = 64,
+					    .uid_base = 60000,
+					    .network_fd = -1 };
 	for (int node = 0; node < CARD_NODES_MAX; node++)
 		settings->shares[node].weight = 100;
 	argp_parse(&argp, argc, argv, 0, NULL, settings);

@@ -265,6 +265,8 @@ static void supervisor_on_acceptor(evutil_socket_t fd, short what, void *context
 	event_free(supervisor->acceptor_event);
 	supervisor->acceptor_event = NULL;
 	close(fd);
+	network_stop(supervisor->settings, supervisor->network);
+	supervisor->network = 0;
 	supervisor_set_state(supervisor, CARD_DOWN);
 	supervisor_tell_scifd(supervisor, "card-down");
 	if (supervisor->restarting && !supervisor->stopping) {
@@ -308,6 +310,10 @@ int supervisor_boot(struct supervisor *supervisor, struct error *error)
 	if (status < 0)
 		return status;
 	supervisor_tell_scifd(supervisor, "card-up");
+	status = network_start(supervisor->settings, error);
+	if (status < 0)
+		return status;
+	supervisor->network = status;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(error, -errno, "no socket: %s", strerror(errno));
 	supervisor->acceptor = fork();

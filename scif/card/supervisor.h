@@ -48,7 +48,7 @@ struct supervisor {
 	uint64_t next_number, since;
 	enum card_state state;
 	bool restarting, stopping, shutting_down;
-	pid_t acceptor;
+	pid_t acceptor, network; /* 0: none */
 	int acceptor_fd;
 	int status; /* why the card went down, when it did so by itself */
 	struct event_base *base;

@@ -50,9 +50,8 @@ int worker_take_file(struct worker *worker, const struct card_frame *frame, stru
 			error, -EFBIG, "%s has %llu bytes; the card has room for 1 to %llu", name,
 			(unsigned long long)frame->value,
 			(unsigned long long)(worker->settings->memory_bytes - worker->bytes_taken));
-	worker->file = sandbox_create_file(&worker->box,
-					   file.kind == CARD_FILE_LIBRARY ? "home/lib" : "home",
-					   name, file.kind != CARD_FILE_DATA);
+	worker->file = sandbox_create_file(
+		&worker->box, file.kind == CARD_FILE_LIBRARY ? "home/lib" : "home", name);
 	if (worker->file < 0)
 		return error_set(error, worker->file, "%s: %s", name, strerror(-worker->file));
 	if (file.kind == CARD_FILE_PROGRAM)
