@@ -76,12 +76,23 @@ static int sandbox_make_folders(const struct sandbox *box)
 		mode_t mode;
 		bool own; /* the program's */
 	} folders[] = {
-		{ "/home", 0755, true },      { "/home/lib", 0755, false },
-		{ "/lib64", 0755, false },    { "/lib", 0755, false },
-		{ "/proc", 0555, false },     { "/dev", 0755, false },
-		{ "/dev/shm", 01777, false }, { "/dev/mic", 0755, false },
-		{ "/tmp", 01777, false },     { "/run", 0755, false },
-		{ "/etc", 0755, false },
+		{ "/home", 0755, true },	 { "/home/lib", 0755, false },
+		{ "/lib64", 0755, false },	 { "/lib", 0755, false },
+		{ "/proc", 0555, false },	 { "/dev", 0755, false },
+		{ "/dev/shm", 01777, false },	 { "/dev/mic", 0755, false },
+		{ "/tmp", 01777, false },	 { "/run", 0755, false },
+		{ "/etc", 0755, false },	 { "/sys", 0755, false },
+		{ "/sys/class", 0755, false },	 { "/sys/class/net", 0755, false },
+		{ "/sys/devices", 0755, false },
+	};
+	static const struct {
+		const char *target, *name;
+	} links[] = {
+		{ "/lib64", "/lib/x86_64-linux-gnu" },
+		/* Names alone, for programs that list interfaces so; nothing of the host is there.
+		 */
+		{ "/sys/devices", "/sys/class/net/lo" },
+		{ "/sys/devices", "/sys/class/net/scif0" },
 	};
 	char path[512];
 	int status = 0;
@@ -89,9 +100,11 @@ static int sandbox_make_folders(const struct sandbox *box)
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders) && status == 0; i++)
 		status = sandbox_make_folder(box, folders[i].name, folders[i].mode,
 					     folders[i].own ? box->uid : 0);
-	snprintf(path, sizeof(path), "%s/lib/x86_64-linux-gnu", box->root);
-	if (status == 0 && symlink("/lib64", path) < 0)
-		status = -errno;
+	for (size_t i = 0; i < sizeof(links) / sizeof(*links) && status == 0; i++) {
+		snprintf(path, sizeof(path), "%s%s", box->root, links[i].name);
+		if (symlink(links[i].target, path) < 0)
+			status = -errno;
+	}
 	return status < 0 ? status : sandbox_write_etc(box);
 }
 

@@ -95,7 +95,7 @@ def test_the_sandbox_shows_nothing_of_the_host(card):
     assert output.startswith("host mic0 user 60000 process 2 ")
     assert all(int(lines[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd"))
     assert sorted(lines["/"].split()) == ["dev", "etc", "home", "lib", "lib64", "proc", "run",
-                                         "tmp"]
+                                         "sys", "tmp"]
     assert sorted(lines["/home"].split()) == ["card_hello", "lib"]
     assert sorted(filter(str.isdigit, lines["/proc"].split())) == ["1", "2"]
     assert lines["/run"].split() == ["scif.sock"]
