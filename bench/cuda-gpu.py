@@ -22,19 +22,6 @@ SMALL_LINKS = ("ring", "unix", "tcp")
 TORCH_LINKS = ("ring",)
 
 
-def system_driver():
-    """The path of this machine's libcuda.so.1, or None."""
-    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False)
-    places = re.findall(r"libcuda\.so\.1 .*=> (\S+)", listed.stdout)
-    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
-        places.append(f"{folder}/libcuda.so.1")
-    places += ["/usr/local/nvidia/lib64/libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"]
-    for place in places:
-        if os.path.exists(place):
-            return place
-    return None
-
-
 def has_torch():
     """Whether this Python has PyTorch, without importing it here."""
     done = subprocess.run(["python3", "-c",
@@ -222,7 +209,7 @@ def part(bench, results, name, measured):
 
 
 def run(bench):
-    driver = system_driver()
+    driver = measure.system_driver()
     if not driver:
         return {"ring": measure.Skipped("this machine has no libcuda.so.1 of its own")}
     native = Place("native", {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")})

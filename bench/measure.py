@@ -3,9 +3,23 @@
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import time
+
+
+def system_driver():
+    """The path of this machine's libcuda.so.1, or None."""
+    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False)
+    places = re.findall(r"libcuda\.so\.1 .*=> (\S+)", listed.stdout)
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        places.append(f"{folder}/libcuda.so.1")
+    places += ["/usr/local/nvidia/lib64/libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"]
+    for place in places:
+        if os.path.exists(place):
+            return place
+    return None
 
 
 class Failed(Exception):

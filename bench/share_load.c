@@ -3,13 +3,14 @@
  * A tenant's program for bench/run sharing: kernels of a given length, one after another.
  *
  *	share_load calibrate US		prints the iterations of a kernel that takes US microseconds
- *	share_load run ITERATIONS DEPTH GAP_US FROM_S TO_S
+ *	share_load run ITERATIONS DEPTH GAP_US [FROM_S TO_S]
  *
- * `run` launches until TO_S (CLOCK_MONOTONIC) and counts the launches that ended between FROM_S and
- *TO_S. Output: one line of JSON with `launches` and, where DEPTH is 1, `took_us`, the time of each
- *launch from its issue to its end. With DEPTH 1 it waits for each launch and then for GAP_US; else
- *it issues DEPTH launches before it waits for the DEPTH before them, so that the device always has
- *something of it to do.
+ * Without FROM_S and TO_S it prints `ready` once it has its device, and reads the two from its
+ *input. `run` launches until TO_S (CLOCK_MONOTONIC) and counts the launches that ended between
+ *FROM_S and TO_S. Output: one line of JSON with `launches` and, where DEPTH is 1, `took_us`, the
+ *time of each launch from its issue to its end. With DEPTH 1 it waits for each launch and then for
+ *GAP_US; else it issues DEPTH launches before it waits for the DEPTH before them, so that the
+ *device always has something of it to do.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,6 +22,7 @@
 #include "tests/programs/driver.h"
 
 #define CALIBRATION_ROUNDS 7
+#define CALIBRATION_WARM_S 0.5
 
 /* One thread counts; so a kernel's length does not depend on what else the cores do together. */
 static const char spin_ptx[] =
@@ -97,9 +99,12 @@ static double median_us(unsigned int iterations)
 static void calibrate(double wanted_us)
 {
 	unsigned int few = 10000, many = 110000;
-	double each_us;
+	double each_us, until = now_s() + CALIBRATION_WARM_S;
 
-	timed_us(few);
+	/* Until a real device has its clocks up. */
+	do {
+		timed_us(many);
+	} while (now_s() < until);
 	each_us = (median_us(many) - median_us(few)) / (many - few);
 	printf("%.0f\n", wanted_us / each_us > 1 ? wanted_us / each_us : 1);
 }
@@ -168,6 +173,14 @@ static void run(unsigned int iterations, unsigned int depth, double gap_us, doub
 	find(&event_synchronize, "cuEventSynchronize");
 	launch(1);
 	CHECK(driver.context_synchronize());
+	if (to <= 0) {
+		puts("ready");
+		fflush(stdout);
+		if (scanf("%lf %lf", &from, &to) != 2) {
+			fprintf(stderr, "share_load: expected FROM_S TO_S\n");
+			exit(2);
+		}
+	}
 	sleep_until(from - 0.2);
 	printf("{");
 	launches = depth == 1 ? run_waiting(iterations, gap_us, to)
@@ -181,9 +194,9 @@ int main(int argc, char **argv)
 	CUmodule module;
 
 	if (!((argc == 3 && !strcmp(argv[1], "calibrate")) ||
-	      (argc == 7 && !strcmp(argv[1], "run")))) {
+	      ((argc == 5 || argc == 7) && !strcmp(argv[1], "run")))) {
 		fprintf(stderr, "usage: share_load calibrate US | "
-				"run ITERATIONS DEPTH GAP_US FROM_S TO_S\n");
+				"run ITERATIONS DEPTH GAP_US [FROM_S TO_S]\n");
 		return 2;
 	}
 	driver_begin("share_load", 1, quiet);
@@ -194,6 +207,6 @@ int main(int argc, char **argv)
 		calibrate(atof(argv[2]));
 	else
 		run((unsigned int)atol(argv[2]), (unsigned int)atol(argv[3]), atof(argv[4]),
-		    atof(argv[5]), atof(argv[6]));
+		    argc == 7 ? atof(argv[5]) : 0, argc == 7 ? atof(argv[6]) : 0);
 	return 0;
 }

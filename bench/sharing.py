@@ -1,31 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tenants on one device: shares by device time, weights, newcomers, and what turns cost."""
+"""Tenants on one device: shares by device time, weights, newcomers, and what turns cost.
+
+Runs as root, on this machine's GPU where there is one, else on softgpu; CAUSEWAY_BENCH_DRIVER names
+another driver (a path, or "softgpu"). Takes some five minutes with five rounds. From a bundle:
+
+	scripts/bundle FOLDER; then there, as root: bench/run sharing
+"""
 import json
 import os
 import pathlib
+import random
 import subprocess
 import time
 
 import daemons
 import measure
 
+ALLOCATOR = pathlib.Path(daemons.__file__).with_name("allocator.py")
 FIRST_UID = 61000  # one user for each tenant; no such user need exist
-SHORT_US, LONG_US, NEWCOMER_US = 100, 10000, 1000
+TINY_US, SHORT_US, LONG_US, NEWCOMER_US = 5, 100, 10000, 1000
 BUSY_US = 5000
-SECONDS = 8
-DEPTHS = {SHORT_US: 64, LONG_US: 2, BUSY_US: 2}
+SECONDS_EACH = 2.5  # of device time for each tenant: a kernel of 10 ms is 0.4 % of it
+COST_SECONDS = 3
+NEWCOMER_SECONDS = 16
+DEPTHS = {TINY_US: 64, SHORT_US: 64, LONG_US: 2, BUSY_US: 2}
+READY_SECONDS = 60
+QUOTA_MIXES = 1000
+QUOTA_BYTES = 1 << 30
+OUT_OF_MEMORY = 2
+
+
+def choose_driver():
+    """The driver that is measured."""
+    named = os.environ.get("CAUSEWAY_BENCH_DRIVER") or measure.system_driver()
+    return str(daemons.SOFTGPU) if not named or named == "softgpu" else named
 
 
 class Host:
     """causeway-cudad with one tenant for each weight, and their programs."""
 
-    def __init__(self, bench, weights, turns=True, priorities=None):
+    def __init__(self, bench, weights, turns=True, memory=0):
         self.load = bench.program("bench/share_load")
-        priorities = priorities or [0] * len(weights)
         tenants = ", ".join(
-            f'{{ name = "t{i}"; users = [{FIRST_UID + i}]; weight = {weight}; priority = {priority}; }}'
-            for i, (weight, priority) in enumerate(zip(weights, priorities)))
-        self.cudad = daemons.Cudad(settings=f'socket_mode = "666"; turns = {str(turns).lower()};')
+            f'{{ name = "t{i}"; users = [{FIRST_UID + i}]; weight = {weight}; memory = {memory}L; }}'
+            for i, weight in enumerate(weights))
+        self.cudad = daemons.Cudad(driver=choose_driver(), settings=(
+            f'socket_mode = "666"; turns = {str(turns).lower()};'))
         self.cudad.config.write_text(self.cudad.config.read_text() + f"tenants = ( {tenants} );\n")
         self.cudad.folder.chmod(0o755)
         self.cudad.client_config.write_text("")
@@ -37,10 +57,29 @@ class Host:
     def __exit__(self, *end):
         self.cudad.__exit__(*end)
 
-    def start(self, tenant, *words):
+    def start(self, tenant, words):
         uid = FIRST_UID + tenant
-        return self.cudad.start_client("ring", [self.load, *words], stdout=subprocess.PIPE,
-                                       user=uid, group=uid, extra_groups=[])
+        process = self.cudad.start_client("ring", words, stdin=subprocess.PIPE,
+                                          stdout=subprocess.PIPE, user=uid, group=uid,
+                                          extra_groups=[])
+        return process
+
+    def start_loads(self, loads, seconds):
+        """[(tenant, kernel's iterations, depth, gap)] at once; the processes, begin and end."""
+        processes = [self.start(tenant, [self.load, "run", f"{iterations:.0f}", depth, gap])
+                     for tenant, iterations, depth, gap in loads]
+        for process in processes:
+            for line in process.stdout:
+                if line == "ready\n":
+                    break
+            else:
+                raise measure.Failed(f"a tenant's program did not start: {self.cudad.log()}")
+        begin = time.monotonic() + 0.3
+        end = begin + seconds
+        for process in processes:
+            process.stdin.write(f"{begin} {end}\n")
+            process.stdin.flush()
+        return processes, begin, end
 
     def device_seconds(self):
         """Device time of each tenant as accounted."""
@@ -50,12 +89,14 @@ class Host:
 
 
 def calibrate(bench):
-    """Iterations of a microsecond, on the device directly."""
+    """Iterations of a microsecond, on the device directly; and the device's name."""
     program = bench.program("bench/share_load")
-    done = daemons.run_natively([program, "calibrate", "1000"])
+    folder = str(pathlib.Path(choose_driver()).parent)
+    done = daemons.run_program([program, "calibrate", "1000"], {"LD_LIBRARY_PATH": folder})
     if done.returncode:
         raise measure.Failed(done.stderr)
-    return float(done.stdout.split()[-1]) / 1000
+    lines = done.stdout.splitlines()
+    return float(lines[-1]) / 1000, lines[0]
 
 
 def read(process):
@@ -68,15 +109,13 @@ def read(process):
     return json.loads(line)
 
 
-def busy(host, iterations, kernels_us, seconds=SECONDS):
+def busy(host, iterations, kernels_us, seconds):
     """All tenants at once, each with kernels of its own length; what each got, and the time."""
-    begin = time.monotonic() + 1.5
-    end = begin + seconds
-    processes = [host.start(i, "run", f"{us * iterations:.0f}", DEPTHS[us], 0, begin, end)
-                 for i, us in enumerate(kernels_us)]
-    time.sleep(begin + 0.5 - time.monotonic())
+    processes, begin, end = host.start_loads(
+        [(i, us * iterations, DEPTHS[us], 0) for i, us in enumerate(kernels_us)], seconds)
+    time.sleep(begin + 0.3 - time.monotonic())
     before, at = host.device_seconds(), time.monotonic()
-    time.sleep(end - 0.2 - time.monotonic())
+    time.sleep(end - 0.1 - time.monotonic())
     after, until = host.device_seconds(), time.monotonic()
     results = [read(process) for process in processes]
     device = [after[f"t{i}"] - before[f"t{i}"] for i in range(len(kernels_us))]
@@ -90,14 +129,17 @@ def share_error(got, weights):
     return max(abs(g - d) / d for g, d in zip(got, due))
 
 
+def unlike(count):
+    return [LONG_US if i % 2 else SHORT_US for i in range(count)]
+
+
 def shares(bench, iterations):
     result = {}
     device_errors, work_errors = [], []
     for count in (2, 4, 8):
         bench.progress(f"{count} equal tenants, kernels of {SHORT_US} and {LONG_US} us")
         with Host(bench, [1] * count) as host:
-            device, work, seconds = busy(host, iterations,
-                                         [LONG_US if i % 2 else SHORT_US for i in range(count)])
+            device, work, seconds = busy(host, iterations, unlike(count), SECONDS_EACH * count)
         device_errors.append(share_error(device, [1] * count))
         work_errors.append(share_error(work, [1] * count))
         result[f"share_error_{count}"] = device_errors[-1]
@@ -108,9 +150,10 @@ def shares(bench, iterations):
     for weights in ([3, 1], [8, 4, 2, 1]):
         bench.progress(f"weights {':'.join(map(str, weights))}")
         with Host(bench, weights) as host:
-            device, _, _ = busy(host, iterations,
-                                [LONG_US if i % 2 else SHORT_US for i in range(len(weights))])
+            device, _, _ = busy(host, iterations, unlike(len(weights)),
+                                SECONDS_EACH * sum(weights))
         errors.append(share_error(device, weights))
+        result[f"weighted_error_{'_'.join(map(str, weights))}"] = errors[-1]
     result["weighted_error_max"] = max(errors)
     return result
 
@@ -118,35 +161,109 @@ def shares(bench, iterations):
 def rate(bench, iterations, kernels_us, turns=True):
     """Work done per second by all together, in seconds of kernels."""
     with Host(bench, [1] * len(kernels_us), turns) as host:
-        _, work, _ = busy(host, iterations, kernels_us, 3)
-    return sum(work) / 3
+        _, work, _ = busy(host, iterations, kernels_us, COST_SECONDS)
+    return sum(work) / COST_SECONDS
 
 
 def costs(bench, iterations):
     """The same load with and without turns, and of one tenant and of several, in turn."""
-    alone, without, together = [], [], []
+    figures = {"overhead_alone": [], "overhead_alone_5us": [], "conservation": []}
     for index in range(bench.rounds):
         bench.progress(f"alone with and without turns, four together: {index + 1} of {bench.rounds}")
-        alone.append(rate(bench, iterations, [SHORT_US]))
-        without.append(rate(bench, iterations, [SHORT_US], turns=False))
-        together.append(rate(bench, iterations, [SHORT_US] * 4))
-    return {"overhead_alone": measure.Samples([1 - a / w for a, w in zip(alone, without)]),
-            "conservation": measure.Samples([t / a for t, a in zip(together, alone)])}
+        alone = rate(bench, iterations, [SHORT_US])
+        figures["overhead_alone"].append(
+            1 - alone / rate(bench, iterations, [SHORT_US], turns=False))
+        figures["conservation"].append(rate(bench, iterations, [SHORT_US] * 4) / alone)
+        tiny = rate(bench, iterations, [TINY_US])
+        figures["overhead_alone_5us"].append(
+            1 - tiny / rate(bench, iterations, [TINY_US], turns=False))
+    return {name: measure.Samples(values) for name, values in figures.items()}
 
 
 def newcomer(bench, iterations):
     bench.progress(f"a newcomer beside seven busy tenants with kernels of {BUSY_US} us")
-    begin = time.monotonic() + 1.5
-    end = begin + 2 * SECONDS
+    loads = [(i, BUSY_US * iterations, DEPTHS[BUSY_US], 0) for i in range(7)]
+    loads.append((7, NEWCOMER_US * iterations, 1, 90000))
     with Host(bench, [1] * 8) as host:
-        processes = [host.start(i, "run", f"{BUSY_US * iterations:.0f}", DEPTHS[BUSY_US], 0, begin, end)
-                     for i in range(7)]
-        last = host.start(7, "run", f"{NEWCOMER_US * iterations:.0f}", 1, 90000, begin, end)
-        waits = sorted(max(0, took - NEWCOMER_US) / 1000 for took in read(last)["took_us"])
-        for process in processes:
+        processes, _, _ = host.start_loads(loads, NEWCOMER_SECONDS)
+        waits = sorted(max(0, took - NEWCOMER_US) / 1000 for took in read(processes[-1])["took_us"])
+        for process in processes[:-1]:
             read(process)
     return {"newcomer_wait_p99_ms": waits[min(len(waits) - 1, int(len(waits) * 0.99))],
             "newcomer_wait_median_ms": waits[len(waits) // 2], "newcomer_waits": len(waits)}
+
+
+class Allocator:
+    """A client that allocates as it is told (tests/allocator.py)."""
+
+    def __init__(self, host):
+        self.process = host.start(0, ["/usr/bin/python3", ALLOCATOR])
+        if self.process.stdout.readline() != "ready\n":
+            raise measure.Failed(f"an allocating client did not start: {host.cudad.log()}")
+
+    def ask(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise measure.Failed(f"an allocating client ended at: {words}")
+        return line.split()
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+def quota_way(client, bytes_, chance, ways):
+    """One allocation in a way of chance: (way, granted or not, number, what it is charged)."""
+    way = chance.choice(ways)
+    result, number, charged = client.ask("alloc", way, bytes_)
+    return way, int(result), number, int(charged)
+
+
+def quota(bench):
+    """Random allocations by three clients of one tenant, in every way that the driver has."""
+    bench.progress(f"{QUOTA_MIXES} random allocations in all ways against a quota")
+    chance = random.Random(9)
+    above = refused = granted = 0
+    with Host(bench, [1], memory=QUOTA_BYTES) as host:
+        clients = [Allocator(host) for _ in range(3)]
+        ways = clients[0].ask("ways")
+        free, _ = map(int, clients[0].ask("info"))
+        base, held = QUOTA_BYTES - free, []
+        for _ in range(QUOTA_MIXES):
+            if held and chance.random() < 0.4:
+                client, number, _ = held.pop(chance.randrange(len(held)))
+                client.ask("free", number)
+                continue
+            client = chance.choice(clients)
+            used = base + sum(block[2] for block in held)
+            way, result, number, charged = quota_way(
+                client, chance.choice((4096, 65536, 1 << 20, 2 << 20)) * chance.randrange(1, 33),
+                chance, ways)
+            fits = used + charged <= QUOTA_BYTES
+            granted += not result
+            above += not result and not fits
+            refused += bool(result) and fits
+            if result and result != OUT_OF_MEMORY:
+                raise measure.Failed(f"{way} says {result}")
+            if not result:
+                held.append((client, number, charged))
+        left = int(clients[0].ask("info")[0])
+        for client in clients:
+            client.end()
+    return {"quota_mixes": QUOTA_MIXES, "quota_ways": " ".join(ways), "quota_granted": granted,
+            "quota_above": above, "quota_refused_below": refused,
+            "quota_info_exact": str(left == QUOTA_BYTES - base - sum(b[2] for b in held))}
+
+
+def part(bench, results, name, measured):
+    """One part; one that fails is reported as such and does not lose the others."""
+    try:
+        results[name] = measured()
+    except (measure.Failed, daemons.DaemonError, OSError, ValueError) as failure:
+        bench.progress(f"{name}: {failure}")
+        results[name] = measure.Skipped(f"failed: {failure}")
 
 
 def run(bench):
@@ -155,6 +272,11 @@ def run(bench):
     for folder in [daemons.BUILD, *daemons.BUILD.parents]:
         if not pathlib.Path(folder).stat().st_mode & 0o1:
             raise measure.Failed(f"other users cannot read {folder}, where the programs are")
-    iterations = calibrate(bench)
-    return {"shares": shares(bench, iterations), "costs": costs(bench, iterations),
-            "newcomer": newcomer(bench, iterations)}
+    iterations, device = calibrate(bench)
+    bench.progress(f"{choose_driver()}: {device}, {iterations:.0f} iterations a microsecond")
+    results = {"device": {"name": device}}
+    part(bench, results, "shares", lambda: shares(bench, iterations))
+    part(bench, results, "costs", lambda: costs(bench, iterations))
+    part(bench, results, "newcomer", lambda: newcomer(bench, iterations))
+    part(bench, results, "quota", lambda: quota(bench))
+    return results

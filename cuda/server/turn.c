@@ -302,10 +302,10 @@ static void batch_measured(struct turn *turn)
 	turn->last_end = batch->end;
 	turn->first = (turn->first + 1) % BATCHES;
 	turn->count--;
-	if (!turn->count && !turn->open.pieces)
-		turn->idle_since_ns = now_ns();
 	if (turn->blocked)
 		bell_ring(turn);
+	else if (!turn->count && !turn->open.pieces)
+		turn->idle_since_ns = now_ns();
 }
 
 /* turn_finish - the turn is over */
@@ -332,7 +332,7 @@ static void monitor_rest(struct turn *turn, uint32_t bell)
 		return;
 	}
 	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
-	if ((turn->blocked && !left) || !budget || turn->pause_ns > LINGER_NS) {
+	if (!budget || (turn->blocked ? !left : turn->pause_ns > LINGER_NS)) {
 		turn_finish(turn);
 		return;
 	}

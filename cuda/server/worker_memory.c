@@ -52,6 +52,11 @@ CUresult worker_memory_allocate_pitch(struct worker_call *call,
 	worker_step_back(call);
 	result = worker_driver.cuMemAllocPitch_v2(&address, &pitch, request->width_bytes,
 						  request->height, request->element_bytes);
+	/* The driver's rows are longer than the program's: these are what counts. */
+	if (!result && worker_memory_admit(pitch * request->height)) {
+		worker_driver.cuMemFree_v2(address);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
 	if (!result)
 		result = memory_keep(call, address, pitch * request->height,
 				     WORKER_RANGE_ALLOCATION);

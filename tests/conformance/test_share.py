@@ -13,7 +13,7 @@ import daemons
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
 
-ALLOCATOR = pathlib.Path(__file__).with_name("allocator.py")
+ALLOCATOR = pathlib.Path(daemons.__file__).with_name("allocator.py")
 LOAD = daemons.BUILD / "bench" / "share_load"
 RED, BLUE, NOBODY = 61001, 61002, 61003
 MIB = 1 << 20
@@ -59,7 +59,7 @@ class Allocator:
         return [int(word) for word in self.process.stdout.readline().split()]
 
     def alloc(self, count):
-        return self.ask("alloc", count)
+        return self.ask("alloc", "plain", count)[:2]
 
     def end(self):
         self.process.stdin.close()

@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A client for tests of memory: does as each line of its input says, answers each with one line.
+
+ways -> the ways to allocate that this driver has; alloc WAY BYTES -> CUresult NUMBER BYTES, with
+the bytes that count against a quota; free NUMBER -> CUresult; info -> FREE TOTAL;
+fill NUMBER BYTE -> CUresult; dirty NUMBER -> CUresult COUNT, with the bytes of it that are not zero
+"""
+import ctypes
+import sys
+
+cuda = ctypes.CDLL("libcuda.so.1")
+GRANULE = 2 << 20  # of cuMemCreate
+ROW = 1000  # bytes: no multiple of any pitch
+u64 = ctypes.c_uint64
+
+
+class Location(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+
+class AllocationProp(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("handle_types", ctypes.c_int), ("location", Location),
+                ("meta", ctypes.c_void_p), ("flags", ctypes.c_ubyte * 8)]
+
+
+class PoolProps(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("handle_types", ctypes.c_int), ("location", Location),
+                ("security", ctypes.c_void_p), ("max_size", ctypes.c_size_t),
+                ("usage", ctypes.c_ushort), ("reserved", ctypes.c_ubyte * 54)]
+
+
+class ArrayDescriptor(ctypes.Structure):
+    _fields_ = [("width", ctypes.c_size_t), ("height", ctypes.c_size_t),
+                ("format", ctypes.c_int), ("channels", ctypes.c_uint)]
+
+
+def check(result):
+    if result:
+        sys.exit(f"CUDA says {result}")
+
+
+def plain(count):
+    at = u64()
+    return cuda.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(count)), at, count
+
+
+def pitch(count):
+    at, row, rows = u64(), ctypes.c_size_t(), max(1, count // ROW)
+    result = cuda.cuMemAllocPitch_v2(ctypes.byref(at), ctypes.byref(row), ctypes.c_size_t(ROW),
+                                     ctypes.c_size_t(rows), 4)
+    if not result:
+        pitch.row = row.value
+    return result, at, getattr(pitch, "row", ROW) * rows
+
+
+def managed(count):
+    at = u64()
+    return cuda.cuMemAllocManaged(ctypes.byref(at), ctypes.c_size_t(count), 1), at, count
+
+
+def asynchronous(count):
+    at = u64()
+    return cuda.cuMemAllocAsync(ctypes.byref(at), ctypes.c_size_t(count), None), at, count
+
+
+def pool(count):
+    if not hasattr(pool, "handle"):
+        props = PoolProps(type=1, location=Location(1, 0))
+        handle = ctypes.c_void_p()
+        result = cuda.cuMemPoolCreate(ctypes.byref(handle), ctypes.byref(props))
+        if result:
+            return result, None, count
+        pool.handle = handle
+    at = u64()
+    return (cuda.cuMemAllocFromPoolAsync(ctypes.byref(at), ctypes.c_size_t(count), pool.handle,
+                                         None), at, count)
+
+
+def create(count):
+    count = -(-count // GRANULE) * GRANULE
+    handle, prop = u64(), AllocationProp(type=1, location=Location(1, 0))
+    return (cuda.cuMemCreate(ctypes.byref(handle), ctypes.c_size_t(count), ctypes.byref(prop),
+                             ctypes.c_ulonglong(0)), handle, count)
+
+
+def array(count):
+    width, rows = 1024, max(1, min(32768, count // 4096))
+    handle = ctypes.c_void_p()
+    result = cuda.cuArrayCreate_v2(ctypes.byref(handle),
+                                   ctypes.byref(ArrayDescriptor(width, rows, 0x20, 1)))
+    return result, handle, 4 * width * rows
+
+
+def free_async(at):
+    return cuda.cuMemFreeAsync(at, None) or cuda.cuStreamSynchronize(None)
+
+
+WAYS = {"plain": (plain, cuda.cuMemFree_v2), "pitch": (pitch, cuda.cuMemFree_v2),
+        "managed": (managed, cuda.cuMemFree_v2), "async": (asynchronous, free_async),
+        "pool": (pool, free_async), "create": (create, cuda.cuMemRelease),
+        "array": (array, cuda.cuArrayDestroy)}
+
+
+def ways():
+    """Those that work here."""
+    found = []
+    for name, (allocate, release) in WAYS.items():
+        result, handle, _ = allocate(65536)
+        if not result:
+            check(release(handle))
+            found.append(name)
+    return found
+
+
+def answer(words, blocks):
+    if words[0] == "ways":
+        return ways()
+    if words[0] == "alloc":
+        allocate, release = WAYS[words[1]]
+        result, handle, charged = allocate(int(words[2]))
+        blocks.append((handle, release, int(words[2])))
+        return [result, len(blocks) - 1, charged]
+    if words[0] == "info":
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        check(cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)))
+        return [free.value, total.value]
+    handle, release, count = blocks[int(words[1])]
+    if words[0] == "free":
+        return [release(handle)]
+    if words[0] == "fill":
+        return [cuda.cuMemsetD8_v2(handle, int(words[2]), ctypes.c_size_t(count))
+                or cuda.cuCtxSynchronize()]
+    content = ctypes.create_string_buffer(count)
+    result = cuda.cuMemcpyDtoH_v2(content, handle, ctypes.c_size_t(count))
+    return [result, count - content.raw.count(0)]
+
+
+def main():
+    context = ctypes.c_void_p()
+    check(cuda.cuInit(0))
+    check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+    check(cuda.cuCtxSetCurrent(context))
+    blocks = []
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(*answer(line.split(), blocks), flush=True)
+
+
+main()
