@@ -283,10 +283,18 @@ static void states(void)
 /* Both see the same memory, at once. */
 static void pinned_buffer_is_shared(void)
 {
-	COIBUFFER buffer = buffer_of(COI_BUFFER_PINNED, 8192, 0, NULL);
 	unsigned char two = 2, *memory, back;
 	COIMAPINSTANCE map;
+	COIBUFFER buffer;
 	void *address;
+	COIRESULT result =
+		COIBufferCreate(8192, COI_BUFFER_PINNED, 0, NULL, 1, &offload.process, &buffer);
+
+	if (result == COI_NOT_SUPPORTED) { /* no memory of one side can be mapped by the other */
+		case_skip();
+		return;
+	}
+	RESULT(result, COI_SUCCESS);
 
 	RESULT(COIBufferMap(buffer, 0, 0, COI_MAP_READ_WRITE, 0, NULL, NULL, &map, &address),
 	       COI_SUCCESS);

@@ -322,16 +322,44 @@ static COIRESULT buffer_make(struct coibuffer *buffer, uint32_t kind, uint64_t a
 	return result;
 }
 
+/* A pinned buffer: the source's memory, mapped by the sinks; or, where a sink may not map that (a
+ * card's programs may not map a VM's memory), the memory of the one sink, mapped here. */
+static COIRESULT buffer_pin(struct coibuffer *buffer)
+{
+	struct instance *only = buffer->instances;
+	COIRESULT result;
+	void *memory;
+
+	buffer->memory = buffer_map_source(buffer->bytes, 0);
+	result = buffer->memory ? buffer_make(buffer, COI_BUFFER_SHARED, 0) : COI_OUT_OF_MEMORY;
+	if (result != COI_NOT_SUPPORTED || buffer->instance_count > 1)
+		return result;
+	munmap(buffer->memory, buffer->bytes);
+	buffer->memory = NULL;
+	result = buffer_make(buffer, COI_BUFFER_MEMORY, 0);
+	if (result != COI_SUCCESS)
+		return result;
+	memory = scif_mmap(NULL, buffer->bytes, SCIF_PROT_READ | SCIF_PROT_WRITE, 0,
+			   only->process->data, (off_t)only->offset);
+	if (memory == SCIF_MMAP_FAILED) {
+		instance_end(only);
+		return COI_NOT_SUPPORTED;
+	}
+	buffer->memory = memory;
+	buffer->memory_is_theirs = true;
+	return COI_SUCCESS;
+}
+
 /* Memory in the source, and in every process, alike where that is asked for. */
 static COIRESULT buffer_place(struct coibuffer *buffer)
 {
-	uint32_t kind = buffer->type == COI_BUFFER_PINNED ? COI_BUFFER_SHARED : COI_BUFFER_MEMORY;
+	uint32_t kind = COI_BUFFER_MEMORY;
 	bool with_source = buffer->flags & COI_SAME_ADDRESS_SINKS_AND_SOURCE;
 	COIRESULT result = COI_ALREADY_EXISTS;
 
-	if (!(buffer->flags & BUFFER_SAME) || kind == COI_BUFFER_SHARED) {
-		if (buffer->flags & BUFFER_SAME)
-			return COI_NOT_SUPPORTED;
+	if (buffer->type == COI_BUFFER_PINNED)
+		return buffer->flags & BUFFER_SAME ? COI_NOT_SUPPORTED : buffer_pin(buffer);
+	if (!(buffer->flags & BUFFER_SAME)) {
 		buffer->memory = buffer_map_source(buffer->bytes, 0);
 		return buffer->memory ? buffer_make(buffer, kind, 0) : COI_OUT_OF_MEMORY;
 	}
@@ -356,7 +384,9 @@ static void buffer_free(struct coibuffer *buffer)
 {
 	struct version *version;
 
-	if (buffer->memory_is_ours && buffer->memory)
+	if (buffer->memory_is_theirs)
+		scif_munmap(buffer->memory, buffer->bytes);
+	else if (buffer->memory_is_ours && buffer->memory)
 		munmap(buffer->memory, buffer->bytes);
 	while ((version = STAILQ_FIRST(&buffer->versions))) {
 		STAILQ_REMOVE_HEAD(&buffer->versions, link);

@@ -219,6 +219,7 @@ struct coibuffer {
 	uint64_t size, bytes;  /* as asked; in whole pages */
 	unsigned char *memory; /* of the source */
 	bool memory_is_ours;
+	bool memory_is_theirs;	  /* the sink's, mapped */
 	bool valid;		  /* in the source */
 	struct coibuffer *parent; /* of a sub-buffer, which has no memory of its own */
 	uint64_t parent_offset;
