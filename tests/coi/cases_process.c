@@ -261,20 +261,23 @@ static void libraries(void)
 	RESULT(COIProcessUnloadLibrary(offload.process, library), COI_INVALID_HANDLE);
 }
 
+/* One function crashes, one is behind it, one waits for what never comes. */
 static void the_sink_crashes(void)
 {
 	COIFUNCTION crash = function_of(offload.process, "crash");
 	uint32_t ended_by = 0;
-	COIEVENT done[3], user;
+	COIEVENT done[3], go, never;
 	COIBUFFER buffer;
 
 	RESULT(COIBufferCreate(4096, COI_BUFFER_NORMAL, 0, NULL, 1, &offload.process, &buffer),
 	       COI_SUCCESS);
-	RESULT(COIEventRegisterUserEvent(&user), COI_SUCCESS);
+	RESULT(COIEventRegisterUserEvent(&go), COI_SUCCESS);
+	RESULT(COIEventRegisterUserEvent(&never), COI_SUCCESS);
 	for (int i = 0; i < 3; i++)
-		RESULT(COIPipelineRunFunction(offload.pipeline, crash, 0, NULL, NULL, i == 2,
-					      i == 2 ? &user : NULL, NULL, 0, NULL, 0, &done[i]),
+		RESULT(COIPipelineRunFunction(offload.pipeline, crash, 0, NULL, NULL, 1,
+					      i == 2 ? &never : &go, NULL, 0, NULL, 0, &done[i]),
 		       COI_SUCCESS);
+	RESULT(COIEventSignalUserEvent(go), COI_SUCCESS);
 	for (int i = 0; i < 3; i++)
 		RESULT(COIEventWait(1, &done[i], 20000, 1, NULL, NULL), COI_PROCESS_DIED);
 	RESULT(COIPipelineRunFunction(offload.pipeline, crash, 0, NULL, NULL, 0, NULL, NULL, 0,
@@ -284,7 +287,8 @@ static void the_sink_crashes(void)
 	RESULT(COIPipelineDestroy(offload.pipeline), COI_SUCCESS);
 	RESULT(COIProcessDestroy(offload.process, -1, 0, NULL, &ended_by), COI_SUCCESS);
 	EQUAL(ended_by, 11);
-	RESULT(COIEventUnregisterUserEvent(user), COI_SUCCESS);
+	RESULT(COIEventUnregisterUserEvent(go), COI_SUCCESS);
+	RESULT(COIEventUnregisterUserEvent(never), COI_SUCCESS);
 }
 
 /* What is left when a process is destroyed goes with it, and its handles are none any more. */

@@ -71,11 +71,12 @@ def test_cases(carrier, site):
     status, output = in_guest(guest, "coi_cases", "/root/coi_sink")
     failures = [line for line in output.splitlines() if line.startswith("FAILED")]
     assert status == 0 and not failures, output[-3000:]
-    # The same lines but one: User-Mode Linux can map no memory of the card's.
+    # The same lines but one: User-Mode Linux can map no memory of the card's. The sink's own output
+    # comes another way, and need not stand where it stood on the host.
     skipped = [line for line in output.splitlines() if line.startswith("skip")]
     assert skipped == (["skip pinned_buffer_is_shared"] if carrier == "uml-sid" else [])
-    assert output.replace("skip ", "ok ") == \
-        on_host(card, PROGRAMS / "coi_cases", PROGRAMS / "coi_sink")[1]
+    here = on_host(card, PROGRAMS / "coi_cases", PROGRAMS / "coi_sink")[1]
+    assert sorted(output.replace("skip ", "ok ").splitlines()) == sorted(here.splitlines())
     assert_nothing_left(card, carrier)
 
 

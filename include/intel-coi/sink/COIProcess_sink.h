@@ -13,7 +13,7 @@ extern "C" {
 /* COIProcessWaitForShutdown - until the source destroys the process, or is gone. Run functions that
  * execute are waited for, no further ones begin. */
 COIRESULT COIProcessWaitForShutdown(void);
-/* COIProcessProxyFlush - what was printed is on its way to the source */
+/* COIProcessProxyFlush - what was printed has left the process, and is on its way to the source */
 COIRESULT COIProcessProxyFlush(void);
 
 #ifdef __cplusplus

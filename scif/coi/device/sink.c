@@ -17,12 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "include/intel-coi/common/COIEngine_common.h"
 #include "include/intel-coi/common/COIEvent_common.h"
 #include "include/intel-coi/sink/COIProcess_sink.h"
 #include "scif/coi/export.h"
+
+#define SINK_DRAIN_LOOKS 20000 /* two seconds and more */
 
 struct sink sink = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -275,9 +279,24 @@ COI_EXPORT COIRESULT COIProcessWaitForShutdown(void)
 	return COI_SUCCESS;
 }
 
+/* Waits until whoever carries the output has taken it, for a while. */
+static void sink_drain(int fd)
+{
+	const struct timespec pause = { 0, 100000 };
+	int left = 0;
+
+	for (unsigned int i = 0; i < SINK_DRAIN_LOOKS; i++) {
+		if (ioctl(fd, FIONREAD, &left) < 0 || left == 0)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 COI_EXPORT COIRESULT COIProcessProxyFlush(void)
 {
 	fflush(NULL);
+	sink_drain(STDOUT_FILENO);
+	sink_drain(STDERR_FILENO);
 	return COI_SUCCESS;
 }
 
