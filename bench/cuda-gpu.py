@@ -13,6 +13,7 @@ import measure
 from testbed import cache
 from testbed.errors import GuestError
 from testbed.guest import Guest
+from testbed.kbuild import module
 from testbed.machines import KINDS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -149,15 +150,16 @@ class GuestPlace(Place):
              "mount -t devtmpfs dev /host/dev && mount -t tmpfs tmp /host/dev/shm; "
              'exec chroot /host env "$@"')
 
-    def __init__(self, guest, environment):
-        super().__init__("vm", environment)
+    entered = set()  # guests whose root is mounted
+
+    def __init__(self, name, guest, environment):
+        super().__init__(name, environment)
         self.guest = guest
-        self.entered = False
 
     def run(self, bench, command):
         words = [f"{name}={value}" for name, value in self.environment.items()]
-        script = self.ENTER if not self.entered else 'exec chroot /host env "$@"'
-        self.entered = True
+        script = self.ENTER if self.guest not in self.entered else 'exec chroot /host env "$@"'
+        self.entered.add(self.guest)
         done = self.guest.run(["sh", "-c", script, "sh", *words, *map(str, command)],
                               timeout=RUN_SECONDS)
         output = done.stdout.decode(errors="replace")
@@ -168,34 +170,45 @@ class GuestPlace(Place):
         return json.loads(lines[-1])
 
 
-def measure_vm(bench, native, cudad, scale, with_torch):
-    """The same from a User-Mode Linux guest over vsock, its root this machine's."""
+VM_LINKS = {"vm": "vsock", "vm scif": "scif"}
+
+
+def measure_vm(bench, native, cudad, scifd, scale, with_torch):
+    """The same from a User-Mode Linux guest over vsock and over scif, its root this machine's."""
     if (ROOT / "cache").exists():  # of a bundle
         os.environ.setdefault("CAUSEWAY_CACHE", str(ROOT / "cache"))
     reason = KINDS["uml-sid"]().unusable()
     if reason or not cache.present_version("uml-sid"):
         return {"vm": measure.Skipped(reason or "uml-sid is not in the cache of guests")}
-    python = shutil.which("python3")
     environment = {"LD_LIBRARY_PATH": str(daemons.CLIENT.parent), "HOME": "/root",
-                   "PATH": os.environ["PATH"], "CAUSEWAY_CUDA_CONFIG": "/dev/null",
-                   "CAUSEWAY_CUDA_SERVER": f"vsock:2:{daemons.Switch.port}"}
+                   "PATH": os.environ["PATH"], "CAUSEWAY_CUDA_CONFIG": "/dev/null"}
     memory_mib = min(16384, os.sysconf("SC_PHYS_PAGES") * 4096 // (4 << 20))
     results = {}
     with daemons.Switch(cudad) as switch, \
             Guest("uml-sid", memory_mib=memory_mib, cpus=2, quiet=True,
+                  modules=[module("scif/guest", "uml-sid")],
+                  vhost_user=[f"45={scifd.guest_socket('bench')}"],
                   vhost_user_vsock=switch.guest_socket(3)) as guest:
-        places = [native, GuestPlace(guest, environment)]
-        found = collect(bench, places, 1, lambda: [bench.program("bench/cuda_gpu"), scale])
-        results["vm"] = driver_figures(found["vm"], found["native"])
-        results["vm raw"] = as_samples(found["vm"])
-        if with_torch:
-            places[1].environment["CAUSEWAY_CUDA_COUNTERS"] = "/dev/shm/counters"
-            found = collect(bench, places, 1,
-                            lambda: [python, HERE / "cuda_gpu_torch.py", repr(time.time()),
-                                     "first", "small", "large"])
-            results["torch vm"] = torch_figures(found["vm"], found["native"])
-            results["torch vm raw"] = as_samples(found["vm"])
-    results["vm, scif"] = measure.Skipped("there is no link over SCIF")
+        for name, link in VM_LINKS.items():
+            server = f"{link}:2:{daemons.Switch.port}"
+            place = GuestPlace(name, guest, {**environment, "CAUSEWAY_CUDA_SERVER": server})
+            part(bench, results, name,
+                 lambda place=place: measure_guest(bench, native, place, scale, with_torch))
+    return results
+
+
+def measure_guest(bench, native, place, scale, with_torch):
+    """One link of the guest's."""
+    found = collect(bench, [native, place], 1, lambda: [bench.program("bench/cuda_gpu"), scale])
+    results = {place.name: driver_figures(found[place.name], found["native"]),
+               f"{place.name} raw": as_samples(found[place.name])}
+    if with_torch:
+        place.environment["CAUSEWAY_CUDA_COUNTERS"] = "/dev/shm/counters"
+        found = collect(bench, [native, place], 1,
+                        lambda: [shutil.which("python3"), HERE / "cuda_gpu_torch.py",
+                                 repr(time.time()), "first", "small", "large"])
+        results[f"torch {place.name}"] = torch_figures(found[place.name], found["native"])
+        results[f"torch {place.name} raw"] = as_samples(found[place.name])
     return results
 
 
@@ -213,7 +226,8 @@ def run(bench):
     if not driver:
         return {"ring": measure.Skipped("this machine has no libcuda.so.1 of its own")}
     native = Place("native", {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")})
-    with daemons.Cudad(driver=driver) as cudad:
+    with daemons.Scifd(vms=["bench,sees=host"]) as scifd, \
+            daemons.Cudad(driver=driver, scifd=scifd) as cudad:
         # A device made of this processor is for trying the benchmark itself.
         scale = 16 if os.path.realpath(driver).startswith(str(bench.build)) else 1
         results = measure_links(bench, native, cudad, scale)
@@ -223,5 +237,5 @@ def run(bench):
         else:
             results["torch ring"] = measure.Skipped("this Python has no PyTorch")
         part(bench, results, "vm",
-             lambda: measure_vm(bench, native, cudad, scale, with_torch))
+             lambda: measure_vm(bench, native, cudad, scifd, scale, with_torch))
     return results

@@ -37,6 +37,7 @@ enum link_wire_medium {
 	LINK_WIRE_RING = 2,
 	LINK_WIRE_TCP = 3,
 	LINK_WIRE_VSOCK = 4,
+	LINK_WIRE_SCIF = 5, /* over vsock, with the ring in a SCIF window of the client's */
 };
 
 struct link_greeting {
@@ -84,6 +85,27 @@ struct link_answer {
 
 _Static_assert(sizeof(struct link_answer) == 256, "link_answer");
 _Static_assert(offsetof(struct link_answer, text) == 16, "link_answer.text");
+
+/*
+ * Medium scif: where the client connects to over SCIF, behind the answer that accepts it; what the
+ * client says there after the server's word, and is answered by a struct of one int32_t, 0 or
+ * -errno.
+ */
+struct link_scif_door {
+	uint16_t port; /* of the node that the server's host is */
+	uint8_t zero[6];
+	uint8_t server_word[16];
+	uint8_t client_word[16];
+};
+
+_Static_assert(sizeof(struct link_scif_door) == 40, "link_scif_door");
+
+struct link_scif_knock {
+	uint8_t client_word[16];
+	uint64_t offset; /* of the window that holds the ring's memory */
+};
+
+_Static_assert(sizeof(struct link_scif_knock) == 24, "link_scif_knock");
 
 #define LINK_RING_HEADER_BYTES 65536u /* whole pages, whatever their size */
 /* Twice what a side may ask for in one piece: else writer and reader could wait for each other. */

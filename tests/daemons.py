@@ -75,6 +75,7 @@ class Daemon:
     """A daemon process; subclasses say its command, its files and when it is ready."""
 
     name = "daemon"
+    environment_added = {}
 
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"causeway-{self.name}-"))
@@ -92,7 +93,8 @@ class Daemon:
             with open(self.log_path, "ab") as log:
                 self.process = subprocess.Popen(
                     [str(word) for word in self.command()], stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=log, start_new_session=True)
+                    stderr=log, start_new_session=True,
+                    env=dict(os.environ, **self.environment_added))
             deadline = time.monotonic() + READY_SECONDS
             while not self.ready():
                 if self.process.poll() is not None:
@@ -148,12 +150,14 @@ class Daemon:
 
 
 class Cudad(Daemon):
-    """causeway-cudad on a driver, reachable over every link."""
+    """causeway-cudad on a driver, reachable over every link; over scif where there is a @scifd."""
 
     name = "cudad"
 
-    def __init__(self, driver=SOFTGPU, settings=""):
+    def __init__(self, driver=SOFTGPU, settings="", scifd=None):
         super().__init__()
+        if scifd:
+            self.environment_added = {"CAUSEWAY_SCIF_SOCKET": str(scifd.host)}
         self.socket = self.folder / "cuda.sock"
         self.switch_socket = self.folder / "switch.sock"
         self.control = self.folder / "control.sock"

@@ -3,7 +3,8 @@
  * The client's configuration: /etc/causeway/client.conf or the file that CAUSEWAY_CUDA_CONFIG
  * names, lines of `name = value`, `#` begins a comment; CAUSEWAY_CUDA_SERVER overrides `server`.
  *
- *	server           unix:PATH, ring:PATH, vsock:CID:PORT or tcp:HOST:PORT
+ *	server           unix:PATH, ring:PATH, vsock:CID:PORT, scif:CID:PORT or
+ *	                 tcp:HOST:PORT
  *	token_file       file with the secret for tcp
  *	spin_us          longest spin before sleeping, 0 to 10000 (10000: a thread that waits for a
  *	                 device spins without Causeway, too)

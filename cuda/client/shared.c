@@ -7,6 +7,10 @@
  * driver and in kernels, and the device copies straight from and to the program's memory. Where the
  * worker has something at that address already, another address is tried.
  *
+ * Over scif the program's own memory takes the place of the link's: a part is any memory of it,
+ * which becomes a window that the worker maps (link_shared_place). Nothing is copied or replaced
+ * then.
+ *
  * What is free of the link's memory is a table of extents that do not touch: first fit. A part that
  * is given back loses its pages, so that the next one starts as zero.
  *
@@ -30,6 +34,7 @@
 static struct {
 	pthread_mutex_t lock; /* shared_lock */
 	int fd;		      /* the link's; -1: none. Constant once the client is ready. */
+	bool windows;	      /* the program's own memory; likewise constant */
 	struct range_table free;
 	struct range_table parts; /* by address; .serial is the offset in the link's memory */
 } shared = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
@@ -50,6 +55,7 @@ void client_shared_open(void)
 	struct range all = { .start = 0 };
 
 	shared.fd = link_shared(client.link, &all.bytes);
+	shared.windows = link_medium(client.link) == LINK_SCIF;
 	if (shared.fd < 0)
 		return;
 	shared.free.count = 0;
@@ -60,13 +66,13 @@ void client_shared_open(void)
 
 bool client_shared_ready(void)
 {
-	return shared.fd >= 0;
+	return shared.fd >= 0 || shared.windows;
 }
 
-/* extent_take - @bytes of the link's memory; false: there is no such piece */
+/* extent_take - @bytes of the link's memory, or a part of any; false: there is no such piece */
 static bool extent_take(uint64_t bytes, uint64_t *offset)
 {
-	bool found = false;
+	bool found = shared.windows;
 
 	pthread_mutex_lock(&shared.lock);
 	for (size_t i = 0; i < shared.free.count && !found; i++) {
@@ -92,6 +98,8 @@ static void extent_give(uint64_t offset, uint64_t bytes)
 	struct range joined = { .start = offset, .bytes = bytes };
 	size_t index;
 
+	if (shared.windows)
+		return;
 	fallocate(shared.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
 		  (off_t)bytes);
 	pthread_mutex_lock(&shared.lock);
@@ -115,8 +123,39 @@ static void extent_give(uint64_t offset, uint64_t bytes)
 	pthread_mutex_unlock(&shared.lock);
 }
 
+/* part_memory - the part at @offset, or memory of the program's that becomes one; NULL: none */
+static void *part_memory(uint64_t *offset, uint64_t bytes)
+{
+	void *at;
+
+	if (shared.windows)
+		/* Shared with children, as the other way's is. */
+		at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	else
+		at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared.fd,
+			  (off_t)*offset);
+	if (at == MAP_FAILED)
+		return NULL;
+	/* Large pages where the system gives them, and all of them now: a device needs them all,
+	 * and this process is the one to be charged. */
+	madvise(at, bytes, MADV_HUGEPAGE);
+	madvise(at, bytes, MADV_POPULATE_WRITE);
+	if (shared.windows && link_shared_place(client.link, at, bytes, offset)) {
+		munmap(at, bytes);
+		return NULL;
+	}
+	return at;
+}
+
+/* part_remove - a window that the worker has not, or lets go */
+static void part_remove(uint64_t offset, uint64_t bytes)
+{
+	if (shared.windows)
+		link_shared_remove(client.link, offset, bytes);
+}
+
 /* part_map - map the part and announce it, at an address that both sides have free */
-static CUresult part_map(uint64_t offset, uint64_t bytes, void **mapped, uint64_t *device)
+static CUresult part_map(uint64_t *offset, uint64_t bytes, void **mapped, uint64_t *device)
 {
 	void *refused[SHARE_TRIES];
 	CUresult result = CUDA_ERROR_NOT_SUPPORTED;
@@ -124,22 +163,18 @@ static CUresult part_map(uint64_t offset, uint64_t bytes, void **mapped, uint64_
 	int tries = 0;
 
 	while (tries < SHARE_TRIES && taken) {
-		void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared.fd,
-				(off_t)offset);
+		void *at = part_memory(offset, bytes);
 
-		if (at == MAP_FAILED) {
+		if (!at) {
 			result = CUDA_ERROR_OUT_OF_MEMORY;
 			break;
 		}
-		/* Large pages where the system gives them, and all of them now: a device needs
-		 * them all, and this process is the one to be charged. */
-		madvise(at, bytes, MADV_HUGEPAGE);
-		madvise(at, bytes, MADV_POPULATE_WRITE);
-		result = client_send_host_share(offset, (uintptr_t)at, bytes, device, &taken);
+		result = client_send_host_share(*offset, (uintptr_t)at, bytes, device, &taken);
 		if (!result && !taken) {
 			*mapped = at;
 			break;
 		}
+		part_remove(*offset, bytes);
 		refused[tries++] = at;
 		if (result)
 			break;
@@ -189,12 +224,13 @@ CUresult client_shared_allocate(size_t wanted, void **at, uint64_t *device)
 	uint64_t offset;
 	CUresult result;
 
-	if (shared.fd < 0 || bytes < wanted)
+	if (!client_shared_ready() || bytes < wanted)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	if (!extent_take(bytes, &offset))
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	result = part_map(offset, bytes, at, device);
+	result = part_map(&offset, bytes, at, device);
 	if (!result && !part_enter(*at, bytes, offset)) {
+		part_remove(offset, bytes);
 		munmap(*at, bytes);
 		result = CUDA_ERROR_OUT_OF_MEMORY;
 	}
@@ -208,6 +244,8 @@ void client_shared_free(void *at, size_t wanted)
 	uint64_t bytes = ((uint64_t)wanted + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
 	uint64_t offset = part_leave(at);
 
+	if (offset != UINT64_MAX)
+		part_remove(offset, bytes);
 	munmap(at, bytes);
 	if (offset != UINT64_MAX)
 		extent_give(offset, bytes);
@@ -265,6 +303,25 @@ static bool pages_make_private(void *at, uint64_t bytes)
 	return false;
 }
 
+/* adopt_window - memory of the program's becomes a part as it is */
+static CUresult adopt_window(void *at, uint64_t bytes, uint64_t *device)
+{
+	uint32_t taken = 1;
+	uint64_t offset;
+	CUresult result;
+
+	if (link_shared_place(client.link, at, bytes, &offset))
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = client_send_host_share(offset, (uintptr_t)at, bytes, device, &taken);
+	if (!result && taken)
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (!result && !part_enter(at, bytes, offset))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	if (result)
+		part_remove(offset, bytes);
+	return result;
+}
+
 CUresult client_shared_adopt(void *memory, size_t wanted, uint64_t *device)
 {
 	uint64_t from = (uintptr_t)memory & ~(uint64_t)(PAGE_BYTES - 1);
@@ -275,6 +332,8 @@ CUresult client_shared_adopt(void *memory, size_t wanted, uint64_t *device)
 	uint32_t taken = 1;
 	CUresult result;
 
+	if (shared.windows && to > from)
+		return adopt_window(at, bytes, device);
 	if (shared.fd < 0 || to < from || (!whole && !__libc_single_threaded) ||
 	    !pages_private(from, to))
 		return CUDA_ERROR_NOT_SUPPORTED;
@@ -305,6 +364,9 @@ void client_shared_release(void *memory, size_t wanted)
 	uint64_t offset = part_leave(at);
 
 	if (offset == UINT64_MAX)
+		return;
+	part_remove(offset, to - from);
+	if (shared.windows)
 		return;
 	/* Without memory for a copy it stays shared with nobody, and its place stays taken. */
 	if (pages_make_private(at, to - from))

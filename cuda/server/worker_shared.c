@@ -9,7 +9,6 @@
  * pins it again.
  */
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "cuda/common/range.h"
 #include "cuda/server/worker.h"
@@ -52,20 +51,19 @@ static bool shared_inside(const struct wire_host_share_request *request, uint64_
 CUresult worker_host_share(struct worker_call *call, const struct wire_host_share_request *request,
 			   struct wire_host_share_reply *reply)
 {
-	void *wanted = (void *)(uintptr_t)request->address, *at;
+	void *at = (void *)(uintptr_t)request->address;
 	CUdeviceptr device = 0;
 	uint64_t shared_bytes;
 	int fd = link_shared(worker_link, &shared_bytes);
+	int status;
 	CUresult result;
 
-	if (fd < 0 || !shared_inside(request, shared_bytes))
+	if ((fd < 0 && link_medium(worker_link) != LINK_SCIF) ||
+	    !shared_inside(request, shared_bytes))
 		return CUDA_ERROR_INVALID_VALUE;
-	at = mmap(wanted, request->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
-		  fd, (off_t)request->offset);
-	if (at != wanted) {
-		reply->taken = at != MAP_FAILED || errno == EEXIST;
-		if (at != MAP_FAILED)
-			munmap(at, request->bytes); /* a kernel that does not know the flag */
+	status = link_shared_map(worker_link, request->offset, request->bytes, at);
+	if (status) {
+		reply->taken = status == -EEXIST;
 		return reply->taken ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	worker_step_back(call);
@@ -73,7 +71,7 @@ CUresult worker_host_share(struct worker_call *call, const struct wire_host_shar
 	if (!result)
 		result = worker_range_add(request->address, request->bytes, WORKER_RANGE_HOST, 0);
 	if (result) {
-		munmap(at, request->bytes);
+		link_shared_unmap(worker_link, at, request->bytes);
 		return result;
 	}
 	worker_range_host_mark(request->address, worker_context_generation());
@@ -96,7 +94,7 @@ CUresult worker_host_unshare(struct worker_call *call,
 	/* Where the context is gone it is not pinned any more, which is fine as well. */
 	if (worker_driver.cuMemHostUnregister)
 		worker_driver.cuMemHostUnregister(at);
-	munmap(at, bytes);
+	link_shared_unmap(worker_link, at, bytes);
 	return CUDA_SUCCESS;
 }
 

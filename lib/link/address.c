@@ -100,9 +100,13 @@ int link_address_parse(const char *text, struct link_address *address, struct er
 		address->medium = LINK_VSOCK;
 		return parse_vsock(text, text + 6, address, error);
 	}
+	if (strncmp(text, "scif:", 5) == 0) {
+		address->medium = LINK_SCIF;
+		return parse_vsock(text, text + 5, address, error);
+	}
 	return error_set(error, -EINVAL,
-			 "address '%s': expected unix:PATH, ring:PATH, tcp:HOST:PORT or "
-			 "vsock:CID:PORT",
+			 "address '%s': expected unix:PATH, ring:PATH, tcp:HOST:PORT, "
+			 "vsock:CID:PORT or scif:CID:PORT",
 			 text);
 }
 
@@ -166,6 +170,7 @@ int link_address_connect(const struct link_address *address, int64_t deadline_ms
 	case LINK_TCP:
 		return connect_tcp(address, deadline_ms, error);
 	case LINK_VSOCK:
+	case LINK_SCIF:
 		guest.svm_cid = address->cid;
 		guest.svm_port = strtoul(address->port, NULL, 10);
 		fd = connect_one((struct sockaddr *)&guest, sizeof(guest), deadline_ms);

@@ -37,10 +37,8 @@ static const int answer_errnos[LINK_ANSWER_CODES] = {
 };
 
 static const uint8_t wire_media[] = {
-	[LINK_UNIX] = LINK_WIRE_UNIX,
-	[LINK_RING] = LINK_WIRE_RING,
-	[LINK_TCP] = LINK_WIRE_TCP,
-	[LINK_VSOCK] = LINK_WIRE_VSOCK,
+	[LINK_UNIX] = LINK_WIRE_UNIX,	[LINK_RING] = LINK_WIRE_RING, [LINK_TCP] = LINK_WIRE_TCP,
+	[LINK_VSOCK] = LINK_WIRE_VSOCK, [LINK_SCIF] = LINK_WIRE_SCIF,
 };
 
 int64_t link_now_ms(void)
@@ -180,7 +178,7 @@ static int check_sizes(const struct link_greeting *greeting, struct error *error
 	     greeting->medium != LINK_WIRE_UNIX))
 		return error_set(error, -EPROTO, "greeting: shared memory of %llu bytes",
 				 (unsigned long long)shared_bytes);
-	if (greeting->medium != LINK_WIRE_RING) {
+	if (greeting->medium != LINK_WIRE_RING && greeting->medium != LINK_WIRE_SCIF) {
 		if (ring_bytes || memory_bytes)
 			return error_set(error, -EPROTO, "greeting: a ring's size without a ring");
 		return 0;
@@ -211,7 +209,7 @@ int link_greeting_check(const struct link_greeting *greeting, bool is_inet, cons
 	if (greeting->zero_a || greeting->zero_b ||
 	    !all_zero(greeting->zero_c, sizeof(greeting->zero_c)))
 		return error_set(error, -EPROTO, "greeting: reserved bytes are not zero");
-	if (greeting->medium < LINK_WIRE_UNIX || greeting->medium > LINK_WIRE_VSOCK)
+	if (greeting->medium < LINK_WIRE_UNIX || greeting->medium > LINK_WIRE_SCIF)
 		return error_set(error, -EPROTO, "greeting: medium %u is unknown",
 				 greeting->medium);
 	/* The socket decides what must be shown; the medium's name is only the peer's word. */
@@ -256,11 +254,11 @@ int link_refuse(int fd, int status, const char *text)
 
 static enum link_medium medium_of_wire(uint8_t wire)
 {
-	for (int medium = LINK_UNIX; medium < LINK_VSOCK; medium++) {
+	for (int medium = LINK_UNIX; medium < LINK_SCIF; medium++) {
 		if (wire_media[medium] == wire)
 			return medium;
 	}
-	return LINK_VSOCK;
+	return LINK_SCIF;
 }
 
 /* Checks what came and maps the ring; takes the descriptors over or leaves them alone. */
@@ -292,6 +290,8 @@ static int answer_decide(struct link *link, const struct link_greeting *greeting
 		setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (link->medium == LINK_RING)
 		status = ring_attach(link, greeting, fds, error);
+	else if (link->medium == LINK_SCIF)
+		link->ring.ring_bytes = le64toh(greeting->ring_bytes);
 	if (status >= 0 && fd_count > own_count) {
 		link->shared_fd = fds[own_count];
 		link->shared_bytes = le64toh(greeting->shared_bytes);
@@ -308,6 +308,7 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 		.code = htole16(LINK_ANSWER_ACCEPTED),
 	};
 	struct link_greeting greeting;
+	struct link_scif_door door;
 	struct error reason = { 0 };
 	int fds[IO_FDS_MAX];
 	size_t fd_count;
@@ -321,6 +322,8 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 		return error_set(error, status, "no greeting: %s", strerror(-status));
 	}
 	status = answer_decide(link, &greeting, fds, fd_count, options, &reason);
+	if (status >= 0 && link->medium == LINK_SCIF)
+		status = link_scif_listen(link, &door, &reason);
 	if (status < 0) {
 		while (fd_count)
 			close(fds[--fd_count]);
@@ -329,10 +332,12 @@ int link_answer(struct link *link, const struct link_options *options, int64_t d
 	}
 	accepted.flags = htole32(link->shared_fd >= 0 ? LINK_ANSWER_SHARED : 0);
 	status = greeting_send(link->fd, &accepted, sizeof(accepted), NULL, 0, deadline_ms);
+	if (status >= 0 && link->medium == LINK_SCIF)
+		status = greeting_send(link->fd, &door, sizeof(door), NULL, 0, deadline_ms);
 	if (status < 0)
 		return error_set(error, status, "the peer left during the greeting: %s",
 				 strerror(-status));
-	return 0;
+	return link->medium == LINK_SCIF ? link_scif_serve(link, &door, deadline_ms, error) : 0;
 }
 
 int link_answer_check(const struct link_answer *answer, struct error *error)
@@ -364,7 +369,7 @@ static int greet_fill(struct link *link, const struct link_options *options,
 	greeting->magic = htole32(LINK_WIRE_MAGIC);
 	greeting->version = htole16(LINK_WIRE_VERSION);
 	greeting->medium = wire_media[link->medium];
-	if (link->medium == LINK_RING) {
+	if (link_has_ring(link)) {
 		greeting->ring_bytes = htole64(link->ring.ring_bytes);
 		greeting->memory_bytes =
 			htole64(LINK_RING_HEADER_BYTES + 2 * (uint64_t)link->ring.ring_bytes);
@@ -405,6 +410,22 @@ static void shared_drop(struct link *link)
 	link->shared_bytes = 0;
 }
 
+/* greet_scif - medium scif: the second connection, once the server has accepted the first */
+static int greet_scif(struct link *link, int64_t deadline_ms, struct error *error)
+{
+	struct link_scif_door door;
+	int none[IO_FDS_MAX];
+	size_t none_count;
+	int status =
+		greeting_receive(link->fd, &door, sizeof(door), none, &none_count, deadline_ms);
+
+	if (status < 0)
+		return error_set(error, status, "the server's SCIF port: %s", strerror(-status));
+	while (none_count)
+		close(none[--none_count]);
+	return link_scif_meet(link, &door, deadline_ms, error);
+}
+
 int link_greet(struct link *link, const struct link_options *options, int64_t deadline_ms,
 	       struct error *error)
 {
@@ -419,6 +440,10 @@ int link_greet(struct link *link, const struct link_options *options, int64_t de
 
 	if (link->medium == LINK_RING)
 		status = ring_make(link, ring_bytes, travelling, error);
+	if (link->medium == LINK_SCIF)
+		status = link_scif_open(error);
+	if (link->medium == LINK_SCIF && status >= 0)
+		status = ring_make_window(link, ring_bytes, error);
 	if (options->shared_bytes && (link->medium == LINK_RING || link->medium == LINK_UNIX))
 		shared_make(link, options->shared_bytes);
 	if (status >= 0)
@@ -441,6 +466,8 @@ int link_greet(struct link *link, const struct link_options *options, int64_t de
 	status = link_answer_check(&answer, error);
 	if (!(le32toh(answer.flags) & LINK_ANSWER_SHARED))
 		shared_drop(link);
+	if (status >= 0 && link->medium == LINK_SCIF)
+		status = greet_scif(link, deadline_ms, error);
 out:
 	/* The ring's two are the server's; the shared memory is the link's own as well. */
 	for (int i = 0; link->medium == LINK_RING && i < LINK_RING_FDS; i++) {

@@ -46,6 +46,14 @@ struct link_ring {
 	bool writer_hung_up;	   /* the writing thread saw the end of room_fd */
 };
 
+/* What a link of medium scif has beside its ring. */
+struct link_scif {
+	int epd;      /* -1 until both sides have met */
+	int listener; /* the server's, until then */
+	void *memory; /* the client's ring in one piece, as it is registered */
+	size_t memory_bytes;
+};
+
 struct link {
 	int fd;
 	enum link_medium medium;
@@ -56,17 +64,24 @@ struct link {
 	int read_status;     /* likewise for reading */
 	struct spin write_spin;
 	struct spin read_spin;
-	struct link_stream stream; /* unless medium is LINK_RING */
-	struct link_ring ring;	   /* when it is */
+	struct link_stream stream; /* unless the medium has a ring */
+	struct link_ring ring;	   /* when it has */
+	struct link_scif scif;	   /* of medium scif */
 };
+
+/* link_has_ring - whether what is said lies in shared memory */
+static inline bool link_has_ring(const struct link *link)
+{
+	return link->medium == LINK_RING || link->medium == LINK_SCIF;
+}
 
 /* address.c */
 struct link_address {
 	enum link_medium medium;
 	char path[108]; /* unix, ring */
 	char host[256]; /* tcp */
-	char port[16];	/* tcp, vsock */
-	uint32_t cid;	/* vsock */
+	char port[16];	/* tcp, vsock, scif */
+	uint32_t cid;	/* vsock, scif */
 };
 
 int link_address_parse(const char *text, struct link_address *address, struct error *error);
@@ -103,6 +118,8 @@ int ring_attach(struct link *link, const struct link_greeting *greeting,
 		const int fds[LINK_RING_FDS], struct error *error);
 /* ring_check_memory - -EINVAL unless it is a plain memfd, sealed, of that size */
 int ring_check_memory(int memory_fd, uint64_t memory_bytes, const char *what, struct error *error);
+/* ring_make_window - the client's side of medium scif: memory that is to be registered */
+int ring_make_window(struct link *link, size_t ring_bytes, struct error *error);
 void ring_close(struct link *link);
 void ring_shutdown(struct link *link);
 int ring_reserve(struct link *link, size_t bytes, void **at);
@@ -114,6 +131,15 @@ int ring_peek_some(struct link *link, const void **at, size_t *bytes);
 ssize_t ring_readable(struct link *link);
 void ring_consume(struct link *link, size_t bytes);
 int ring_read(struct link *link, void *to, size_t bytes);
+
+/* scif.c: the order of these is in its theory */
+int link_scif_open(struct error *error);
+int link_scif_listen(struct link *link, struct link_scif_door *door, struct error *error);
+int link_scif_serve(struct link *link, const struct link_scif_door *door, int64_t deadline_ms,
+		    struct error *error);
+int link_scif_meet(struct link *link, const struct link_scif_door *door, int64_t deadline_ms,
+		   struct error *error);
+void link_scif_close(struct link *link);
 
 /* link_failure - what the last socket call's errno means to the caller, never 0 */
 int link_failure(struct link *link, int error_number);

@@ -37,13 +37,11 @@ const struct link_options link_options_default = {
 };
 
 static const char *const medium_names[] = {
-	[LINK_UNIX] = "unix",
-	[LINK_RING] = "ring",
-	[LINK_TCP] = "tcp",
-	[LINK_VSOCK] = "vsock",
+	[LINK_UNIX] = "unix",	[LINK_RING] = "ring", [LINK_TCP] = "tcp",
+	[LINK_VSOCK] = "vsock", [LINK_SCIF] = "scif",
 };
 
-static struct link *link_allocate(const struct link_options *options)
+static struct link *link_allocate(const struct link_options *options, bool outside)
 {
 	struct link *link = calloc(1, sizeof(*link));
 	uint32_t limit_us = options->spin_limit_us;
@@ -53,11 +51,13 @@ static struct link *link_allocate(const struct link_options *options)
 	link->fd = -1;
 	link->shared_fd = -1;
 	link->ring.room_fd = -1;
+	link->scif.epd = link->scif.listener = -1;
 	if (limit_us > LINK_SPIN_LIMIT_US_MAX)
 		limit_us = LINK_SPIN_LIMIT_US_MAX;
 	/* With one processor the peer can only run while this side sleeps. */
-	if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
+	if (!outside && sysconf(_SC_NPROCESSORS_ONLN) == 1)
 		limit_us = 0;
+	link->write_spin.outside = outside;
 	link->write_spin.limit_ns = link->write_spin.now_ns = limit_us * 1000;
 	link->read_spin = link->write_spin;
 	return link;
@@ -66,10 +66,11 @@ static struct link *link_allocate(const struct link_options *options)
 /* Frees what link_allocate() and the media made; leaves the descriptor alone. */
 static void link_release(struct link *link)
 {
-	if (link->medium == LINK_RING)
+	if (link_has_ring(link))
 		ring_close(link);
 	else
 		stream_close(link);
+	link_scif_close(link);
 	if (link->shared_fd >= 0)
 		close(link->shared_fd);
 	free(link);
@@ -98,13 +99,13 @@ int link_connect(const char *text, const struct link_options *options, struct li
 	fd = link_address_connect(&address, deadline_ms, error);
 	if (fd < 0)
 		return fd;
-	link = link_allocate(options);
+	link = link_allocate(options, address.medium == LINK_SCIF);
 	if (!link)
 		return error_set(error, -ENOMEM, "no memory for a link");
 	link->fd = fd;
 	link->medium = address.medium;
 	status = link_greet(link, options, deadline_ms, error);
-	if (status >= 0 && link->medium != LINK_RING)
+	if (status >= 0 && !link_has_ring(link))
 		status = stream_open(link);
 	if (status < 0) {
 		link_release(link);
@@ -126,12 +127,12 @@ int link_adopt(int fd, const struct link_options *options, struct link **result,
 	status = io_set_nonblock(fd, 0);
 	if (status < 0)
 		return error_set(error, status, "descriptor %d: %s", fd, strerror(-status));
-	link = link_allocate(options);
+	link = link_allocate(options, false);
 	if (!link)
 		return error_set(error, -ENOMEM, "no memory for a link");
 	link->fd = fd;
 	status = link_answer(link, options, link_deadline_ms(options, LINK_ADOPT_WAIT_MS), error);
-	if (status >= 0 && link->medium != LINK_RING)
+	if (status >= 0 && !link_has_ring(link))
 		status = stream_open(link);
 	if (status < 0) {
 		link_release(link);
@@ -153,7 +154,7 @@ const char *link_medium_name(enum link_medium medium)
 
 int link_shared(const struct link *link, uint64_t *bytes)
 {
-	*bytes = link->shared_bytes;
+	*bytes = link->medium == LINK_SCIF ? INT64_MAX & ~4095ull : link->shared_bytes;
 	return link->shared_fd;
 }
 
@@ -202,8 +203,8 @@ int link_reserve(struct link *link, size_t bytes, void **at)
 		return status;
 	if (bytes > LINK_CONTIGUOUS_BYTES)
 		return -EMSGSIZE;
-	status = link->medium == LINK_RING ? ring_reserve(link, bytes, at)
-					   : stream_reserve(link, bytes, at);
+	status = link_has_ring(link) ? ring_reserve(link, bytes, at)
+				     : stream_reserve(link, bytes, at);
 	return link_write_result(link, status);
 }
 
@@ -213,7 +214,7 @@ int link_commit(struct link *link, size_t bytes)
 
 	if (status < 0)
 		return status;
-	status = link->medium == LINK_RING ? ring_commit(link, bytes) : stream_commit(link, bytes);
+	status = link_has_ring(link) ? ring_commit(link, bytes) : stream_commit(link, bytes);
 	return link_write_result(link, status);
 }
 
@@ -223,8 +224,8 @@ int link_write(struct link *link, const void *data, size_t bytes)
 
 	if (status < 0)
 		return status;
-	status = link->medium == LINK_RING ? ring_write(link, data, bytes)
-					   : stream_write(link, data, bytes);
+	status = link_has_ring(link) ? ring_write(link, data, bytes)
+				     : stream_write(link, data, bytes);
 	return link_write_result(link, status);
 }
 
@@ -234,7 +235,7 @@ int link_flush(struct link *link)
 
 	if (status < 0)
 		return status;
-	status = link->medium == LINK_RING ? ring_flush(link) : stream_flush(link);
+	status = link_has_ring(link) ? ring_flush(link) : stream_flush(link);
 	return link_write_result(link, status);
 }
 
@@ -246,8 +247,7 @@ int link_peek(struct link *link, size_t bytes, const void **at)
 		return status;
 	if (bytes > LINK_CONTIGUOUS_BYTES)
 		return -EMSGSIZE;
-	status = link->medium == LINK_RING ? ring_peek(link, bytes, at)
-					   : stream_peek(link, bytes, at);
+	status = link_has_ring(link) ? ring_peek(link, bytes, at) : stream_peek(link, bytes, at);
 	return link_read_result(link, status);
 }
 
@@ -257,8 +257,8 @@ int link_peek_some(struct link *link, const void **at, size_t *bytes)
 
 	if (status < 0)
 		return status;
-	status = link->medium == LINK_RING ? ring_peek_some(link, at, bytes)
-					   : stream_peek_some(link, at, bytes);
+	status = link_has_ring(link) ? ring_peek_some(link, at, bytes)
+				     : stream_peek_some(link, at, bytes);
 	return link_read_result(link, status);
 }
 
@@ -268,7 +268,7 @@ ssize_t link_readable(struct link *link)
 
 	if (bytes < 0)
 		return bytes;
-	bytes = link->medium == LINK_RING ? ring_readable(link) : stream_readable(link);
+	bytes = link_has_ring(link) ? ring_readable(link) : stream_readable(link);
 	if (bytes < 0)
 		link->read_status = (int)bytes;
 	return bytes;
@@ -276,7 +276,7 @@ ssize_t link_readable(struct link *link)
 
 void link_consume(struct link *link, size_t bytes)
 {
-	if (link->medium == LINK_RING)
+	if (link_has_ring(link))
 		ring_consume(link, bytes);
 	else
 		stream_consume(link, bytes);
@@ -288,8 +288,7 @@ int link_read(struct link *link, void *to, size_t bytes)
 
 	if (status < 0)
 		return status;
-	status = link->medium == LINK_RING ? ring_read(link, to, bytes)
-					   : stream_read(link, to, bytes);
+	status = link_has_ring(link) ? ring_read(link, to, bytes) : stream_read(link, to, bytes);
 	return link_read_result(link, status);
 }
 
@@ -311,7 +310,7 @@ int link_discard(struct link *link, uint64_t bytes)
 void link_shutdown(struct link *link)
 {
 	atomic_store(&link->stopped, true);
-	if (link->medium == LINK_RING)
+	if (link_has_ring(link))
 		ring_shutdown(link);
 	shutdown(link->fd, SHUT_RDWR);
 }

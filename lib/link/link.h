@@ -10,6 +10,7 @@
  *	                   the socket stays open and tells of the peer's death
  *	tcp:HOST:PORT      TCP with a token (see struct link_options); off in servers by default
  *	vsock:CID:PORT     AF_VSOCK; CID 2 is the host
+ *	scif:CID:PORT      the same connection, and a ring in a SCIF window of the client's (scif.c)
  *
  * Threads: at most one thread writes and at most one reads at any time (the caller's locks say
  * who); writing and reading may go on at once. link_shutdown() may be called by any thread and
@@ -36,7 +37,7 @@
 /* Every medium can hand out at least this many contiguous bytes for writing and for reading. */
 #define LINK_CONTIGUOUS_BYTES (256u << 10)
 
-enum link_medium { LINK_UNIX, LINK_RING, LINK_TCP, LINK_VSOCK };
+enum link_medium { LINK_UNIX, LINK_RING, LINK_TCP, LINK_VSOCK, LINK_SCIF };
 
 struct link;
 
@@ -74,7 +75,7 @@ int link_connect(const char *address, const struct link_options *options, struct
 int link_adopt(int fd, const struct link_options *options, struct link **link, struct error *error);
 
 enum link_medium link_medium(const struct link *link);
-/* link_medium_name - "unix", "ring", "tcp" or "vsock" */
+/* link_medium_name - "unix", "ring", "tcp", "vsock" or "scif" */
 const char *link_medium_name(enum link_medium medium);
 
 /**
@@ -86,6 +87,22 @@ const char *link_medium_name(enum link_medium medium);
  * Return: the link's own descriptor, for mmap(), or -1.
  */
 int link_shared(const struct link *link, uint64_t *bytes);
+
+/*
+ * The same over scif, where there is no such descriptor: link_shared() answers -1 and the highest
+ * offset that may be named. The client places memory of its own (@at, whole pages), which begins at
+ * *@offset for the server; link_shared_remove() ends that, for what is not mapped.
+ */
+int link_shared_place(struct link *link, void *at, size_t bytes, uint64_t *offset);
+void link_shared_remove(struct link *link, uint64_t offset, size_t bytes);
+
+/**
+ * link_shared_map - the server: a part of what both sides have, at the address @at
+ *
+ * Return: 0, -EEXIST where something is there already, -errno.
+ */
+int link_shared_map(struct link *link, uint64_t offset, size_t bytes, void *at);
+void link_shared_unmap(struct link *link, void *at, size_t bytes);
 
 /* The writing side. */
 

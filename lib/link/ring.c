@@ -15,6 +15,8 @@
  * is full of wakes. A descriptor from the peer can therefore never block this side, and the same
  * recv() that waits for a wake returns 0 when the peer dies, and after shutdown().
  *
+ * Over scif there is no second socket: a writer without room looks again every 50 us (ring_nap).
+ *
  * Place: two that spin on one processor only wait for each other. A writer leaves a note where it
  * runs; the server's reading thread, when a wait has lasted long enough to yield and the note names
  * its own processor, moves itself to another. The client's threads belong to somebody else and
@@ -32,6 +34,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/clean.h"
@@ -43,6 +46,7 @@
 /* Large transfers move in chunks, so that the reader copies out what is still in the cache. */
 #define RING_CHUNK_BYTES   (64u << 10)
 #define RING_MOVE_EVERY_NS 1000000
+#define RING_NAP_NS	   50000
 
 /* Maps @ring_bytes at @offset twice, back to back; MAP_FAILED with errno. */
 static void *ring_map_twice(int memory_fd, off_t offset, size_t ring_bytes)
@@ -92,10 +96,11 @@ static int ring_map(struct link_ring *ring, int memory_fd, bool is_server)
 	return 0;
 }
 
-int ring_make(struct link *link, size_t ring_bytes, int fds[LINK_RING_FDS], struct error *error)
+/* ring_make_memory - a sealed memfd with header and rings, mapped; its descriptor or -errno */
+static int ring_make_memory(struct link *link, size_t ring_bytes, struct error *error)
 {
 	autoclose int memory_fd = -1;
-	int pair[2], status;
+	int status;
 
 	if (ring_bytes < LINK_RING_BYTES_MIN || ring_bytes > LINK_RING_BYTES_MAX ||
 	    (ring_bytes & (ring_bytes - 1)))
@@ -111,6 +116,32 @@ int ring_make(struct link *link, size_t ring_bytes, int fds[LINK_RING_FDS], stru
 	status = ring_map(&link->ring, memory_fd, false);
 	if (status < 0)
 		return error_set(error, status, "cannot map the ring: %s", strerror(-status));
+	return steal_fd(&memory_fd);
+}
+
+int ring_make_window(struct link *link, size_t ring_bytes, struct error *error)
+{
+	autoclose int memory_fd = ring_make_memory(link, ring_bytes, error);
+	size_t bytes = LINK_RING_HEADER_BYTES + 2 * ring_bytes;
+	void *at;
+
+	if (memory_fd < 0)
+		return memory_fd;
+	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory_fd, 0);
+	if (at == MAP_FAILED)
+		return error_set(error, -errno, "cannot map the ring: %s", strerror(errno));
+	link->scif.memory = at;
+	link->scif.memory_bytes = bytes;
+	return 0;
+}
+
+int ring_make(struct link *link, size_t ring_bytes, int fds[LINK_RING_FDS], struct error *error)
+{
+	autoclose int memory_fd = ring_make_memory(link, ring_bytes, error);
+	int pair[2];
+
+	if (memory_fd < 0)
+		return memory_fd;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(error, -errno, "no sockets for the ring: %s", strerror(errno));
 	link->ring.room_fd = pair[0];
@@ -209,6 +240,19 @@ static int ring_sleep(int fd)
 	if (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)))
 		return 0;
 	return -EPIPE;
+}
+
+/*
+ * Sleeps a little, where no descriptor tells of room: the connection is only asked whether the peer
+ * is alive, since what comes there wakes readers. Return: 0, or -EPIPE.
+ */
+static int ring_nap(int fd)
+{
+	static const struct timespec moment = { 0, RING_NAP_NS };
+	char wake;
+
+	nanosleep(&moment, NULL);
+	return recv(fd, &wake, 1, MSG_PEEK | MSG_DONTWAIT) ? 0 : -EPIPE;
 }
 
 /* Bytes that the reading side may take, after a look at the peer's index; -EPROTO. */
@@ -310,7 +354,8 @@ static int ring_wait(struct link *link, const struct ring_waiter *waiter, size_t
 		if (*waiter->hung_up)
 			return link_failure(link, 0);
 		/* After the end of the socket: one more look at what the peer left behind. */
-		*waiter->hung_up = ring_sleep(waiter->fd) < 0;
+		*waiter->hung_up =
+			(waiter->fd < 0 ? ring_nap(link->fd) : ring_sleep(waiter->fd)) < 0;
 		atomic_store(waiter->sleeps, 0);
 		/* Woken for less than is wanted: the rest is under way, so spin for it again. */
 		waiter->spin->rounds = 1;
@@ -365,16 +410,24 @@ int ring_reserve(struct link *link, size_t bytes, void **at)
 	return 0;
 }
 
+/* ring_leave_note - where this side runs */
+static inline void ring_leave_note(struct link_ring_half *out)
+{
+	uint32_t processor = (uint32_t)sched_getcpu() + 1;
+
+	if (processor == out->processor)
+		return;
+	out->processor = processor;
+	atomic_store_explicit(&out->words->writer_processor, processor, memory_order_relaxed);
+}
+
 int ring_commit(struct link *link, size_t bytes)
 {
 	struct link_ring_half *out = &link->ring.out;
-	uint32_t processor = (uint32_t)sched_getcpu() + 1;
 
-	if (processor != out->processor) {
-		out->processor = processor;
-		atomic_store_explicit(&out->words->writer_processor, processor,
-				      memory_order_relaxed);
-	}
+	/* A guest's processors are none that the other side could leave. */
+	if (link->medium == LINK_RING)
+		ring_leave_note(out);
 	out->own_index += bytes;
 	atomic_store_explicit(&out->words->produced, out->own_index, memory_order_release);
 	return 0;

@@ -14,6 +14,9 @@
  * up), and at once when one comes back very late, because others want it and a sleeper is served
  * sooner than one who yields.
  *
+ * In a guest whose peer is the host nobody here is in its way: such a spin never yields, and seldom
+ * looks at the clock.
+ *
  * One thread at a time uses a struct spin.
  */
 #ifndef CAUSEWAY_LIB_LINK_SPIN_H
@@ -27,6 +30,7 @@
 #define SPIN_GROW_START_NS 4000
 #define SPIN_SOON_LIMITS   4	  /* a wait of up to so many limits ended soon */
 #define SPIN_CLOCK_EVERY   32	  /* rounds between two looks at the clock */
+#define SPIN_OUTSIDE_EVERY 512	  /* likewise, where a look may cost a guest microseconds */
 #define SPIN_YIELD_FROM_NS 1000	  /* spin without yielding up to here */
 #define SPIN_CROWDED_NS	   100000 /* a yield that takes longer tells of others */
 #define SPIN_CALM_NS	   5000000
@@ -43,6 +47,7 @@ struct spin {
 	uint64_t shared_since_ns;  /* every wait since then gave the processor away; 0: not so */
 	bool switched;		   /* the wait under way did */
 	bool yielded;		   /* it yielded at all */
+	bool outside;		   /* the peer needs no processor that this side could yield */
 };
 
 static inline uint64_t spin_clock_ns(void)
@@ -109,7 +114,8 @@ static inline bool spin_again(struct spin *spin, bool is_socket)
 {
 	uint64_t now_ns;
 
-	if (spin->rounds++ % SPIN_CLOCK_EVERY && !is_socket) {
+	if (spin->outside ? ++spin->rounds % SPIN_OUTSIDE_EVERY
+			  : spin->rounds++ % SPIN_CLOCK_EVERY && !is_socket) {
 		spin_relax();
 		return true;
 	}
@@ -120,7 +126,7 @@ static inline bool spin_again(struct spin *spin, bool is_socket)
 		spin->start_ns = now_ns;
 	if (now_ns - spin->start_ns >= spin->now_ns)
 		return false;
-	if (is_socket || now_ns - spin->start_ns >= SPIN_YIELD_FROM_NS)
+	if (!spin->outside && (is_socket || now_ns - spin->start_ns >= SPIN_YIELD_FROM_NS))
 		spin_yield(spin, now_ns, is_socket);
 	return true;
 }

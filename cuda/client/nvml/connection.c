@@ -97,6 +97,20 @@ static int connection_greet(struct link *link, int *result, struct error *error)
 	return status ? error_set(error, status, "%s", strerror(-status)) : 0;
 }
 
+/* connection_plain - the socket below a way to the server that has memory beside it */
+static void connection_plain(struct client_config *config)
+{
+	char server[sizeof(config->server) + 8];
+
+	if (!strncmp(config->server, "ring:", 5))
+		memcpy(config->server, "unix:", 5);
+	if (strncmp(config->server, "scif:", 5))
+		return;
+	snprintf(server, sizeof(server), "vsock:%s", config->server + 5);
+	memcpy(config->server, server, sizeof(config->server));
+	config->server[sizeof(config->server) - 1] = 0;
+}
+
 /* connection_make - under the lock; an nvml_result */
 static int connection_make(void)
 {
@@ -106,8 +120,7 @@ static int connection_make(void)
 	int status = client_config_load(&config, &error);
 
 	if (!status) {
-		if (!strncmp(config.server, "ring:", 5))
-			memcpy(config.server, "unix:", 5);
+		connection_plain(&config);
 		config.link.spin_limit_us = SPIN_US;
 		status = link_connect(config.server, &config.link, &nvml.link, &error);
 	}
