@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many VMs on one software card: the thesis's table 5.1 with a shorter clock.
+
+Each client keeps its data on the card, sleeps a random time, has 1024 reductions done there, and so
+on; total_operations is what all clients did until the clock stopped. The thesis sleeps 0 to 3 s for
+300 s, so that a client that is never held up does about 200; here both are a tenth by default. A
+client sleeps nearly all the time: four or eight of them are bounded by what one operation takes (ms,
+sleeping excluded, the way from the VM included), not by the number of cores, as long as operations do
+not get in each other's way. In the thesis they did: every program has as many threads as the card, and
+eight of them brought 412 operations where four had brought 709. Objects: shared is the card's default,
+where every program gets all cores and as many threads; partitioned gives each VM one core (--vm
+NODE,cores=C), and so each program one thread. Guests are User-Mode Linux.
+"""
+import contextlib
+import os
+import subprocess
+
+import daemons
+import measure
+from testbed.errors import GuestError
+from testbed.guest import Guest
+from testbed.kbuild import module
+from testbed.machines import KINDS
+
+KIND = "uml-sid"
+SECONDS = float(os.environ.get("CAUSEWAY_SHARING_SECONDS", "12"))
+SLEEP_MS = 3000 * SECONDS / 300
+COUNTS = (1, 2, 4, 8)
+CORES = sorted(os.sched_getaffinity(0))
+THESIS = {"total_operations": {"1 process": 199, "1 VM": 188, "2 VMs": 370, "4 VMs": 709,
+                               "8 VMs": 412}, "vm4_over_process1": 3.56, "vm8_over_vm4": 0.58}
+
+
+def parse(output):
+    words = output.split()
+    return int(words[words.index("operations") + 1]), float(words[words.index("ms") + 1])
+
+
+def host_client(bench, scifd, seed):
+    """One process of the host: its operations, and milliseconds of each."""
+    client = scifd.start_program(
+        scifd.host, [bench.program("bench/card_sharing"), bench.program("bench/card_sharing_sink"),
+                     SECONDS, SLEEP_MS, seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    output, _ = client.communicate("go\n", timeout=SECONDS + 60)
+    if client.returncode:
+        raise measure.Failed("card_sharing failed on the host")
+    return parse(output)
+
+
+def vm_clients(guests, seed):
+    """A client in each of the guests, at once: operations of all, and milliseconds of each."""
+    clients = [guest.start(["card_sharing", "card_sharing_sink", str(SECONDS), str(SLEEP_MS),
+                            str(seed + number)]) for number, guest in enumerate(guests)]
+    for client in clients:
+        client.expect(rb"ready", 60)
+    for client in clients:
+        client.write(b"go\n")
+    done = []
+    for client in clients:
+        if client.wait(SECONDS + 60):
+            raise measure.Failed(f"card_sharing failed in a guest: {client.stderr.decode()}")
+        done.append(parse(bytes(client.stdout).decode()))
+    return sum(operations for operations, _ in done), sum(ms for _, ms in done) / len(done)
+
+
+def with_policy(bench, options):
+    names = [f"vm{number}" for number in range(COUNTS[-1])]
+    files = [bench.program("bench/card_sharing"), bench.program("bench/card_sharing_sink")]
+    totals = {"1 process": [], **{f"{count} VM{'s' if count > 1 else ''}": [] for count in COUNTS}}
+    times = {name: [] for name in totals}
+    with contextlib.ExitStack() as stack:
+        scifd = stack.enter_context(daemons.Scifd(vms=names))
+        stack.enter_context(daemons.Card(scifd, options))
+        guests = [stack.enter_context(
+            Guest(KIND, files=files, modules=[module("scif/guest", KIND)], quiet=True, cpus=1,
+                  memory_mib=128, vhost_user=[f"45={scifd.guest_socket(name)}"])) for name in names]
+        for number in range(bench.rounds):
+            seed = 1 + number * 100
+            for name in totals:
+                bench.progress(f"round {number + 1}: {name}")
+                if name == "1 process":
+                    operations, ms = host_client(bench, scifd, seed)
+                else:
+                    operations, ms = vm_clients(guests[:int(name.split()[0])], seed)
+                totals[name].append(operations)
+                times[name].append(ms)
+    samples = {name: measure.Samples(values) for name, values in totals.items()}
+    return {"total_operations": samples,
+            "operation_ms": {name: round(measure.Samples(values).median, 2)
+                             for name, values in times.items()},
+            "vm4_over_process1": measure.ratios(samples["4 VMs"], samples["1 process"]),
+            "vm8_over_vm4": measure.ratios(samples["8 VMs"], samples["4 VMs"])}
+
+
+def run(bench):
+    reason = KINDS[KIND]().unusable() or (os.geteuid() and "only root can run causeway-card")
+    if reason:
+        return {"shared": measure.Skipped(str(reason))}
+    partition = [word for number in range(COUNTS[-1])
+                 for word in ("--vm", f"{17 + number},cores={CORES[number % len(CORES)]}")]
+    try:
+        return {"shared": with_policy(bench, ()), "partitioned": with_policy(bench, partition),
+                "thesis": THESIS, "clock": {"seconds": SECONDS, "sleep_ms": SLEEP_MS}}
+    except GuestError as error:
+        raise measure.Failed(str(error)) from None
