@@ -122,12 +122,13 @@ int worker_run(const struct card_settings *settings, scif_epd_t epd, unsigned in
 	struct error error = { 0 };
 	int status = 0;
 
-	worker.settings = settings;
-	worker.epd = epd;
-	worker.node = node;
-	worker.supervisor = supervisor;
-	worker.file = -1;
-	worker.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	worker = (struct worker){ .settings = settings,
+				  .epd = epd,
+				  .node = node,
+				  .supervisor = supervisor,
+				  .file = -1,
+				  .window = MAP_FAILED,
+				  .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
 	pthread_mutex_init(&worker.lock, NULL);
 	if (node >= CARD_NODES_MAX)
 		status = error_set(&error, -EINVAL, "no place for node %u", node);
@@ -142,5 +143,11 @@ int worker_run(const struct card_settings *settings, scif_epd_t epd, unsigned in
 		wire_send(epd, CARD_REFUSED, (uint64_t)-error.code, error.text, strlen(error.text));
 	}
 	scif_close(epd);
+	if (worker.window != MAP_FAILED)
+		munmap(worker.window, CARD_WINDOW_BYTES);
+	if (worker.file >= 0)
+		close(worker.file);
+	if (worker.wake_fd >= 0)
+		close(worker.wake_fd);
 	return status < 0;
 }

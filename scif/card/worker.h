@@ -42,6 +42,9 @@ struct worker {
 int worker_take_need(struct worker *worker, const struct card_frame *frame, struct error *error);
 int worker_take_file(struct worker *worker, const struct card_frame *frame, struct error *error);
 int worker_take_data(struct worker *worker, const struct card_frame *frame, struct error *error);
+/* worker_take_strings - START's strings, of which there is room for 2 * CARD_STRINGS_MAX */
+int worker_take_strings(struct worker *worker, const struct card_frame *frame, char **strings,
+			struct card_start *start, struct error *error);
 
 /* worker_program.c */
 /* worker_start_program - as START says: admission, sandbox; 0 once it runs */

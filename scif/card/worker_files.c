@@ -80,3 +80,22 @@ int worker_take_data(struct worker *worker, const struct card_frame *frame, stru
 	}
 	return wire_send(worker->epd, CARD_TAKEN, worker->file_taken, NULL, 0);
 }
+
+int worker_take_strings(struct worker *worker, const struct card_frame *frame, char **strings,
+			struct card_start *start, struct error *error)
+{
+	int count;
+
+	if (frame->bytes < sizeof(*start) || worker->file >= 0)
+		return error_set(error, -EPROTO, "START does not belong here");
+	memcpy(start, worker->payload, sizeof(*start));
+	count = wire_strings(worker->payload + sizeof(*start), frame->bytes - sizeof(*start),
+			     strings, 2 * CARD_STRINGS_MAX);
+	if (count < 0 || start->arguments < 1 || start->arguments > CARD_STRINGS_MAX ||
+	    start->variables > CARD_STRINGS_MAX ||
+	    (uint32_t)count != start->arguments + start->variables)
+		return error_set(error, -EPROTO, "START: strings are missing");
+	if (!worker->program[0])
+		return error_set(error, -ENOEXEC, "no program was sent");
+	return 0;
+}

@@ -139,26 +139,6 @@ static void program_environment(struct worker *worker, char **variables, int cou
 	variables[total] = NULL;
 }
 
-/* Splits START's strings; how many variables, or -errno with a sentence. */
-static int program_strings(struct worker *worker, const struct card_frame *frame, char **strings,
-			   struct card_start *start, struct error *error)
-{
-	int count;
-
-	if (frame->bytes < sizeof(*start) || worker->file >= 0)
-		return error_set(error, -EPROTO, "START does not belong here");
-	memcpy(start, worker->payload, sizeof(*start));
-	count = wire_strings(worker->payload + sizeof(*start), frame->bytes - sizeof(*start),
-			     strings, 2 * CARD_STRINGS_MAX);
-	if (count < 0 || start->arguments < 1 || start->arguments > CARD_STRINGS_MAX ||
-	    start->variables > CARD_STRINGS_MAX ||
-	    (uint32_t)count != start->arguments + start->variables)
-		return error_set(error, -EPROTO, "START: strings are missing");
-	if (!worker->program[0])
-		return error_set(error, -ENOEXEC, "no program was sent");
-	return 0;
-}
-
 /* What was sent is a program for this card; 0 or -errno with a sentence. */
 static int program_check(struct worker *worker, struct error *error)
 {
@@ -185,7 +165,7 @@ int worker_start_program(struct worker *worker, const struct card_frame *frame, 
 	unsigned char token[CARD_TOKEN_BYTES];
 	struct card_ask started = { .kind = CARD_TELL_STARTED };
 	struct card_start start;
-	int status = program_strings(worker, frame, strings, &start, error);
+	int status = worker_take_strings(worker, frame, strings, &start, error);
 
 	if (status == 0)
 		status = program_check(worker, error);

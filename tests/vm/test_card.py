@@ -3,6 +3,7 @@
 host, and nothing left on the card when a client or its VM is gone."""
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 
@@ -165,3 +166,42 @@ def test_a_card_that_is_a_vm():
                            .stdout.strip() == b"0", 30, "the killed VM's programs are gone")
         system.signal(signal.SIGTERM)
         assert system.wait(30) == 0
+
+
+MPI = [shutil.which(name) for name in ("mpiexec.mpich", "hydra_pmi_proxy")]
+NET = daemons.ROOT / "scif" / "net" / "causeway-card-rsh"
+RUN_MPI = """
+export CAUSEWAY_CARD_FILES=/root/{program} CAUSEWAY_CARD_ENVIRONMENT="{ucx}" {ucx}
+until ip addr show scif0 2>/dev/null | grep -q 10.219.0.18; do sleep 0.1; done
+cd /tmp  # which is on the card too
+exec mpiexec.mpich -localhost 10.219.0.18 -iface scif0 -launcher ssh \
+	-launcher-exec /root/causeway-card-rsh -hosts 10.219.0.18,10.219.0.2 \
+	-n 1 /root/{program} {words} : -n 1 /home/{program} {words}
+"""
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_mpi_ranks_in_a_vm_and_on_the_card(carrier):
+    """Symmetric mode: one job of an unmodified MPI, whose result does not depend on the places."""
+    stencil = PROGRAMS / "mpi_stencil"
+    if not all(MPI) or not stencil.exists():
+        pytest.skip("MPICH is not there")
+    alone = subprocess.run([stencil, "64", "10"], stdout=subprocess.PIPE, text=True, check=True)
+    files = [os.path.realpath(path) + f":/usr/bin/{os.path.basename(path)}" for path in MPI]
+    files += [stencil, NET, daemons.BUILD / "scif" / "net" / "causeway-scifnet"]
+    with daemons.Scifd(vms=["a"]) as scifd, \
+            daemons.Card(scifd, ["--network", "--memory", "1G"]) as card, \
+            Guest(carrier, files=[*FILES, *files], cpus=1, memory_mib=768, quiet=True,
+                  modules=[module("scif/guest", carrier), "tun"],
+                  vhost_user=[f"45={scifd.guest_socket('a')}"]) as guest:
+        net = guest.start(["causeway-scifnet"])
+        ucx = "UCX_TLS=tcp,self UCX_NET_DEVICES=scif0 UCX_WARN_UNUSED_ENV_VARS=n"
+        script = RUN_MPI.format(program="mpi_stencil", words="64 10", ucx=ucx)
+        result = guest.run(["sh", "-c", script], timeout=120)
+        output = result.stdout.decode()
+        assert result.status == 0, output + result.stderr.decode() + card.log()
+        assert "rank 1 on mic0" in output and "ranks 2 sum" in output
+        assert output.split("sum ")[1].split()[0] == alone.stdout.split("sum ")[1].split()[0]
+        net.signal(signal.SIGKILL)
+        net.wait(20)
+        assert_no_programs(card, [17])
