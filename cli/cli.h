@@ -23,6 +23,7 @@ int cli_vm(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
 int cli_cuda(int argc, char **argv);
 int cli_card(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 int cli_tenant(int argc, char **argv);
 
 /* Where the other parts of Causeway are. */

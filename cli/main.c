@@ -30,6 +30,8 @@ static const struct {
 	{ "cuda", cli_cuda, "causeway cuda", "show which CUDA functions programs find" },
 	{ "tenant", cli_tenant, "causeway tenant", "show tenants, and change what they may have" },
 	{ "card", cli_card, "causeway card", "show software coprocessors, reset and restart them" },
+	{ "doctor", cli_doctor, "causeway doctor",
+	  "say what a host or guest lacks, and what mends it" },
 	{ "simulate", cli_simulate, "causeway simulate", "try a policy of sharing on traces" },
 };
 
