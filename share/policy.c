@@ -9,6 +9,11 @@
  * it wants nothing more it still stands in the backlog until it has been passed by, so that short
  * bursts with pauses between them cannot take more than a round's share.
  *
+ * A decision passes each tenant by once. Where all who want something are in debt, rounds would go
+ * by until one is not, and a tenant that is away for the moment between two of its kernels would be
+ * taken for idle and find its due forgiven to the others. So no round goes by then: the least
+ * indebted is served, and its debt grows; who stays away for longer is idle.
+ *
  * Nobody saves: a tenant that becomes idle loses what it did not use. Debts outlive idleness, less
  * one quantum for each round that went by without it.
  */
@@ -31,6 +36,9 @@ const struct share_settings share_settings_default = {
 
 /* The remainder of a quantum is not worth a turn below this part of a slice. */
 #define SLICE_LEAST_PART 8
+
+/* Debt that remains, in quanta, to who is served in debt: short absences add up to no more. */
+#define DEBT_QUANTA 4
 
 void share_policy_open(struct share_policy *policy, const struct share_settings *settings)
 {
@@ -193,7 +201,10 @@ void share_want(struct share_policy *policy, struct share_client *client)
 		tenant_wake(policy, tenant);
 }
 
-/* tenant_next - the head of the fresh, else of the backlog, that wants something; NULL: nobody */
+/*
+ * tenant_next - the head of the fresh, else of the backlog, that wants something; NULL: nobody, or
+ * this decision has been all around and is at one that it passed by already
+ */
 static struct share_tenant *tenant_next(struct share_policy *policy, struct share_class *class)
 {
 	struct share_tenant *tenant;
@@ -201,6 +212,9 @@ static struct share_tenant *tenant_next(struct share_policy *policy, struct shar
 	while ((tenant = TAILQ_FIRST(&class->fresh)) || (tenant = TAILQ_FIRST(&class->backlog))) {
 		if (!TAILQ_EMPTY(&tenant->waiting))
 			return tenant;
+		if (tenant->passed == policy->decisions)
+			return NULL;
+		tenant->passed = policy->decisions;
 		/* Whoever had a turn must be passed by once before it is fresh again. */
 		if (tenant->place == SHARE_FRESH || tenant->served)
 			share_tenant_enter(policy, tenant, SHARE_BACKLOG);
@@ -211,6 +225,43 @@ static struct share_tenant *tenant_next(struct share_policy *policy, struct shar
 	return NULL;
 }
 
+/* tenant_give - a round's quantum, with a note of the decision */
+static void tenant_give(struct share_policy *policy, struct share_tenant *tenant)
+{
+	if (tenant->given != policy->decisions)
+		tenant->given_ns = 0;
+	tenant->given = policy->decisions;
+	tenant->given_ns += tenant_quantum(policy, tenant);
+	tenant->deficit_ns += tenant_quantum(policy, tenant);
+}
+
+/*
+ * pick_debtor - of the tenants in the backlog that want something the least indebted; NULL: none.
+ * What this decision gave is taken back.
+ */
+static struct share_tenant *pick_debtor(struct share_policy *policy, struct share_class *class)
+{
+	struct share_tenant *tenant, *best = NULL;
+	int64_t most_ns;
+
+	TAILQ_FOREACH(tenant, &class->backlog, link)
+	{
+		if (TAILQ_EMPTY(&tenant->waiting))
+			continue;
+		if (tenant->given == policy->decisions)
+			tenant->deficit_ns -= tenant->given_ns;
+		if (!best || tenant->deficit_ns / tenant_quantum(policy, tenant) >
+				     best->deficit_ns / tenant_quantum(policy, best))
+			best = tenant;
+	}
+	if (!best)
+		return NULL;
+	most_ns = DEBT_QUANTA * tenant_quantum(policy, best);
+	if (best->deficit_ns < -most_ns)
+		best->deficit_ns = -most_ns;
+	return best;
+}
+
 static struct share_tenant *pick_round_robin(struct share_policy *policy, struct share_class *class)
 {
 	struct share_tenant *tenant;
@@ -219,11 +270,11 @@ static struct share_tenant *pick_round_robin(struct share_policy *policy, struct
 		if (tenant->round == class->round)
 			class->round++;
 		tenant->round = class->round;
-		tenant->deficit_ns += tenant_quantum(policy, tenant);
+		tenant_give(policy, tenant);
 		if (tenant->deficit_ns <= 0)
 			share_tenant_enter(policy, tenant, SHARE_BACKLOG);
 	}
-	return tenant;
+	return tenant ? tenant : pick_debtor(policy, class);
 }
 
 /* pick_least - the tenant of both lists that wants something and for which @rank is least */
@@ -300,6 +351,7 @@ struct share_client *share_next(struct share_policy *policy)
 
 	if (policy->holder)
 		return NULL;
+	policy->decisions++;
 	for (unsigned int i = SHARE_PRIORITIES; i-- && !tenant;) {
 		tenant = pick(policy, &policy->classes[i]);
 		if (tenant)

@@ -65,6 +65,9 @@ struct share_tenant {
 	unsigned int priority; /* below SHARE_PRIORITIES */
 	int64_t deficit_ns;    /* what it may use; negative: what it used too much */
 	uint64_t round;	       /* of its class, when it was last passed by or became idle */
+	uint64_t passed;       /* the decision that last passed it by, */
+	uint64_t given;	       /* and the one that last gave it quanta: */
+	int64_t given_ns;      /* so much; see policy.c:pick_debtor() */
 	uint64_t virtual_ns;   /* SHARE_VIRTUAL_TIME: device time over weight */
 };
 
@@ -82,6 +85,7 @@ struct share_policy {
 	struct share_client *holder; /* who has the turn; NULL: the device is free */
 	uint64_t budget_ns;	     /* of the holder while others wait */
 	uint64_t asked;
+	uint64_t decisions;
 	unsigned int weights[SHARE_WEIGHT_MAX + 1]; /* how many tenants have that weight */
 	unsigned int weight_least;		    /* of all tenants; 1 without any */
 };

@@ -303,6 +303,63 @@ static void test_debt_is_paid(void **state)
 	assert_ptr_equal(serve(&policy, clients, 2, slice), &clients[0]);
 }
 
+/* Who is away for one decision, between two of its kernels, loses nothing to another's debt. */
+static void test_short_absence_costs_nothing(void **state)
+{
+	struct share_policy policy;
+	struct share_tenant tenants[2];
+	struct share_client clients[2];
+	uint64_t slice = share_settings_default.slice_ns, got = 0, other = 0;
+	bool away = false;
+
+	(void)state;
+	share_policy_open(&policy, &share_settings_default);
+	for (int i = 0; i < 2; i++) {
+		share_tenant_add(&policy, &tenants[i], i ? 1 : 3, 0);
+		share_client_open(&clients[i], &tenants[i]);
+	}
+	for (int i = 0; i < 4000; i++) {
+		struct share_client *served;
+
+		if (!away)
+			share_want(&policy, &clients[0]);
+		share_want(&policy, &clients[1]);
+		served = share_next(&policy);
+		/* The kernels of one take two slices; the other misses one decision in eight. */
+		share_end(&policy, served == &clients[1] ? 2 * slice : slice);
+		got += served == &clients[0] ? slice : 0;
+		other += served == &clients[1] ? 2 * slice : 0;
+		away = !away && i % 8 == 7;
+	}
+	assert_true(fabs((double)got / (double)(got + other) - 0.75) <= 0.025);
+}
+
+/* What was used while somebody was away now and then is no debt for ever. */
+static void test_debt_is_bounded(void **state)
+{
+	struct share_policy policy;
+	struct share_tenant tenants[2];
+	struct share_client clients[2];
+	uint64_t slice = share_settings_default.slice_ns;
+	int turns = 0;
+
+	(void)state;
+	share_policy_open(&policy, &share_settings_default);
+	for (int i = 0; i < 2; i++) {
+		share_tenant_add(&policy, &tenants[i], 1, 0);
+		share_client_open(&clients[i], &tenants[i]);
+	}
+	for (int i = 0; i < 1000; i++) {
+		if (i % 2)
+			share_want(&policy, &clients[0]);
+		share_want(&policy, &clients[1]);
+		share_end(&policy, share_next(&policy) == &clients[1] ? 2 * slice : slice / 10);
+	}
+	while (serve(&policy, clients, 2, slice) != &clients[1])
+		turns++;
+	assert_in_range(turns, 1, 8);
+}
+
 static void test_weight_changes_while_served(void **state)
 {
 	struct share_policy policy;
@@ -383,6 +440,8 @@ int main(void)
 		cmocka_unit_test(test_clients_of_a_tenant_alternate),
 		cmocka_unit_test(test_who_leaves_is_forgotten),
 		cmocka_unit_test(test_debt_is_paid),
+		cmocka_unit_test(test_short_absence_costs_nothing),
+		cmocka_unit_test(test_debt_is_bounded),
 		cmocka_unit_test(test_weight_changes_while_served),
 		cmocka_unit_test(test_trace_is_read),
 		cmocka_unit_test(test_bad_traces_are_refused),
