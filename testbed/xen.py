@@ -66,10 +66,11 @@ class Domain(CommandRunner):
         self._channel = Channel(self._ours, Xen.channel_window, self._too_late, self._describe_end)
 
     def _feed(self):
+        relay = self._relay  # close() forgets it while this goes on
         try:
             while data := self._theirs.recv(65536):
-                self._relay.write(data, None)
-            self._relay.close_input()
+                relay.write(data, None)
+            relay.close_input()
         except (OSError, GuestError):
             pass  # the channel says it
 
