@@ -26,7 +26,8 @@
 
 #define COPY_LINE_BYTES	  64u
 #define COPY_BOUNCE_BYTES 65536u
-#define COPY_BURST_NS	  50000000ull /* a quota may be used in advance for so long */
+#define COPY_STREAM_BYTES (512u << 10) /* from here on a copy goes past the caches */
+#define COPY_BURST_NS	  50000000ull  /* a quota may be used in advance for so long */
 #define COPY_RMA_FLAGS	  (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
 
 /* A stretch of memory: here, or in a process. */
@@ -74,6 +75,19 @@ static struct stretch side_next(struct side *side)
 	vector = &side->vectors[side->vector_at];
 	return (struct stretch){ (unsigned char *)vector->iov_base + side->vector_done,
 				 vector->iov_len - side->vector_done, 0 };
+}
+
+/* Where reading goes on behind @stretch, the one at the side's position; a hint for move_stream().
+ */
+static const unsigned char *side_ahead(const struct side *side, const struct stretch *stretch)
+{
+	const struct window *window;
+
+	if (side->kind != SIDE_WINDOWS)
+		return stretch->start;
+	window = side->windows[side->window_at];
+	return side->run_at + 1 < window->run_count ? window->runs[side->run_at + 1].start
+						    : stretch->start;
 }
 
 static void side_advance(struct side *side, uint64_t bytes)
@@ -165,6 +179,8 @@ static int copy_turn(struct job *job)
 {
 	uint64_t last = job->bytes > COPY_LINE_BYTES ? job->bytes - COPY_LINE_BYTES : 0;
 	uint64_t end = job->done + SCIF_VIRTIO_COPY_BYTES;
+	bool streams = job->bytes >= COPY_STREAM_BYTES;
+	int status = 0;
 
 	if (job->signal)
 		return copy_signal(job);
@@ -173,7 +189,6 @@ static int copy_turn(struct job *job)
 	while (job->done < end) {
 		struct stretch from = side_next(&job->from), to = side_next(&job->to);
 		uint64_t part = end - job->done;
-		int status;
 
 		if (part > from.bytes)
 			part = from.bytes;
@@ -182,15 +197,19 @@ static int copy_turn(struct job *job)
 		if (job->ordered && job->done < last && part > last - job->done)
 			part = last - job->done;
 		if (job->ordered && job->done == last)
-			atomic_thread_fence(memory_order_seq_cst);
-		status = copy_stretch(to, from, part);
+			move_settle();
+		if (streams && !to.process && !from.process)
+			move_stream(to.start, from.start, side_ahead(&job->from, &from), part);
+		else
+			status = copy_stretch(to, from, part);
 		if (status < 0)
-			return status;
+			break;
 		side_advance(&job->from, part);
 		side_advance(&job->to, part);
 		job->done += part;
 	}
-	return 0;
+	move_settle(); /* before anybody is told that it is done */
+	return status;
 }
 
 static void side_free(struct side *side)

@@ -413,6 +413,13 @@ uint32_t window_run_at(const struct window *window, uint64_t start);
 int mappings_add(struct vhost_mapping ***list, unsigned int *count, struct vhost_mapping *mapping);
 void mappings_put(struct vhost_mapping **list, unsigned int count);
 
+/* move.c */
+/* move_stream - as memmove(), past the caches; @ahead: what will be read next, a mere hint */
+void move_stream(unsigned char *to, const unsigned char *from, const unsigned char *ahead,
+		 size_t bytes);
+/* move_settle - what this thread streamed is visible before what it stores from now on */
+void move_settle(void);
+
 /* copy.c: jobs and workers */
 int copy_windows(struct call *call); /* readfrom, writeto */
 int copy_program(struct call *call); /* vreadfrom, vwriteto */

@@ -18,7 +18,7 @@
  * through the rings by itself. Large copies: copy.c:copy_work. Mappings: guest_map.c, local_call.c.
  *
  * Threads: one for each VM, one for all processes, the workers, and this one, which answers the
- * control socket and waits for a signal to stop.
+ * control socket and the metrics and waits for a signal to stop.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -35,6 +35,7 @@
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/control/server.h"
+#include "lib/metrics/exporter.h"
 #include "lib/vhost/fault.h"
 #include "scif/fabric/device.h"
 #include "scif/fabric/guest.h"
@@ -57,6 +58,7 @@ struct daemon {
 	sigset_t signals; /* to restore once the threads run: they inherit blocked ones */
 	struct event_base *base;
 	int control;
+	struct exporter *exporter;
 };
 
 static void *main_serve_guest(void *argument)
@@ -245,6 +247,11 @@ static int main_loop(struct daemon *daemon, struct error *error)
 		if (events[i])
 			event_add(events[i], NULL);
 	}
+	if (status == 0 && daemon->settings.metrics) {
+		daemon->exporter = exporter_open(daemon->base, daemon->settings.metrics,
+						 status_report, &daemon->fabric, error);
+		status = daemon->exporter ? 0 : -EINVAL;
+	}
 	if (status == 0)
 		status = main_start(daemon);
 	if (status == 0) {
@@ -254,6 +261,7 @@ static int main_loop(struct daemon *daemon, struct error *error)
 			 daemon->settings.card_count == 1 ? "" : "s");
 		event_base_dispatch(daemon->base);
 	}
+	exporter_close(daemon->exporter);
 	for (unsigned int i = 0; i < 3; i++) {
 		if (events[i])
 			event_free(events[i]);

@@ -233,11 +233,12 @@ static int settings_load_list(struct settings *settings, struct config *config,
 
 static int settings_load(struct settings *settings, const char *path, struct error *error)
 {
-	static const char *const known[] = { "vms",  "cards",	"socket",	  "control",
-					     "spin", "workers", "request_queues", NULL };
+	static const char *const known[] = { "vms",	"cards",	  "socket",
+					     "control", "metrics",	  "spin",
+					     "workers", "request_queues", NULL };
 	int64_t spin = settings->spin_us, workers = settings->workers;
 	int64_t queues = settings->request_queues;
-	const char *socket = NULL, *control = NULL;
+	const char *socket = NULL, *control = NULL, *metrics = NULL;
 	struct config config;
 	config_setting_t *group;
 	int status = config_load(&config, path, error);
@@ -249,6 +250,7 @@ static int settings_load(struct settings *settings, const char *path, struct err
 	    (config_check_unknown(&config, group, known, error) < 0 ||
 	     config_get_string(&config, group, "socket", &socket, error) < 0 ||
 	     config_get_string(&config, group, "control", &control, error) < 0 ||
+	     config_get_string(&config, group, "metrics", &metrics, error) < 0 ||
 	     config_get_integer(&config, group, "spin", 0, SETTINGS_SPIN_US_MAX, &spin, error) <
 		     0 ||
 	     config_get_integer(&config, group, "workers", 1, SETTINGS_WORKERS_MAX, &workers,
@@ -262,6 +264,8 @@ static int settings_load(struct settings *settings, const char *path, struct err
 		settings->socket = strdup(socket);
 	if (status == 0 && control && !settings->control)
 		settings->control = strdup(control);
+	if (status == 0 && metrics && !settings->metrics)
+		settings->metrics = strdup(metrics);
 	settings->spin_us = (uint32_t)spin;
 	settings->workers = (uint32_t)workers;
 	settings->request_queues = (uint32_t)queues;
@@ -276,6 +280,7 @@ enum settings_key {
 	KEY_VM = 256,
 	KEY_CARD,
 	KEY_CONTROL,
+	KEY_METRICS,
 	KEY_SPIN,
 	KEY_WORKERS,
 	KEY_QUEUES,
@@ -300,6 +305,8 @@ static const struct argp_option settings_options[] = {
 	  0 },
 	{ "socket", KEY_SOCKET, "PATH", 0, "Host processes connect to PATH", 0 },
 	{ "control", KEY_CONTROL, "PATH", 0, "Status is asked at PATH", 0 },
+	{ "metrics", KEY_METRICS, "PATH|127.0.0.1:PORT", 0,
+	  "Serve metrics for Prometheus over HTTP there", 0 },
 	{ "spin-us", KEY_SPIN, "N", 0, "Spin at most N microseconds before sleeping (50)", 0 },
 	{ "workers", KEY_WORKERS, "N", 0, "Threads that copy (2)", 0 },
 	{ "request-queues", KEY_QUEUES, "N", 0, "Request queues of each VM's device (1)", 0 },
@@ -355,6 +362,9 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 		break;
 	case KEY_CONTROL:
 		status = settings_option_path(parse, &settings->control, argument);
+		break;
+	case KEY_METRICS:
+		status = settings_option_path(parse, &settings->metrics, argument);
 		break;
 	case KEY_SPIN:
 		status = settings_option_number(parse, "spin-us", argument, 0, SETTINGS_SPIN_US_MAX,
@@ -426,5 +436,6 @@ void settings_free(struct settings *settings)
 		settings_free_card(&settings->cards[i]);
 	free(settings->socket);
 	free(settings->control);
+	free(settings->metrics);
 	memset(settings, 0, sizeof(*settings));
 }

@@ -39,6 +39,7 @@ struct settings {
 	unsigned int card_count;
 	char *socket;  /* where host processes connect; NULL: none may */
 	char *control; /* where status is asked */
+	char *metrics; /* where Prometheus asks: see lib/metrics/exporter.h */
 	uint32_t spin_us, workers, request_queues;
 	uint64_t shm_bytes;
 	bool verbose;

@@ -23,6 +23,14 @@ static const struct report_column node_columns[] = {
 	{ "copied", REPORT_COUNTER, "bytes", "bytes of remote memory it read and wrote" },
 };
 
+static const struct report_column quota_columns[] = {
+	{ "name", REPORT_LABEL, "", "of the VM" },
+	{ "endpoints", REPORT_GAUGE, "", "it may have open" },
+	{ "windows", REPORT_GAUGE, "", "it may have registered" },
+	{ "pinned", REPORT_GAUGE, "bytes", "it may have in windows" },
+	{ "copies", REPORT_GAUGE, "bytes", "of remote memory it may move a second; 0: no limit" },
+};
+
 static const char *const kind_names[] = {
 	[NODE_HOST] = "host",
 	[NODE_CARD] = "card",
@@ -39,16 +47,27 @@ static json_t *status_node(struct node *node)
 			 (json_int_t)node->copied_bytes);
 }
 
+static json_t *status_quota(const struct node *node)
+{
+	return json_pack("[s, I, I, I, I]", node->name, (json_int_t)node->limits.endpoints,
+			 (json_int_t)node->limits.windows, (json_int_t)node->limits.pinned_bytes,
+			 (json_int_t)node->limits.bytes_per_second);
+}
+
 json_t *status_report(void *context)
 {
 	struct fabric *fabric = context;
-	json_t *report = report_new("scifd", (time_t)fabric->since), *rows;
+	json_t *report = report_new("scifd", (time_t)fabric->since), *rows, *quotas;
 
 	rows = report_add_table(report, "node", true, node_columns, COUNT(node_columns));
+	quotas = report_add_table(report, "quota", true, quota_columns, COUNT(quota_columns));
 	pthread_mutex_lock(&fabric->lock);
 	for (unsigned int i = 0; i < FABRIC_NODES_MAX; i++) {
-		if (fabric->nodes[i])
-			json_array_append_new(rows, status_node(fabric->nodes[i]));
+		if (!fabric->nodes[i])
+			continue;
+		json_array_append_new(rows, status_node(fabric->nodes[i]));
+		if (fabric->nodes[i]->kind == NODE_VM)
+			json_array_append_new(quotas, status_quota(fabric->nodes[i]));
 	}
 	pthread_mutex_unlock(&fabric->lock);
 	report_add_process(report);

@@ -23,6 +23,8 @@
 #define MEMORY_PAGE_BYTES  4096u
 #define MEMORY_MAPS_BYTES  65536u
 #define MEMORY_PAGES_ASKED 512u
+/* One in so many objects may be idle without a look for it. */
+#define MEMORY_SWEEP_SHARE 8u
 #define MEMORY_PRESENT	   (3ull << 62) /* of /proc/self/pagemap: in memory, or swapped out */
 
 struct shared {
@@ -35,6 +37,7 @@ struct shared {
 
 static pthread_mutex_t memory_lock = PTHREAD_MUTEX_INITIALIZER;
 static TAILQ_HEAD(, shared) memory_shared = TAILQ_HEAD_INITIALIZER(memory_shared);
+static unsigned int memory_count, memory_idled; /* objects; windows ended since the last sweep */
 
 /* One line of the maps. */
 struct area {
@@ -64,11 +67,22 @@ void memory_put(struct shared *shared)
 {
 	pthread_mutex_lock(&memory_lock);
 	shared->users--;
+	memory_idled++;
 	pthread_mutex_unlock(&memory_lock);
 }
 
-/* The whole of /proc/self/maps, with a zero behind; NULL with errno. */
-static char *memory_read_maps(void)
+/* Where the area of the last line that is whole begins; 0 before there is one. */
+static uintptr_t memory_last_start(const char *text, size_t used)
+{
+	while (used && text[used - 1] != '\n')
+		used--;
+	while (used > 1 && text[used - 2] != '\n')
+		used--;
+	return used ? strtoull(text + used - 1, NULL, 16) : 0;
+}
+
+/* /proc/self/maps up to @end or a little more, with a zero behind; NULL with errno. */
+static char *memory_read_maps(uintptr_t end)
 {
 	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC), code;
 	size_t room = MEMORY_MAPS_BYTES, used = 0;
@@ -77,6 +91,10 @@ static char *memory_read_maps(void)
 
 	while (text && (got = read(fd, text + used, room - used - 1)) > 0) {
 		used += (size_t)got;
+		if (memory_last_start(text, used) >= end) {
+			got = 0;
+			break;
+		}
 		if (room - used > MEMORY_PAGE_BYTES)
 			continue;
 		larger = realloc(text, room * 2);
@@ -113,15 +131,15 @@ static void range_take(struct range *range, const struct area *area)
 {
 	bool anonymous = area->access[3] == 'p' && area->inode == 0 &&
 			 strncmp(area->name, "[stack", 6) != 0 && area->name[0] != '/';
-	struct shared *shared = area->access[3] == 's' ? memory_find(area->inode) : NULL;
+	struct shared *shared = NULL;
 	int access = (area->access[0] == 'r' ? PROT_READ : 0) |
 		     (area->access[1] == 'w' ? PROT_WRITE : 0) |
 		     (area->access[2] == 'x' ? PROT_EXEC : 0);
 
-	if (shared)
-		shared->seen = true;
 	if (area->end <= range->start || area->start >= range->end || area->start > range->covered)
 		return; /* elsewhere, or behind a hole */
+	if (area->access[3] == 's')
+		shared = memory_find(area->inode);
 	if (range->covered == range->start) {
 		range->private = anonymous;
 		range->shared = shared;
@@ -138,11 +156,33 @@ static void range_take(struct range *range, const struct area *area)
 	range->covered = area->end;
 }
 
-/* Looks at all areas; shared objects that are mapped nowhere and unused are dropped. */
+/* Drops shared objects that were not seen in the maps and have no window. */
+static void memory_sweep(void)
+{
+	struct shared *shared, *next;
+
+	for (shared = TAILQ_FIRST(&memory_shared); shared; shared = next) {
+		next = TAILQ_NEXT(shared, link);
+		if (shared->seen || shared->users)
+			continue;
+		TAILQ_REMOVE(&memory_shared, shared, link);
+		memory_count--;
+		close(shared->fd);
+		free(shared);
+	}
+	memory_idled = 0;
+}
+
+/*
+ * Looks at the areas up to the range's end; at all of them, for objects that are mapped nowhere any
+ * more, once so many windows have ended that it pays: a thousand windows must not be a million
+ * looks.
+ */
 static int memory_look(struct range *range)
 {
-	char *text = memory_read_maps(), *rest = text, *line;
-	struct shared *shared, *next;
+	bool sweeps = memory_idled && memory_idled * MEMORY_SWEEP_SHARE >= memory_count;
+	char *text = memory_read_maps(sweeps ? UINTPTR_MAX : range->end), *rest = text, *line;
+	struct shared *shared;
 
 	if (!text)
 		return -errno;
@@ -158,16 +198,13 @@ static int memory_look(struct range *range)
 			continue;
 		area.name = name ? line + name : "";
 		range_take(range, &area);
+		shared = sweeps && area.access[3] == 's' ? memory_find(area.inode) : NULL;
+		if (shared)
+			shared->seen = true;
 	}
 	free(text);
-	for (shared = TAILQ_FIRST(&memory_shared); shared; shared = next) {
-		next = TAILQ_NEXT(shared, link);
-		if (shared->seen || shared->users)
-			continue;
-		TAILQ_REMOVE(&memory_shared, shared, link);
-		close(shared->fd);
-		free(shared);
-	}
+	if (sweeps)
+		memory_sweep();
 	return 0;
 }
 
@@ -228,7 +265,8 @@ static struct shared *memory_move(const struct range *range, int *status)
 	}
 	shared->fd = fd;
 	shared->inode = file.st_ino;
-	TAILQ_INSERT_TAIL(&memory_shared, shared, link);
+	TAILQ_INSERT_HEAD(&memory_shared, shared, link);
+	memory_count++;
 	return shared;
 }
 

@@ -2,6 +2,7 @@
 """scifd, libscif and card processes on this host: what SCIF promises, and what faults leave."""
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -130,3 +131,30 @@ def test_dead_daemon_is_noticed():
         assert "Connection reset by peer" in output
         card.kill()
         card.wait()
+
+
+def scrape(path):
+    """What Prometheus would read from the Unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(path))
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return answer.decode().splitlines()
+
+
+def test_metrics_and_quotas(tmp_path):
+    quota = "endpoints=7,windows=9,pinned=16M,bandwidth=1G"
+    with daemons.Scifd(vms=[f"a,{quota}", "b"],
+                       options=["--metrics", tmp_path / "metrics"]) as scifd:
+        lines = scrape(tmp_path / "metrics")
+        assert 'scifd_node_online{name="mic0"} 1' in lines
+        for name, value in (("endpoints", 7), ("windows", 9), ("pinned_bytes", 16 << 20),
+                            ("copies_bytes", 1 << 30)):
+            assert f'scifd_quota_{name}{{name="a"}} {value}' in lines, lines
+        assert 'scifd_quota_copies_bytes{name="b"} 0' in lines
+        tables = {table["name"]: table["rows"] for table in scifd.ask("status")["tables"]}
+        assert ["a", 7, 9, 16 << 20, 1 << 30] in tables["quota"]
+    assert not (tmp_path / "metrics").exists()

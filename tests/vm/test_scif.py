@@ -16,7 +16,7 @@ from daemons import SCIF_PROGRAMS, Scifd, wait_until
 
 from testbed.guest import Guest
 from testbed.kbuild import module
-from testbed.machines import KINDS
+from testbed.machines import KINDS, Uml
 
 PEER = SCIF_PROGRAMS / "scif_peer_mpss3"
 HOSTILE = SCIF_PROGRAMS / "scif_hostile"
@@ -265,6 +265,19 @@ class Tenants:
             guest.kill()
 
 
+def restart_scifd(scifd, tenants):
+    """Kills scifd. Its clients end with an error, but in QEMU, which tells them nothing."""
+    scifd.process.kill()
+    scifd.process.wait()
+    for name in tenants.names:
+        if isinstance(tenants.guests[name].machine, Uml):
+            tenants.commands[name].wait(60)
+            tenants.check(name, (3,))
+        tenants.guests[name].kill()
+    scifd.control.unlink()
+    scifd.start()
+
+
 def eight_vms(scifd, stack, tenants, seconds):
     server = stack.enter_context(serving(scifd))
     for name in tenants.names:
@@ -274,7 +287,7 @@ def eight_vms(scifd, stack, tenants, seconds):
     while time.monotonic() < end:
         time.sleep(tenants.random.uniform(0.1, 0.6))  # load between the kills, not luck
         victim = tenants.random.choice(tenants.names)
-        what = tenants.random.choice(["program"] * 6 + ["vm"] * 2 + ["card"])
+        what = tenants.random.choice(["program"] * 48 + ["vm"] * 16 + ["card"] * 8 + ["scifd"])
         tenants.killed[what] += 1
         if what == "program":
             tenants.commands[victim].signal(signal.SIGKILL)
@@ -285,6 +298,14 @@ def eight_vms(scifd, stack, tenants, seconds):
             tenants.guests[victim].kill()
             tenants.start_vm(scifd, victim)
             tenants.start_program(victim, 10000)
+        elif what == "scifd":
+            restart_scifd(scifd, tenants)
+            server.kill()
+            server.wait()
+            server = stack.enter_context(serving(scifd))
+            for name in tenants.names:
+                tenants.start_vm(scifd, name)
+                tenants.start_program(name, 10000)
         else:
             server.kill()
             server.wait()
