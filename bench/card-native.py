@@ -19,7 +19,7 @@ from testbed.kbuild import module
 KINDS = {"qemu": "qemu-sid", "uml": "uml-sid"}
 OPENBLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
 # N and repeats: a run that is mostly sending, and runs of seconds.
-RUNS = ((512, 1), (2048, 4), (3072, 4))
+RUNS = ((512, 1), (2048, 12))
 THREADS = sorted({1, os.cpu_count()})
 LONG_S = 1.0
 

@@ -25,6 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/log.h"
+
 #define INIT_PROCESSES_MAX 4096
 
 static volatile sig_atomic_t init_program;
@@ -87,6 +89,23 @@ static int init_nice(unsigned int weight)
 	return steps < -20 ? -20 : steps > 19 ? 19 : (int)lround(steps);
 }
 
+/*
+ * Kernels with automatic groups weigh sessions against each other, by a nice value of the session's
+ * own; without this file there are none. The caller has just made its session.
+ */
+static void init_nice_session(unsigned int weight)
+{
+	int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", init_nice(weight));
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		log_warning("weight %u: /proc/self/autogroup: %s", weight, strerror(errno));
+	close(fd);
+}
+
 static int init_limit(const struct sandbox *box, const struct sandbox_start *start)
 {
 	const struct rlimit none = { 0, 0 }, memory = { start->memory_bytes, start->memory_bytes };
@@ -134,6 +153,8 @@ static __attribute__((noreturn)) void init_execute(const struct sandbox *box,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	if (!cgroup_is_used())
+		init_nice_session(start->weight);
 	for (int i = 0; i < 4; i++) {
 		if (dup2(ends[i], i) < 0)
 			init_fail(failure, -errno);

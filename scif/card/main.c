@@ -80,8 +80,8 @@ static int main_make_folders(const struct card_settings *settings, struct error 
 }
 
 /*
- * Programs of the card open its socket of scifd: it is given to the group that they run as. With
- * one user for each node there is no common group, so it is opened to all; its folder is not.
+ * Programs of the card, each with a user of its node, use scifd's socket of the card: it is opened
+ * to all. On the host its folder says who gets so far; in a sandbox it is there by itself.
  */
 static int main_open_socket(const struct card_settings *settings, struct error *error)
 {

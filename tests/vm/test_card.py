@@ -206,3 +206,31 @@ def test_mpi_ranks_in_a_vm_and_on_the_card(carrier):
         net.signal(signal.SIGKILL)
         net.wait(20)
         assert_no_programs(card, [17])
+
+
+def test_weights_and_core_sets_of_vms():
+    """Two VMs on one core, by four to one; core-seconds are counted for each."""
+    if reason := KINDS["uml-sid"]().unusable():
+        pytest.skip(reason)
+    core = str(min(os.sched_getaffinity(0)))
+    with daemons.Scifd(vms=["a", "b"]) as scifd, \
+            daemons.Card(scifd, ["--vm", f"17,weight=400,cores={core}",
+                                 "--vm", f"18,weight=100,cores={core}"]) as card, \
+            boot("uml-sid", scifd, "a") as heavy, boot("uml-sid", scifd, "b") as light:
+        clients = []
+        for guest in (light, heavy):
+            clients.append(guest.start(["micnativeloadex", "card_hello", "-a", "spin 1000"]))
+            clients[-1].expect(rb"spinning")
+
+        def used():
+            rows = {row["node"]: row["core_seconds"] for row in card.report()["vm"]}
+            return rows["17"], rows["18"]
+
+        before = used()
+        daemons.wait_until(lambda: used()[0] - before[0] > 2, 60, "two seconds of a core")
+        after = used()
+        assert after[0] - before[0] > 2.5 * (after[1] - before[1])
+        for client in clients:
+            client.signal(signal.SIGKILL)
+            client.wait(30)
+        assert_no_programs(card, [17, 18])
