@@ -95,7 +95,8 @@ static int member_user(const struct config *config, const config_setting_t *elem
 static int member_device(const struct config *config, const config_setting_t *element,
 			 uint64_t *number, struct error *error)
 {
-	return member_number(config, element, 0, 31, "numbers of devices, 0 to 31", number, error);
+	return member_number(config, element, 0, TENANT_DEVICE_LAST, "numbers of devices, 0 to 15",
+			     number, error);
 }
 
 /* members_read - the elements of a list or array; *numbers is the caller's, also after an error */

@@ -24,6 +24,7 @@
 #define TENANTS_MAX	   256u
 #define TENANT_MEMBERS_MAX 256u /* of one kind, in one tenant */
 #define TENANT_CLIENTS_MAX 4096u
+#define TENANT_DEVICE_LAST 15u /* proto/share-page.h has room for so many */
 
 struct tenant_settings {
 	char name[TENANT_NAME_BYTES];

@@ -73,6 +73,8 @@ void quota_show_device(int device);
 uint64_t quota_used(void);
 /* quota_process_at - the slot's process, if it is on @device; false: nobody there */
 bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t *used_bytes);
+/* quota_arrays_open - put functions that count arrays into the driver's table (quota_arrays.c) */
+void quota_arrays_open(struct cuda_driver *driver);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */
 uint64_t quota_left(uint64_t *limit);
 

@@ -146,6 +146,7 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 	cuda_driver_find(&worker_driver, library);
 	*(void **)&worker_write_value = dlsym(library, "cuStreamWriteValue32_v2");
 	turn_calls_open(&worker_driver);
+	quota_arrays_open(&worker_driver);
 	if (!worker_driver.cuInit || !worker_driver.cuDeviceGetCount) {
 		snprintf(welcome->reason, sizeof(welcome->reason), "%s is no CUDA driver", path);
 		return CUDA_ERROR_NO_DEVICE;

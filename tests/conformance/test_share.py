@@ -223,7 +223,7 @@ def test_changes_while_it_runs():
     (['{ name = "a"; users = ["no such user"]; }'], "there is no user 'no such user'"),
     (['{ name = "a"; colour = 1; }'], "unknown setting 'colour'"),
     (['{ name = "a"; memory = "8Q"; }'], "memory: expected bytes"),
-    (['{ name = "a"; devices = [32]; }'], "expected numbers of devices, 0 to 31"),
+    (['{ name = "a"; devices = [16]; }'], "expected numbers of devices, 0 to 15"),
     (['7'], "expected a group"),
 ))
 def test_bad_tenants_are_refused(tenants, sentence):

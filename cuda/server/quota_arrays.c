@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arrays count against the limits as other memory does.
+ *
+ * The functions here take the driver's places in worker_driver, so that no request can forget to
+ * count. What an array counts is what its elements take; the driver's own padding is not known
+ * before it exists. Sparse arrays and such that are mapped later have no memory of their own.
+ *
+ * arrays.lock guards the list, which has one record for each array that has memory.
+ */
+#include <stdlib.h>
+
+#include "cuda/server/turn.h"
+#include "cuda/server/worker.h"
+
+#define WITHOUT_MEMORY 0xc0u /* CUDA_ARRAY3D_SPARSE, CUDA_ARRAY3D_DEFERRED_MAPPING */
+
+struct array_record {
+	struct array_record *next;
+	void *array; /* a CUarray or CUmipmappedArray */
+	CUcontext context;
+	CUdevice device;
+	uint64_t bytes;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct array_record *first;
+} arrays = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct cuda_driver real;
+
+static uint64_t element_bytes(CUarray_format format)
+{
+	switch ((unsigned int)format) {
+	case 0x02: /* 16-bit integers and half precision */
+	case 0x09:
+	case 0x10:
+		return 2;
+	case 0x03: /* 32-bit integers and single precision */
+	case 0x0a:
+	case 0x20:
+		return 4;
+	default: /* 8-bit integers; compressed and video formats take no more */
+		return 1;
+	}
+}
+
+/* array_bytes - of all levels; UINT64_MAX where that is more than any device has */
+static uint64_t array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *array, unsigned int levels)
+{
+	uint64_t width = array->Width, height = array->Height, depth = array->Depth, sum = 0;
+	uint64_t element = element_bytes(array->Format) * array->NumChannels;
+
+	if (array->Flags & WITHOUT_MEMORY)
+		return 0;
+	for (unsigned int i = 0; i < levels; i++) {
+		uint64_t bytes;
+
+		if (__builtin_mul_overflow(width ? width : 1, height ? height : 1, &bytes) ||
+		    __builtin_mul_overflow(bytes, depth ? depth : 1, &bytes) ||
+		    __builtin_mul_overflow(bytes, element, &bytes) ||
+		    __builtin_add_overflow(sum, bytes, &sum))
+			return UINT64_MAX;
+		width /= 2;
+		height /= 2;
+		/* Layers do not become fewer. */
+		depth = array->Flags & 1 ? depth : depth / 2;
+		if (!width && !height && !depth)
+			break;
+	}
+	return sum;
+}
+
+/* array_keep - on the books; false without memory for the record */
+static bool array_keep(void *array, uint64_t bytes)
+{
+	struct array_record *record = calloc(1, sizeof(*record));
+
+	if (!record)
+		return false;
+	record->array = array;
+	record->bytes = bytes;
+	real.cuCtxGetCurrent(&record->context);
+	real.cuCtxGetDevice(&record->device);
+	pthread_mutex_lock(&arrays.lock);
+	record->next = arrays.first;
+	arrays.first = record;
+	pthread_mutex_unlock(&arrays.lock);
+	worker_memory_charge((int64_t)bytes);
+	return true;
+}
+
+/* arrays_drop - those for which one of the three is theirs; unused ones are NULL, NULL, -1 */
+static void arrays_drop(const void *array, CUcontext context, CUdevice device)
+{
+	struct array_record **at = &arrays.first, *record;
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&arrays.lock);
+	while ((record = *at)) {
+		if ((array && record->array == array) || (context && record->context == context) ||
+		    record->device == device) {
+			*at = record->next;
+			bytes += record->bytes;
+			free(record);
+		} else {
+			at = &record->next;
+		}
+	}
+	pthread_mutex_unlock(&arrays.lock);
+	if (bytes)
+		worker_memory_charge(-(int64_t)bytes);
+}
+
+static CUresult array_create_3d(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *wanted)
+{
+	uint64_t bytes = array_bytes(wanted, 1);
+	CUresult result = worker_memory_admit(bytes);
+
+	if (!result)
+		result = real.cuArray3DCreate_v2(array, wanted);
+	if (result || array_keep(*array, bytes))
+		return result;
+	real.cuArrayDestroy(*array);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult array_create(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *wanted)
+{
+	const CUDA_ARRAY3D_DESCRIPTOR same = { .Width = wanted->Width,
+					       .Height = wanted->Height,
+					       .Format = wanted->Format,
+					       .NumChannels = wanted->NumChannels };
+	uint64_t bytes = array_bytes(&same, 1);
+	CUresult result = worker_memory_admit(bytes);
+
+	if (!result)
+		result = real.cuArrayCreate_v2(array, wanted);
+	if (result || array_keep(*array, bytes))
+		return result;
+	real.cuArrayDestroy(*array);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult array_create_mipmapped(CUmipmappedArray *array,
+				       const CUDA_ARRAY3D_DESCRIPTOR *wanted, unsigned int levels)
+{
+	uint64_t bytes = array_bytes(wanted, levels);
+	CUresult result = worker_memory_admit(bytes);
+
+	if (!result)
+		result = real.cuMipmappedArrayCreate(array, wanted, levels);
+	if (result || array_keep(*array, bytes))
+		return result;
+	real.cuMipmappedArrayDestroy(*array);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+/* Requests are in order, so that no other thread gets the same address for a new array meanwhile.
+ */
+static CUresult array_destroy(CUarray array)
+{
+	CUresult result = real.cuArrayDestroy(array);
+
+	if (!result)
+		arrays_drop(array, NULL, -1);
+	return result;
+}
+
+static CUresult array_destroy_mipmapped(CUmipmappedArray array)
+{
+	CUresult result = real.cuMipmappedArrayDestroy(array);
+
+	if (!result)
+		arrays_drop(array, NULL, -1);
+	return result;
+}
+
+static CUresult context_destroy(CUcontext context)
+{
+	CUresult result = real.cuCtxDestroy_v2(context);
+
+	if (!result)
+		arrays_drop(NULL, context, -1);
+	return result;
+}
+
+static CUresult primary_reset(CUdevice device)
+{
+	CUresult result = real.cuDevicePrimaryCtxReset_v2(device);
+
+	if (!result)
+		arrays_drop(NULL, NULL, device);
+	return result;
+}
+
+#define PUT(name, function)                      \
+	do {                                     \
+		if (driver->name)                \
+			driver->name = function; \
+	} while (0)
+
+void quota_arrays_open(struct cuda_driver *driver)
+{
+	if (!driver->cuCtxGetCurrent || !driver->cuCtxGetDevice)
+		return;
+	real = *driver;
+	PUT(cuArrayCreate_v2, array_create);
+	PUT(cuArray3DCreate_v2, array_create_3d);
+	PUT(cuMipmappedArrayCreate, array_create_mipmapped);
+	PUT(cuArrayDestroy, array_destroy);
+	PUT(cuMipmappedArrayDestroy, array_destroy_mipmapped);
+	PUT(cuCtxDestroy_v2, context_destroy);
+	PUT(cuDevicePrimaryCtxReset_v2, primary_reset);
+}
