@@ -4,12 +4,13 @@
 Objects qemu and uml. Each figure is the host's seconds over the VM's, same program, same card, in turn:
 1 means that the VM costs nothing. NAME_ratio has the executions of the kernel queued in a pipeline and
 the last waited for; NAME_each_waited_ratio each of them waited for; NAME_pcie_ratio the first together
-with the transfers of inputs and result. One thread on the card, or as many as the name says. A sample
+with the transfers of inputs and result. One thread on the card, or, in the larger
+sizes, also as many as the name says. A sample
 is the least of a run's passes. Sizes and numbers of executions are the thesis's (figures 5.8 to 5.11).
 """
 import offload_sides
 
-RUNS = (("gemm", 1, 12), ("gemm", 2, 4), ("spmv", 1, 8), ("spmv", 2, 4))
+RUNS = (("gemm", 1, 8), ("gemm", 2, 2), ("spmv", 1, 5), ("spmv", 2, 3))
 # [least, most] over threads, of what the thesis measured.
 THESIS = {"gemm_s1_ratio": [0.47, 0.72], "gemm_s2_ratio": [0.74, 0.94],
           "gemm_s1_pcie_ratio": [0.53, 0.70], "gemm_s2_pcie_ratio": [0.85, 0.94],

@@ -22,8 +22,9 @@
 #define BUFFER_PAGE	   4096u
 #define BUFFER_FLAGS	   0x1ffu
 #define BUFFER_SAME	   (COI_SAME_ADDRESS_SINKS | COI_SAME_ADDRESS_SINKS_AND_SOURCE)
-#define BUFFER_SAME_BEGIN  0x2000000000ull /* addresses for these: free in all kinds of guests, */
-#define BUFFER_SAME_END	   0x3c00000000ull /* where user space may end at 39 bits */
+#define BUFFER_SAME_BEGIN  0x2000000000ull   /* addresses for these: free in all kinds of guests, */
+#define BUFFER_SAME_END	   0x3c00000000ull   /* where user space may end at 39 bits */
+#define BUFFER_SAME_HIGH   0x200000000000ull /* added where these are taken, as by sanitizers */
 #define BUFFER_SAME_TRIES  64
 #define BUFFER_READERS_MIN 4
 
@@ -364,7 +365,8 @@ static COIRESULT buffer_place(struct coibuffer *buffer)
 		return buffer->memory ? buffer_make(buffer, kind, 0) : COI_OUT_OF_MEMORY;
 	}
 	for (unsigned int i = 0; i < BUFFER_SAME_TRIES && result == COI_ALREADY_EXISTS; i++) {
-		uint64_t address = buffer_same_address(buffer->bytes);
+		uint64_t address =
+			buffer_same_address(buffer->bytes) + (i % 8 == 7 ? BUFFER_SAME_HIGH : 0);
 
 		buffer->memory = buffer_map_source(buffer->bytes, with_source ? address : 0);
 		if (!buffer->memory && with_source && errno == EEXIST)

@@ -209,19 +209,20 @@ static COIRESULT library_load_file(COIPROCESS process, const char *file, const c
 }
 
 /* The interface's first version has no flags, its second has; programs are bound to either. */
-COI_EXPORT __attribute__((symver("COIProcessLoadLibraryFromMemory@@COI_1.0"))) COIRESULT
-library_from_memory_1(COIPROCESS process, const void *bytes, uint64_t count, const char *name,
-		      const char *path, const char *origin, uint64_t offset, COILIBRARY *out);
-COI_EXPORT __attribute__((symver("COIProcessLoadLibraryFromMemory@COI_2.0"))) COIRESULT
-library_from_memory_2(COIPROCESS process, const void *bytes, uint64_t count, const char *name,
-		      const char *path, const char *origin, uint64_t offset, uint32_t flags,
-		      COILIBRARY *out);
-COI_EXPORT __attribute__((symver("COIProcessLoadLibraryFromFile@@COI_1.0"))) COIRESULT
-library_from_file_1(COIPROCESS process, const char *file, const char *name, const char *path,
-		    COILIBRARY *out);
-COI_EXPORT __attribute__((symver("COIProcessLoadLibraryFromFile@COI_2.0"))) COIRESULT
-library_from_file_2(COIPROCESS process, const char *file, const char *name, const char *path,
-		    uint32_t flags, COILIBRARY *out);
+__asm__(".symver library_from_memory_1,COIProcessLoadLibraryFromMemory@@COI_1.0");
+COI_EXPORT COIRESULT library_from_memory_1(COIPROCESS process, const void *bytes, uint64_t count,
+					   const char *name, const char *path, const char *origin,
+					   uint64_t offset, COILIBRARY *out);
+__asm__(".symver library_from_memory_2,COIProcessLoadLibraryFromMemory@COI_2.0");
+COI_EXPORT COIRESULT library_from_memory_2(COIPROCESS process, const void *bytes, uint64_t count,
+					   const char *name, const char *path, const char *origin,
+					   uint64_t offset, uint32_t flags, COILIBRARY *out);
+__asm__(".symver library_from_file_1,COIProcessLoadLibraryFromFile@@COI_1.0");
+COI_EXPORT COIRESULT library_from_file_1(COIPROCESS process, const char *file, const char *name,
+					 const char *path, COILIBRARY *out);
+__asm__(".symver library_from_file_2,COIProcessLoadLibraryFromFile@COI_2.0");
+COI_EXPORT COIRESULT library_from_file_2(COIPROCESS process, const char *file, const char *name,
+					 const char *path, uint32_t flags, COILIBRARY *out);
 
 COIRESULT library_from_memory_1(COIPROCESS process, const void *bytes, uint64_t count,
 				const char *name, const char *path, const char *origin,
