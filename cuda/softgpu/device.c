@@ -152,7 +152,7 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId)
 
 /*
  * Attributes that are the same for each device; what is not listed is 0: no textures, surfaces,
- * managed memory, memory operations in streams, virtual memory management, clusters.
+ * managed memory, virtual memory management, clusters.
  */
 static const struct {
 	CUdevice_attribute attribute;
@@ -198,6 +198,8 @@ static const struct {
 	{ CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, PROCESSOR_BLOCKS_MAX },
 	{ CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED, 1 },
 	{ CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1 },
+	{ CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, 1 },
+	{ CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_WAIT_VALUE_NOR, 1 },
 	{ CU_DEVICE_ATTRIBUTE_NUMA_CONFIG, 0 },
 	{ CU_DEVICE_ATTRIBUTE_NUMA_ID, -1 },
 	{ CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID, -1 },

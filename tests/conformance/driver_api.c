@@ -93,6 +93,11 @@
 	X(cuStreamSynchronize)                         \
 	X(cuStreamWaitEvent)                           \
 	X(cuStreamIsCapturing)                         \
+	X(cuStreamWriteValue32_v2)                     \
+	X(cuStreamWriteValue64_v2)                     \
+	X(cuStreamWaitValue32_v2)                      \
+	X(cuStreamWaitValue64_v2)                      \
+	X(cuStreamBatchMemOp_v2)                       \
 	X(cuEventCreate)                               \
 	X(cuEventDestroy_v2)                           \
 	X(cuEventRecord)                               \
@@ -512,6 +517,45 @@ static void case_streams(void)
 	OK(cuMemFree_v2(sum));
 }
 
+/* One stream waits for words that another writes. */
+static void case_stream_values(void)
+{
+	CUdeviceptr values = words(8), sum = values + 16;
+	CUstreamBatchMemOpParams batch[2] = { 0 };
+	CUstream waiter, writer;
+
+	OK(cuStreamCreate(&waiter, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamCreate(&writer, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamWaitValue32_v2(waiter, values, 5, CU_STREAM_WAIT_VALUE_GEQ));
+	launch("increase", 1, 1, waiter, sum, 0);
+	OK(cuStreamWaitValue64_v2(waiter, values + 8, 1ull << 40, CU_STREAM_WAIT_VALUE_EQ));
+	launch("increase", 1, 1, waiter, sum, 0);
+	OK(cuStreamWriteValue32_v2(writer, values, 4, 0));
+	OK(cuStreamSynchronize(writer));
+	EXPECT(cuStreamQuery(waiter), CUDA_ERROR_NOT_READY);
+	OK(cuStreamWriteValue32_v2(writer, values, 6, 0));
+	OK(cuStreamWriteValue64_v2(writer, values + 8, 1ull << 40, 0));
+	OK(cuStreamSynchronize(waiter));
+	THAT(word(sum) == 2);
+	OK(cuStreamWaitValue32_v2(waiter, values, 2, CU_STREAM_WAIT_VALUE_AND));
+	OK(cuStreamSynchronize(waiter));
+	batch[0].waitValue.operation = CU_STREAM_MEM_OP_WAIT_VALUE_32;
+	batch[0].waitValue.address = values + 4;
+	batch[0].waitValue.value = 9;
+	batch[0].waitValue.flags = CU_STREAM_WAIT_VALUE_EQ;
+	batch[1].writeValue.operation = CU_STREAM_MEM_OP_WRITE_VALUE_32;
+	batch[1].writeValue.address = values + 20;
+	batch[1].writeValue.value = 77;
+	OK(cuStreamBatchMemOp_v2(waiter, 2, batch, 0));
+	EXPECT(cuStreamQuery(waiter), CUDA_ERROR_NOT_READY);
+	OK(cuStreamWriteValue32_v2(writer, values + 4, 9, 0));
+	OK(cuStreamSynchronize(waiter));
+	THAT(word(values + 20) == 77);
+	OK(cuStreamDestroy_v2(waiter));
+	OK(cuStreamDestroy_v2(writer));
+	OK(cuMemFree_v2(values));
+}
+
 static void case_default_stream(void)
 {
 	CUdeviceptr values = words(2);
@@ -765,6 +809,7 @@ static const struct {
 	{ "launch", case_launch, false },
 	{ "bad-launches", case_bad_launches, false },
 	{ "streams", case_streams, false },
+	{ "stream-values", case_stream_values, false },
 	{ "default-stream", case_default_stream, false },
 	{ "events", case_events, false },
 	{ "host-functions", case_host_functions, false },
