@@ -16,7 +16,7 @@
 #include "vsock/switch/vm.h"
 
 #define FLOW_AHEAD_PACKET_BYTES (4u << 10)
-#define FLOW_AHEAD_BYTES_MAX	(1u << 20)
+#define FLOW_AHEAD_BYTES_MAX	(256u << 10)
 #define FLOW_AHEAD_BYTES_MIN	(64u << 10)
 #define FLOW_AHEAD_TOTAL_MAX	(8u << 20)
 #define FLOW_AHEAD_SHARE	4 /* a flow gets at most this part of what the VM has left */
