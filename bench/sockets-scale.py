@@ -7,9 +7,13 @@ aggregate_scaling     bytes per CPU-second, of guests and switch, at 8 pairs ove
 switch_scaling        the same of the switch's CPU time alone: copies out of colder caches
 latency_scaling       p50 of a round trip beside 7 idle connected pairs over that of a pair alone
 throughput_vs_memcpy  one pair, messages of 512 KiB, over memcpy of such pieces in memory
+loopback_vs_memcpy    the same through the loopback of one guest's kernel, without a switch: the bound
 kib_per_vm            private memory of the switch for each VM with a guest
 bytes_per_flow        and for each flow between guests
 core_share            of one core, with 64 VMs attached and idle: a thread for each, and 2 for all
+
+Pairs have windows of one message, so that what 8 of them have under way fits into caches; the one
+pair against memcpy has eight of them, which it fills beside nothing else.
 
 Memory is the switch's own; a guest's that it touches is shared. CPU time of a guest is that of its
 kernel and all its processes on the host.
@@ -29,7 +33,9 @@ from testbed.machines import KINDS
 
 PAIRS = (1, 2, 4, 8)
 MESSAGE = 512 << 10
-WINDOW = 4 << 20
+CID_LOCAL = 1
+WINDOW = MESSAGE
+LARGE_WINDOW = 8 * MESSAGE
 SECONDS = 2
 FLOWS = 1000
 PORT = 5000
@@ -78,33 +84,41 @@ class Pairs:
         cids = [cid for pair in self.cids for cid in pair]
         self.switch = stack.enter_context(daemons.Switch(cids=cids))
         self.guests = {cid: stack.enter_context(self.boot(cid)) for cid in cids}
-        for _, cid in self.cids:
+        listeners = [self.cids[0][0]] + [cid for _, cid in self.cids]
+        for cid in listeners:
             server = self.guests[cid].start(["sockets_load", "listen", f"vsock:-1:{PORT}"])
             server.expect(rb"listening")
 
     def boot(self, cid):
         return Guest(kind(), files=[self.program], memory_mib=256, quiet=True,
+                     modules=["vsock_loopback"],
                      vhost_user_vsock=self.switch.guest_socket(cid))
 
-    def start(self, pair, *words):
+    def start(self, pair, *words, cid=None):
+        """One run of sockets_load in the first of a pair, to the second or to @cid."""
         sender, receiver = self.cids[pair]
         action, *rest = map(str, words)
         return self.guests[sender].start(
-            ["sockets_load", action, f"vsock:{receiver}:{PORT}", *rest])
+            ["sockets_load", action, f"vsock:{cid or receiver}:{PORT}", *rest])
 
     def guests_seconds(self):
         return sum(family_seconds(pid) for guest in self.guests.values() for pid in guest.pids())
 
-    def streams(self, count):
+    def streams(self, count, window=WINDOW):
         """@count pairs at once; bytes per second together, per CPU-second of all, of the switch."""
         switch, guests = daemons.cpu_seconds(self.switch.pid), self.guests_seconds()
-        commands = [self.start(pair, "stream", MESSAGE, SECONDS, WINDOW) for pair in range(count)]
+        commands = [self.start(pair, "stream", MESSAGE, SECONDS, window) for pair in range(count)]
         lines = [figures(command) for command in commands]
         switch = daemons.cpu_seconds(self.switch.pid) - switch
         guests = self.guests_seconds() - guests
         total = sum(line["bytes"] for line in lines)
         return (sum(line["bytes_per_s"] for line in lines), total / max(switch + guests, 0.01),
                 total / max(switch, 0.01))
+
+    def loopback(self):
+        """A stream from the first guest to itself, in its kernel; bytes per second."""
+        return figures(self.start(0, "stream", MESSAGE, SECONDS, LARGE_WINDOW, cid=CID_LOCAL)
+                       )["bytes_per_s"]
 
     def ping(self):
         return figures(self.start(0, "ping", 2, SECONDS))["p50_us"]
@@ -120,28 +134,38 @@ def memcpy(bench):
     return json.loads(output)["bytes_per_s"]
 
 
+def stream_figures(samples):
+    """Of Pairs.streams(), in MB."""
+    rates, costs, switch_costs = zip(*samples)
+    return {"throughput": measure.Samples(rates, "MB/s"),
+            "per_cpu_second": measure.Samples(costs, "MB"),
+            "per_switch_cpu_second": measure.Samples(switch_costs, "MB")}
+
+
 def measure_throughput(bench, pairs, results):
     """Streams, memcpy in turn with those of one pair."""
     samples = {count: [] for count in PAIRS}
-    copies = []
+    large, loops, copies = [], [], []
     for _ in range(bench.rounds):
         for count in PAIRS:
             samples[count].append([figure / 1e6 for figure in pairs.streams(count)])
+        large.append([figure / 1e6 for figure in pairs.streams(1, LARGE_WINDOW)])
+        loops.append(pairs.loopback() / 1e6)
         copies.append(memcpy(bench) / 1e6)
     for count in PAIRS:
-        rates, costs, switch_costs = zip(*samples[count])
-        results[f"{count} pairs" if count > 1 else "1 pair"] = {
-            "throughput": measure.Samples(rates, "MB/s"),
-            "per_cpu_second": measure.Samples(costs, "MB"),
-            "per_switch_cpu_second": measure.Samples(switch_costs, "MB"),
-        }
-    results["memcpy"] = {"throughput": measure.Samples(copies, "MB/s")}
+        results[f"{count} pairs" if count > 1 else "1 pair"] = stream_figures(samples[count])
     one, eight = results["1 pair"], results["8 pairs"]
+    results["1 pair, large windows"] = widest = stream_figures(large)
+    results["loopback"] = {"throughput": measure.Samples(loops, "MB/s")}
+    results["memcpy"] = {"throughput": measure.Samples(copies, "MB/s")}
     return {
         "aggregate_scaling": measure.ratios(eight["per_cpu_second"], one["per_cpu_second"]),
         "switch_scaling": measure.ratios(eight["per_switch_cpu_second"],
                                          one["per_switch_cpu_second"]),
-        "throughput_vs_memcpy": measure.ratios(one["throughput"], results["memcpy"]["throughput"]),
+        "throughput_vs_memcpy": measure.ratios(widest["throughput"],
+                                               results["memcpy"]["throughput"]),
+        "loopback_vs_memcpy": measure.ratios(results["loopback"]["throughput"],
+                                             results["memcpy"]["throughput"]),
     }
 
 
