@@ -158,7 +158,7 @@ def in_guest(bench, kind):
                   vhost_user=[f"45={card.scifd.guest_socket('guest')}"], cpus=2 if kind == "qemu" else 1, memory_mib=1024,
                   quiet=True) as guest:
         side = Side(guest)
-        bench.progress(f"{kind}: memory")
+        bench.progress(f"{kind}: memory")  # first: what others let go would be taken again
         result = memory(card, side)
         bench.progress(f"{kind}: latency")
         result["latency_us"] = latencies(bench, card, side)

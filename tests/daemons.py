@@ -285,7 +285,11 @@ class Scifd(Daemon):
         return words + list(self.options)
 
     def ready(self):
-        return self.control.exists()
+        """It answers; files alone may be those of one that was killed."""
+        try:
+            return "tables" in self.ask("status")
+        except (OSError, ValueError):
+            return False
 
     def start_program(self, socket_path, arguments, environment=None, **options):
         """Start a host or card program, with variables; subprocess.Popen's options."""

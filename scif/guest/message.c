@@ -47,15 +47,17 @@ static int vphi_poll_ask(struct vphi_endpoint *endpoint, u32 mask)
 static int vphi_poll_arm(struct vphi_endpoint *endpoint, u32 mask)
 {
 	u32 ready = 0, wanted;
-	int state = 0;
+	int state;
 
 	atomic_or(mask, &endpoint->interest);
-	while ((wanted = atomic_read(&endpoint->interest) & ~ready)) {
+	wanted = atomic_read(&endpoint->interest);
+	do { /* once at least: who wants nothing is told of the connection's end */
 		state = vphi_poll_ask(endpoint, wanted);
 		if (state < 0 || (state & (EPOLLHUP | EPOLLERR)) || !(state & wanted))
 			break;
 		ready |= state;
-	}
+		wanted = atomic_read(&endpoint->interest) & ~ready;
+	} while (wanted);
 	return state < 0 ? state : state | ready;
 }
 

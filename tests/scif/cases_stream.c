@@ -448,6 +448,16 @@ static void poll_of_disconnected(void)
 	EQUAL(poll_one(pair.two, POLLIN | POLLOUT, 10000), POLLHUP);
 }
 
+static void poll_for_nothing_of_disconnected(void)
+{
+	struct pair pair;
+
+	make_pair(&pair);
+	EQUAL(poll_one(pair.two, 0, 0), 0);
+	disconnect(&pair);
+	EQUAL(poll_one(pair.two, 0, 10000), POLLHUP);
+}
+
 static void poll_of_disconnected_with_data(void)
 {
 	struct pair pair;
@@ -597,6 +607,7 @@ const struct test_case stream_cases[] = {
 	{ "recv_after_interruption", recv_after_interruption, false },
 	{ "send_to_closed", send_to_closed, false },
 	{ "recv_drains_then_resets", recv_drains_then_resets, false },
+	{ "poll_for_nothing_of_disconnected", poll_for_nothing_of_disconnected, false },
 	{ "recv_from_closed", recv_from_closed, false },
 	{ "poll_of_unbound", poll_of_unbound, false },
 	{ "poll_of_bound", poll_of_bound, false },

@@ -315,7 +315,7 @@ static int peer_traffic(uint16_t node, uint16_t port, double seconds, uint64_t r
 	double end = peer_now() + seconds;
 	unsigned int rounds = 0, flags = 0;
 
-	while (peer_now() < end) {
+	while (rounds == 0 || peer_now() < end) {
 		off_t remote, local;
 		scif_epd_t epd = peer_connect(node, port, &remote);
 		unsigned char *window = peer_memory(PEER_SMALL);
@@ -328,7 +328,7 @@ static int peer_traffic(uint16_t node, uint16_t port, double seconds, uint64_t r
 		mapped = scif_mmap(NULL, 4096, SCIF_PROT_READ | SCIF_PROT_WRITE, 0, epd, remote);
 		if (mapped == SCIF_MMAP_FAILED && errno != EOPNOTSUPP)
 			peer_fail("mmap");
-		for (int i = 0; i < 10 && peer_now() < end; i++, rounds++) {
+		for (int i = 0; i < 10 && (rounds == 0 || peer_now() < end); i++, rounds++) {
 			traffic_echo(epd, &random);
 			traffic_copy(epd, remote, window, local, &random);
 			if (mapped != SCIF_MMAP_FAILED && ++flags)
