@@ -12,7 +12,7 @@ import pytest
 from daemons import BUILD, CLIENT, LINKS, PROGRAMS, SOFTGPU, Cudad, run_program, wait_until
 
 MONITOR = PROGRAMS / "monitor"
-ALLOCATOR = pathlib.Path(__file__).with_name("allocator.py")
+ALLOCATOR = pathlib.Path(__file__).resolve().parent.parent / "allocator.py"
 ROWS = BUILD / "tests" / "conformance"
 
 
@@ -90,9 +90,9 @@ def test_a_tenants_own_view():
         client = cudad.start_client("ring", ["/usr/bin/python3", ALLOCATOR],
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert client.stdout.readline() == "ready\n"
-        client.stdin.write(f"alloc {part}\n")
+        client.stdin.write(f"alloc plain {part}\n")
         client.stdin.flush()
-        assert client.stdout.readline() == "0 0\n"
+        assert client.stdout.readline() == f"0 0 {part}\n"
         assert watcher.ask() == {"total": quota, "free": quota - part, "used": part,
                                  "processes": {client.pid: part}}
         client.stdin.close()
