@@ -138,12 +138,12 @@ class Initramfs:
                     self._add_library(name, f"{LIBRARIES}/{name}")
 
     def _add_library(self, name, path):
-        if any(path.startswith(f"{folder}/") for folder in self._folders):
-            self.add_host(os.path.realpath(path), f"{LIBRARIES}/{name}")
-            return
-        self.add_host(os.path.realpath(path), path)
-        if os.path.dirname(f"/{self._key(path)}") not in LOADER_FOLDERS:
-            self.add_link(f"{LIBRARIES}/{name}", path)
+        """At its own path if the guest's loader looks there; others (below /tmp, say) would be hidden."""
+        place = path
+        if (any(path.startswith(f"{folder}/") for folder in self._folders) or
+                os.path.dirname(f"/{self._key(path)}") not in LOADER_FOLDERS):
+            place = f"{LIBRARIES}/{name}"
+        self.add_host(os.path.realpath(path), place)
 
     def write(self, file):
         """The archive; @file is open for writing bytes. Regular content is not kept in memory."""

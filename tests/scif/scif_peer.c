@@ -91,15 +91,23 @@ static void *peer_memory(size_t bytes)
 	return memory;
 }
 
+/* Whether all was moved; less than that, without an error, is what was left when the peer went. */
+static bool peer_all(int moved, int bytes)
+{
+	if (moved >= 0 && moved < bytes)
+		errno = ECONNRESET;
+	return moved == bytes;
+}
+
 /* All of it; false when the peer is gone. */
 static bool peer_get(scif_epd_t epd, void *to, int bytes)
 {
-	return scif_recv(epd, to, bytes, SCIF_RECV_BLOCK) == bytes;
+	return peer_all(scif_recv(epd, to, bytes, SCIF_RECV_BLOCK), bytes);
 }
 
 static bool peer_put(scif_epd_t epd, void *from, int bytes)
 {
-	return scif_send(epd, from, bytes, SCIF_SEND_BLOCK) == bytes;
+	return peer_all(scif_send(epd, from, bytes, SCIF_SEND_BLOCK), bytes);
 }
 
 static bool serve_echo(scif_epd_t epd, unsigned char *buffer)
