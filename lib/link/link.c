@@ -70,7 +70,8 @@ static void link_release(struct link *link)
 		ring_close(link);
 	else
 		stream_close(link);
-	link_scif_close(link);
+	if (link->medium == LINK_SCIF)
+		link_scif_close(link);
 	if (link->shared_fd >= 0)
 		close(link->shared_fd);
 	free(link);

@@ -56,7 +56,8 @@ static int stream_send(struct link *link, const void *data, size_t bytes)
 			size_t part =
 				(size_t)sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
 
-			parts[i].iov_base = (char *)parts[i].iov_base + part;
+			if (part) /* an empty part may be NULL */
+				parts[i].iov_base = (char *)parts[i].iov_base + part;
 			parts[i].iov_len -= part;
 			sent -= part;
 		}

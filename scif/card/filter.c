@@ -87,8 +87,9 @@ static int filter_sockets(scmp_filter_ctx filter)
 		family = allowed[i] + 1;
 	}
 	if (status == 0)
-		status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-					  SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+		status = seccomp_rule_add(
+			filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+			SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)); /* clang wants both */
 	return status;
 }
 

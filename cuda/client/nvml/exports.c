@@ -142,8 +142,8 @@ const char *nvmlErrorString(int result)
 		"In use by another client",
 		"Insufficient Memory",
 		"No data",
-		"The requested vgpu operation is not available on target device, becasue ECC is "
-		"enabled",
+		("The requested vgpu operation is not available on target device, becasue ECC is "
+		 "enabled"),
 		"Insufficient Resources",
 		"Frequency Not Supported",
 		"The provided version is invalid/unsupported",
