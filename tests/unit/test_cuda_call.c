@@ -22,15 +22,12 @@
 #include "cuda/client/trace.h"
 #include "cuda/server/worker.h"
 #include "lib/base/io.h"
+#include "tests/unit/cuda_pair.h"
 #include "tests/unit/fake_driver.h"
 
 #define THREADS	 4
 #define LAUNCHES 2000
 
-static pthread_t server;
-static int server_result; /* why the worker stopped serving */
-static int listening;
-static char address[96];
 static uint64_t memory_limit; /* of the next worker */
 static bool symbols_missing;  /* the next driver lacks some functions */
 
@@ -49,33 +46,9 @@ static void fake_fail(CUresult *next, CUresult result)
 	__atomic_store_n(next, result, __ATOMIC_RELEASE);
 }
 
-static void *serve(void *unused)
-{
-	struct error error = { 0 };
-	int fd = accept(listening, NULL, NULL);
-
-	(void)unused;
-	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
-		abort();
-	__atomic_store_n(&server_result, worker_serve(), __ATOMIC_RELEASE);
-	link_shutdown(worker_link);
-	return NULL;
-}
-
-/* The handshake of cuInit is tested with the real programs. */
 static int pair_open(void **state, const char *scheme)
 {
-	char folder[] = "/tmp/causeway-call-XXXXXX", path[64];
-	struct error error = { 0 };
-
 	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/socket", folder);
-	snprintf(address, sizeof(address), "%s:%s", scheme, path);
-	listening = io_unix_listen(path, 0600, &error);
-	if (listening < 0 || io_set_nonblock(listening, 0))
-		return -1;
 	fake_driver_fill(&worker_driver);
 	if (symbols_missing) {
 		worker_driver.cuMemGetInfo_v2 = NULL;
@@ -85,18 +58,7 @@ static int pair_open(void **state, const char *scheme)
 	worker_options = (struct worker_options){ .image_limit = 1u << 20,
 						  .peer = "test",
 						  .memory_limit = memory_limit };
-	pthread_create(&server, NULL, serve, NULL);
-	if (link_connect(address, &link_options_default, &client.link, &error))
-		return -1;
-	unlink(path);
-	rmdir(folder);
-	client.devices = calloc(1, sizeof(*client.devices));
-	client.device_count = 1;
-	for (int i = CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
-	     i <= CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z; i++)
-		client.devices->attributes[i] = 1024;
-	__atomic_store_n(&client.state, CLIENT_READY, __ATOMIC_RELEASE);
-	return 0;
+	return cuda_pair_open(scheme);
 }
 
 /* The context goes with all that is in it; then the worker sees the end of the link and stops. */
@@ -105,10 +67,7 @@ static int pair_close(void **state)
 	(void)state;
 	while (!client_cuDevicePrimaryCtxRelease_v2(0))
 		;
-	link_shutdown(client.link);
-	pthread_join(server, NULL);
-	worker_table_close();
-	close(listening);
+	cuda_pair_close();
 	return 0;
 }
 
@@ -778,7 +737,7 @@ static void send_raw(const void *bytes, size_t count)
 	assert_int_equal(link_flush(client.link), 0);
 	assert_int_equal(client_send_ping(), CUDA_ERROR_DEVICE_UNAVAILABLE);
 	assert_int_equal(client_cuCtxSynchronize(), CUDA_ERROR_DEVICE_UNAVAILABLE);
-	assert_int_equal(__atomic_load_n(&server_result, __ATOMIC_ACQUIRE), -EPROTO);
+	assert_int_equal(cuda_pair_result(), -EPROTO);
 }
 
 static void test_broken_length(void **state)

@@ -12,73 +12,33 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cuda/client/client.h"
 #include "cuda/server/worker.h"
-#include "lib/base/io.h"
+#include "tests/unit/cuda_pair.h"
 #include "tests/unit/fake_driver.h"
 
 #define LIMIT_BYTES (8u << 20)
 
-static pthread_t server;
-static int listening;
 static CUcontext context;
-
-static void *serve(void *unused)
-{
-	struct error error = { 0 };
-	int fd = accept(listening, NULL, NULL);
-
-	(void)unused;
-	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
-		abort();
-	worker_serve();
-	link_shutdown(worker_link);
-	return NULL;
-}
 
 static int graph_open(void **state)
 {
-	char folder[] = "/tmp/causeway-graph-XXXXXX", path[64], address[80];
-	struct error error = { 0 };
-
 	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/socket", folder);
-	snprintf(address, sizeof(address), "ring:%s", path);
-	listening = io_unix_listen(path, 0600, &error);
-	if (listening < 0 || io_set_nonblock(listening, 0))
-		return -1;
 	fake_driver_fill(&worker_driver);
 	worker_options = (struct worker_options){ .image_limit = 1u << 20,
 						  .peer = "test",
 						  .memory_limit = LIMIT_BYTES };
-	pthread_create(&server, NULL, serve, NULL);
-	if (link_connect(address, &link_options_default, &client.link, &error))
-		return -1;
-	unlink(path);
-	rmdir(folder);
-	client.devices = calloc(1, sizeof(*client.devices));
-	client.device_count = 1;
-	for (int i = CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
-	     i <= CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z; i++)
-		client.devices->attributes[i] = 1024;
-	__atomic_store_n(&client.state, CLIENT_READY, __ATOMIC_RELEASE);
-	return client_cuDevicePrimaryCtxRetain(&context, 0) || client_cuCtxSetCurrent(context);
+	return cuda_pair_open("ring") || client_cuDevicePrimaryCtxRetain(&context, 0) ||
+	       client_cuCtxSetCurrent(context);
 }
 
 static int graph_close(void **state)
 {
 	(void)state;
 	client_cuDevicePrimaryCtxRelease_v2(0);
-	link_shutdown(client.link);
-	pthread_join(server, NULL);
-	worker_table_close();
-	close(listening);
-	free(client.devices);
+	cuda_pair_close();
 	return 0;
 }
 

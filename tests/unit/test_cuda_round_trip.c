@@ -11,14 +11,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "cuda/client/client.h"
 #include "cuda/client/thread.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
-#include "lib/base/io.h"
+#include "tests/unit/cuda_pair.h"
 
 #define ROUND_TRIP_ADDRESS 0x7e8100000000ull
 #define ROUND_TRIP_BYTES   (16u << 20)
@@ -107,43 +105,13 @@ static CUresult fake_set_current(CUcontext context)
 	return CUDA_SUCCESS;
 }
 
-static void *round_trip_serve(void *listening)
-{
-	struct error error = { 0 };
-	int fd = accept(*(int *)listening, NULL, NULL);
-
-	if (fd < 0 || link_adopt(fd, &link_options_default, &worker_link, &error))
-		return NULL;
-	worker_serve();
-	return NULL;
-}
-
-static pthread_t round_trip_thread;
-
 static int round_trip_open(void **state)
 {
-	static int listening;
-	char folder[] = "/tmp/causeway-round-trip-XXXXXX", path[64], address[80];
-	struct error error = { 0 };
-
 	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/socket", folder);
-	snprintf(address, sizeof(address), "unix:%s", path);
-	listening = io_unix_listen(path, 0600, &error);
-	if (listening < 0 || io_set_nonblock(listening, 0))
-		return -1;
 	round_trip_fakes(&worker_driver);
 	worker_driver.cuCtxSetCurrent = fake_set_current;
-	pthread_create(&round_trip_thread, NULL, round_trip_serve, &listening);
-	if (link_connect(address, &link_options_default, &client.link, &error))
+	if (cuda_pair_open("unix"))
 		return -1;
-	unlink(path);
-	rmdir(folder);
-	client.devices = calloc(1, sizeof(*client.devices));
-	client.device_count = 1;
-	__atomic_store_n(&client.state, CLIENT_READY, __ATOMIC_RELEASE);
 	round_trip_handle(KIND_context);
 	if (client_thread_push(round_trip_objects[KIND_context]))
 		return -1;
@@ -154,10 +122,7 @@ static int round_trip_open(void **state)
 static int round_trip_close(void **state)
 {
 	(void)state;
-	link_close(client.link);
-	pthread_join(round_trip_thread, NULL);
-	free(client.devices);
-	worker_table_close();
+	cuda_pair_close();
 	return 0;
 }
 
