@@ -46,7 +46,7 @@ class Places:
 
     def vm(self, words):
         begin = time.monotonic()
-        result = self.guest.run(["sh", "-c", "SINK_LD_LIBRARY_PATH=/root/openblas "
+        result = self.guest.run(["sh", "-c", "SINK_LD_LIBRARY_PATH=/opt/openblas "
                                  f"micnativeloadex card_dgemm -a '{' '.join(words)}'"], timeout=250)
         seconds = time.monotonic() - begin
         if result.status:
@@ -72,7 +72,7 @@ def one_run(bench, places, size, repeats, threads):
 def in_guest(bench, kind):
     loader = bench.program("scif/card/micnativeloadex")
     files = [loader, bench.program("bench/card_dgemm"),
-             f"{os.path.realpath(OPENBLAS + '/libopenblas.so.0')}:/root/openblas/libopenblas.so.0"]
+             f"{os.path.realpath(OPENBLAS + '/libopenblas.so.0')}:/opt/openblas/libopenblas.so.0"]
     result = {"dgemm_ratio_by_run": {}, "seconds": {}}
     long_runs, direct = [], []
     with daemons.Scifd(vms=["guest"]) as scifd, daemons.Card(scifd) as card, \

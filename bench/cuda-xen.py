@@ -28,15 +28,15 @@ SCALE = 8
 SAMPLES = 3  # of each figure in a round, after two that warm up
 TCP_PORT = 7001
 TOKEN = "a token of this benchmark alone"
-SETUP = ("echo $0 >/root/token; echo token_file = /root/token >/root/client.conf; "
-         "chmod 600 /root/token")
+SETUP = ("echo $0 >/run/token; echo token_file = /run/token >/run/client.conf; "
+         "chmod 600 /run/token")
 
 
 def start_server(guest):
     guest.run(["sh", "-c", SETUP, TOKEN], check=True)
     command = guest.start(
         ["sh", "-c", "exec causeway-cudad --driver $0 --socket /run/cuda.sock --vsock-port $1 "
-         "--tcp 0.0.0.0:$2 --token-file /root/token 2>&1", xen_host.SOFTGPU,
+         "--tcp 0.0.0.0:$2 --token-file /run/token 2>&1", xen_host.SOFTGPU,
          str(xen_host.CUDA_PORT), str(TCP_PORT)])
     command.expect(rb"listening|vsock")
     return command
@@ -64,7 +64,7 @@ def run(bench):
         xen_host.pin(host, [(client, server)])
         client.run(["sh", "-c", SETUP, TOKEN], check=True)
         start_server(server)
-        config = {"CAUSEWAY_CUDA_CONFIG": "/root/client.conf"}
+        config = {"CAUSEWAY_CUDA_CONFIG": "/run/client.conf"}
         ways = {
             "argo": (client, {"CAUSEWAY_CUDA_SERVER":
                               f"vsock:{xen_host.cid(server)}:{xen_host.CUDA_PORT}", **config}),
