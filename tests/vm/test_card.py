@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on a software coprocessor from guests: the same files and the same output as on the
 host, and nothing left on the card when a client or its VM is gone."""
-import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import subprocess
 
 import daemons
 import pytest
+from scif_site import CARRIERS, NODES, boot, card_site
 
 from testbed.guest import Guest
 from testbed.kbuild import module
@@ -18,16 +18,7 @@ LOADER = daemons.BUILD / "scif" / "card" / "micnativeloadex"
 PROGRAMS = daemons.BUILD / "tests" / "card"
 FILES = [LOADER, PROGRAMS / "card_hello", PROGRAMS / "card_linked",
          f"{PROGRAMS / 'libcard_extra.so'}:/root/libraries/libcard_extra.so"]
-CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
-    bool(KINDS[name]().unusable()), reason=str(KINDS[name]().unusable())))
-    for name in ("qemu-sid", "uml-sid")]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run causeway-card")
-
-
-def boot(carrier, scifd, vm, files=(), **options):
-    options.setdefault("memory_mib", 512)
-    return Guest(carrier, files=[*FILES, *files], modules=[module("scif/guest", carrier)],
-                 quiet=True, cpus=1, vhost_user=[f"45={scifd.guest_socket(vm)}"], **options)
 
 
 def assert_no_programs(card, nodes):
@@ -38,18 +29,8 @@ def assert_no_programs(card, nodes):
 
 @pytest.fixture(name="site", scope="module")
 def start_site():
-    """site(carrier): the card, and a guest of that kind; all guests share the card."""
-    with contextlib.ExitStack() as stack:
-        scifd = stack.enter_context(daemons.Scifd(vms=["qemu-sid", "uml-sid"]))
-        card = stack.enter_context(daemons.Card(scifd, ["--memory", "512M"]))
-        guests = {}
-
-        def get(carrier):
-            if carrier not in guests:
-                guests[carrier] = stack.enter_context(boot(carrier, scifd, carrier))
-            return card, guests[carrier], {"qemu-sid": 17, "uml-sid": 18}[carrier]
-
-        yield get
+    with card_site(FILES, "512M") as site:
+        yield site
 
 
 def on_host(card, *words):
@@ -66,7 +47,8 @@ def in_guest(guest, *words, timeout=120):
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_the_same_as_on_the_host(carrier, site):
-    card, guest, node = site(carrier)
+    card, guest = site(carrier)
+    node = NODES[carrier]
     for words in (["card_hello"], ["card_hello", "-a", "forbidden"], ["card_hello", "-a", "crash"],
                   ["card_hello", "-a", "environment", "-e", "A=1"]):
         assert in_guest(guest, *words) == on_host(card, *words)
@@ -78,7 +60,7 @@ def test_the_same_as_on_the_host(carrier, site):
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_libraries_and_errors(carrier, site):
-    _, guest, _ = site(carrier)
+    _, guest = site(carrier)
     status, _, errors = in_guest(guest, "card_linked")
     assert status == 1 and "libcard_extra.so, which is neither" in errors
     result = guest.run(["sh", "-c", "SINK_LD_LIBRARY_PATH=/root/libraries micnativeloadex card_linked"])
@@ -91,7 +73,7 @@ def test_libraries_and_errors(carrier, site):
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_input(carrier, site):
-    _, guest, _ = site(carrier)
+    _, guest = site(carrier)
     result = guest.run(["sh", "-c", "seq 1 20000 >numbers; micnativeloadex card_hello -a echo "
                         "<numbers | cmp - numbers && echo same"], timeout=120)
     assert result.stdout == b"same\n", result.stderr
@@ -99,7 +81,8 @@ def test_input(carrier, site):
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_killed_clients(carrier, site):
-    card, guest, node = site(carrier)
+    card, guest = site(carrier)
+    node = NODES[carrier]
     for number in (signal.SIGINT, signal.SIGKILL):
         client = guest.start(["micnativeloadex", "card_hello", "-a", "sleep"])
         client.expect(rb"sleeping")
@@ -111,7 +94,7 @@ def test_killed_clients(carrier, site):
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_a_vm_that_is_killed(carrier):
     with daemons.Scifd(vms=["a"]) as scifd, daemons.Card(scifd) as card:
-        with boot(carrier, scifd, "a") as guest:
+        with boot(carrier, scifd, "a", FILES) as guest:
             client = guest.start(["micnativeloadex", "card_hello", "-a", "sleep"])
             client.expect(rb"sleeping")
             assert len(card.report()["program"]) == 1
@@ -127,15 +110,15 @@ def test_several_vms_at_once(site):
         pytest.skip("no guests here")
     card = places[0][0]
     clients = []
-    for _, guest, _ in places:
+    for _, guest in places:
         clients.append(guest.start(["micnativeloadex", "card_hello", "-a", "sleep"]))
         clients[-1].expect(rb"sleeping")
     users = {row["node"] for row in card.report()["program"]}
-    assert users == {str(node) for _, _, node in places}
+    assert users == {str(NODES[carrier]) for carrier in carriers}
     for client in clients:
         client.signal(signal.SIGINT)
         client.wait(30)
-    assert_no_programs(card, [node for _, _, node in places])
+    assert_no_programs(card, [NODES[carrier] for carrier in carriers])
 
 
 def test_a_card_that_is_a_vm():
@@ -147,7 +130,7 @@ def test_a_card_that_is_a_vm():
     with daemons.Scifd(vms=["a"], card_vm=True) as scifd, \
             Guest("qemu-sid", files=[daemon, PROGRAMS / "card_hello"], memory_mib=512, cpus=2,
                   modules=[module("scif/guest", "qemu-sid")], quiet=True,
-                  vhost_user=[f"45={scifd.card}"]) as card, boot("uml-sid", scifd, "a") as client:
+                  vhost_user=[f"45={scifd.card}"]) as card, boot("uml-sid", scifd, "a", FILES) as client:
         card.run(["mkdir", "-p", "/run/mic0"], check=True)
         system = card.start(["sh", "-c", "exec causeway-card -f /run/mic0 -m 128M 2>&1"])
         system.expect(rb"mic0 is online", 60)
@@ -203,9 +186,7 @@ def test_mpi_ranks_in_a_vm_and_on_the_card(carrier):
     files += [stencil, NET, daemons.BUILD / "scif" / "net" / "causeway-scifnet"]
     with daemons.Scifd(vms=["a"]) as scifd, \
             daemons.Card(scifd, ["--network", "--memory", "1G"]) as card, \
-            Guest(carrier, files=[*FILES, *files], cpus=cpus, memory_mib=768, quiet=True,
-                  modules=[module("scif/guest", carrier), "tun"],
-                  vhost_user=[f"45={scifd.guest_socket('a')}"]) as guest:
+            boot(carrier, scifd, "a", [*FILES, *files], ["tun"], cpus=cpus, memory_mib=768) as guest:
         net = guest.start(["causeway-scifnet"])
         ucx = "UCX_TLS=tcp,self UCX_NET_DEVICES=scif0 UCX_WARN_UNUSED_ENV_VARS=n"
         script = RUN_MPI.format(program="mpi_stencil", words="64 10", ucx=ucx)
@@ -230,7 +211,8 @@ def test_weights_and_core_sets_of_vms():
     with daemons.Scifd(vms=["a", "b"]) as scifd, \
             daemons.Card(scifd, ["--vm", f"17,weight=400,cores={core}",
                                  "--vm", f"18,weight=100,cores={core}"]) as card, \
-            boot("uml-sid", scifd, "a") as heavy, boot("uml-sid", scifd, "b") as light:
+            boot("uml-sid", scifd, "a", FILES) as heavy, \
+            boot("uml-sid", scifd, "b", FILES) as light:
         clients = []
         for guest in (light, heavy):
             clients.append(guest.start(["micnativeloadex", "card_hello", "-a", "spin 1000"]))

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offload mode from guests: the same files and the same output as on the host, and nothing left
 when a source, or its VM, is gone."""
-import contextlib
 import os
 import signal
 import subprocess
 
 import daemons
 import pytest
-
-from testbed.guest import Guest
-from testbed.kbuild import module
-from testbed.machines import KINDS
+from scif_site import CARRIERS, boot, card_site
 
 PROGRAMS = daemons.BUILD / "tests" / "coi"
 BENCH = daemons.BUILD / "bench"
@@ -19,31 +15,13 @@ FILES = [PROGRAMS / "coi_cases", PROGRAMS / "coi_faults", PROGRAMS / "coi_sink",
          PROGRAMS / "libcoi_first.so", PROGRAMS / "libcoi_second.so",
          PROGRAMS / "offload_tutorial", PROGRAMS / "offload_tutorial_sink",
          BENCH / "offload", BENCH / "offload_sink"]
-CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
-    bool(KINDS[name]().unusable()), reason=str(KINDS[name]().unusable())))
-    for name in ("qemu-sid", "uml-sid")]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run causeway-card")
-
-
-def boot(carrier, scifd, vm):
-    return Guest(carrier, files=FILES, modules=[module("scif/guest", carrier)], quiet=True,
-                 cpus=1, vhost_user=[f"45={scifd.guest_socket(vm)}"], memory_mib=512)
 
 
 @pytest.fixture(name="site", scope="module")
 def start_site():
-    """site(carrier): the card, and a guest of that kind; both share the card."""
-    with contextlib.ExitStack() as stack:
-        scifd = stack.enter_context(daemons.Scifd(vms=["qemu-sid", "uml-sid"]))
-        card = stack.enter_context(daemons.Card(scifd, ["--memory", "1G"]))
-        guests = {}
-
-        def get(carrier):
-            if carrier not in guests:
-                guests[carrier] = stack.enter_context(boot(carrier, scifd, carrier))
-            return card, guests[carrier]
-
-        yield get
+    with card_site(FILES, "1G") as site:
+        yield site
 
 
 def on_host(card, program, *words):
@@ -110,7 +88,7 @@ def test_a_killed_source_leaves_nothing(carrier, site):
 
 def test_a_killed_vm_leaves_nothing():
     with daemons.Scifd(vms=["a"]) as scifd, daemons.Card(scifd) as card, \
-            boot("uml-sid", scifd, "a") as guest:
+            boot("uml-sid", scifd, "a", FILES) as guest:
         source = guest.start(["coi_faults", "/root/coi_sink", "hold"])
         source.expect(rb"holding", 60)
         assert card.report()["program"]

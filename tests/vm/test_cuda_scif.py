@@ -4,14 +4,8 @@ import contextlib
 
 import daemons
 import pytest
+from scif_site import CARRIERS, boot
 
-from testbed.guest import Guest
-from testbed.kbuild import module
-from testbed.machines import KINDS
-
-CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
-    bool(KINDS[name]().unusable()), reason=str(KINDS[name]().unusable())))
-    for name in ("qemu-sid", "uml-sid")]
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 LIBSCIF = daemons.BUILD / "scif" / "lib" / "libscif.so.0"
 NAMES = ("driver_vectoradd", "driver_matmul", "driver_reduction", "driver_copies")
@@ -27,13 +21,12 @@ class Setting:
         self.cudad = stack.enter_context(daemons.Cudad(scifd=self.scifd))
         self.switch = stack.enter_context(daemons.Switch(self.cudad))
         programs = [daemons.PROGRAMS / name for name in [*NAMES, "driver_client", "monitor"]]
-        self.guest = stack.enter_context(Guest(
-            carrier, quiet=True, memory_mib=768, cpus=2 if carrier == "qemu-sid" else 1,
-            files=[*programs, f"{daemons.CLIENT}:{LIBRARIES}/libcuda.so.1",
-                   f"{daemons.CLIENT.parent / 'libnvidia-ml.so.1'}:{LIBRARIES}/libnvidia-ml.so.1",
-                   f"{LIBSCIF}:{LIBRARIES}/libscif.so.0"],
-            modules=[module("scif/guest", carrier)],
-            vhost_user=[f"45={self.scifd.guest_socket('a')}"],
+        self.guest = stack.enter_context(boot(
+            carrier, self.scifd, "a",
+            [*programs, f"{daemons.CLIENT}:{LIBRARIES}/libcuda.so.1",
+             f"{daemons.CLIENT.parent / 'libnvidia-ml.so.1'}:{LIBRARIES}/libnvidia-ml.so.1",
+             f"{LIBSCIF}:{LIBRARIES}/libscif.so.0"],
+            memory_mib=768, cpus=2 if carrier == "qemu-sid" else 1,
             vhost_user_vsock=self.switch.guest_socket(3)))
 
     def run(self, *words, timeout=120, **variables):

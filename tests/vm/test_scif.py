@@ -12,28 +12,23 @@ import subprocess
 import time
 
 import pytest
+import scif_site
 from daemons import SCIF_PROGRAMS, Scifd, wait_until
+from scif_site import CARRIERS
 
-from testbed.guest import Guest
-from testbed.kbuild import module
-from testbed.machines import KINDS, Uml
+from testbed.machines import Uml
 
 PEER = SCIF_PROGRAMS / "scif_peer_mpss3"
 HOSTILE = SCIF_PROGRAMS / "scif_hostile"
 COUNTERS = ("endpoints", "windows", "pinned_pages", "requests")
 DRIVER = "/sys/bus/virtio/drivers/vphi"
 SECONDS = float(os.environ.get("CAUSEWAY_SCIF_SECONDS", "12"))
-CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
-    bool(KINDS[name]().unusable()), reason=str(KINDS[name]().unusable())))
-    for name in ("qemu-sid", "uml-sid")]
 
 
 def boot(carrier, scifd, vm="a", programs=(PEER,), **options):
-    options.setdefault("memory_mib", 512)
-    # One for User-Mode Linux: with two, its kernel has been seen to stop under load.
+    # One processor for User-Mode Linux: with two, its kernel has been seen to stop under load.
     options.setdefault("cpus", 2 if carrier == "qemu-sid" else 1)
-    return Guest(carrier, files=programs, modules=[module("scif/guest", carrier)], quiet=True,
-                 vhost_user=[f"45={scifd.guest_socket(vm)}"], **options)
+    return scif_site.boot(carrier, scifd, vm, programs, **options)
 
 
 @contextlib.contextmanager
