@@ -7,8 +7,8 @@ the host, would see programs and devices that a real one does not have, and test
 what the host has installed.
 
 A dynamic program brings the libraries that the host's loader finds for it. They lie in the guest
-where they lie on the host; those outside the loader's own folders get a symbolic link there, since
-the guest has no ld.so.cache.
+where they lie on the host; those outside the loader's own folders lie in one of these, since the
+guest has no ld.so.cache and mounts /tmp anew.
 """
 
 import os
