@@ -580,7 +580,8 @@ static void test_tap(unsigned int cid, unsigned int port, const char *interface)
 	struct sockaddr_ll address = { .sll_family = AF_PACKET,
 				       .sll_protocol = htons(ETH_P_ALL),
 				       .sll_ifindex = (int)if_nametoindex(interface) };
-	int tap = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+	/* No protocol until it is bound: it would get every interface's packets in between. */
+	int tap = socket(AF_PACKET, SOCK_RAW, 0);
 	unsigned int own = 0;
 	char back[32];
 	int fd;
