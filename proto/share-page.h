@@ -10,6 +10,8 @@
  *	worker wants a turn	want = 1, then a byte count into the kick (an eventfd)
  *	supervisor gives it	budget_ns, then grant = sequence << 2 | kind, bell + 1, futex wake
  *	it has another bound	the same, with the same sequence
+ *	worker will end it soon	ending = sequence, then the kick
+ *	supervisor tells who is likely to be next	prepared + 1, bell + 1, futex wake
  *	worker ends it		want, used_ns, then ended = sequence, then the kick
  *
  * A worker whose `ended` is the grant's sequence, or sequence 0, has no turn.
@@ -23,8 +25,11 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 2u
+#define SHARE_PAGE_VERSION 3u
 #define SHARE_PAGE_DEVICES 16u
+
+/* With fewer processors online neither side looks for the other's next word in a loop. */
+#define SHARE_SPIN_PROCESSORS 4
 
 /* What a worker inherits beside its connection (3) and token (4). */
 #define SHARE_PAGE_FD	5
@@ -41,7 +46,8 @@ struct share_page_device {
 	uint32_t grant;
 	uint32_t bell; /* either side adds to it and wakes; everything that waits, waits for it */
 	uint64_t budget_ns;
-	uint8_t reserved[48];
+	uint32_t prepared; /* counts: the turn that this worker waits for may come at once */
+	uint8_t reserved[44];
 	/* The worker's. */
 	uint32_t ended;
 	uint32_t want;
@@ -50,7 +56,8 @@ struct share_page_device {
 	uint64_t copied_bytes;
 	uint64_t waits; /* how often work had to wait for a turn, and how long in all */
 	uint64_t waited_ns;
-	uint8_t reserved_worker[16];
+	uint32_t ending; /* the sequence of a turn whose last work is about to be done */
+	uint8_t reserved_worker[12];
 };
 
 struct share_page {

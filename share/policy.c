@@ -365,6 +365,36 @@ struct share_client *share_next(struct share_policy *policy)
 	return policy->holder;
 }
 
+/* list_likely - the first of a list that waits and that one more quantum takes out of debt */
+static struct share_tenant *list_likely(const struct share_policy *policy,
+					const struct share_tenant_list *list)
+{
+	const struct share_tenant *own = policy->holder ? policy->holder->tenant : NULL;
+	struct share_tenant *tenant;
+
+	TAILQ_FOREACH(tenant, list, link)
+	{
+		if (tenant != own && !TAILQ_EMPTY(&tenant->waiting) &&
+		    tenant->deficit_ns + tenant_quantum(policy, tenant) > 0)
+			return tenant;
+	}
+	return NULL;
+}
+
+struct share_client *share_likely(const struct share_policy *policy)
+{
+	const struct share_tenant *tenant;
+
+	for (unsigned int i = SHARE_PRIORITIES; i--;) {
+		tenant = list_likely(policy, &policy->classes[i].fresh);
+		if (!tenant)
+			tenant = list_likely(policy, &policy->classes[i].backlog);
+		if (tenant)
+			return TAILQ_FIRST(&tenant->waiting);
+	}
+	return NULL;
+}
+
 uint64_t share_budget(const struct share_policy *policy)
 {
 	unsigned int priority = policy->holder->tenant->priority;

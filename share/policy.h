@@ -115,6 +115,9 @@ void share_want(struct share_policy *policy, struct share_client *client);
 /* share_next - give the device to the next client; NULL while it is held, or when nobody waits */
 struct share_client *share_next(struct share_policy *policy);
 
+/* share_likely - who will probably be next after the holder, as things stand; NULL: nobody waits */
+struct share_client *share_likely(const struct share_policy *policy);
+
 /*
  * share_budget - device time that the holder may use in its turn, as things stand: SHARE_UNBOUNDED
  * while nobody else waits, 0 when somebody of a higher class does. It ends its turn once it has

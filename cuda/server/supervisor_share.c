@@ -38,6 +38,7 @@
 #define NS_PER_S     1e9
 #define TENANTS_KEPT 1024u /* with those that are one identity and have no clients */
 #define SEQUENCE_MAX (UINT32_MAX >> 2)
+#define AWAIT_NS     400000 /* how long the end of a turn is looked for */
 
 struct tenant {
 	TAILQ_ENTRY(tenant) link;
@@ -57,6 +58,7 @@ TAILQ_HEAD(tenant_list, tenant);
 struct turn {
 	struct share_client client;
 	uint32_t sequence; /* of its last grant; 0: never had one */
+	uint32_t awaited;  /* the sequence whose end was awaited */
 	uint64_t told_ns;  /* the budget that it was told */
 	uint64_t base_ns;  /* used_ns where charging begins, while bounded */
 	uint64_t used_ns;  /* as last read; never falls */
@@ -105,6 +107,13 @@ static uint64_t turn_used(struct client_share *share, unsigned int device)
 	return turn->used_ns;
 }
 
+/* page_ring - wake who waits for something in the page */
+static void page_ring(struct share_page_device *page)
+{
+	__atomic_add_fetch(&page->bell, 1, __ATOMIC_ACQ_REL);
+	syscall(SYS_futex, &page->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 /* turn_tell - the grant and its bound into the page, and wake who waits for it */
 static void turn_tell(struct client_share *share, unsigned int device, uint64_t budget_ns)
 {
@@ -117,8 +126,7 @@ static void turn_tell(struct client_share *share, unsigned int device, uint64_t 
 	turn->told_ns = budget_ns;
 	__atomic_store_n(&page->budget_ns, budget_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&page->grant, turn->sequence << 2 | kind, __ATOMIC_RELEASE);
-	__atomic_add_fetch(&page->bell, 1, __ATOMIC_ACQ_REL);
-	syscall(SYS_futex, &page->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	page_ring(page);
 }
 
 /* watchdog_set - a tenant with a limit may not keep others waiting for longer */
@@ -173,14 +181,48 @@ static void device_schedule(struct supervisor *supervisor, unsigned int device)
 	turn_tell(share, device, budget_ns);
 }
 
+/*
+ * device_await - the holder's turn is about to end: wake who is likely to be next, and look for the
+ * end for a moment instead of sleeping. An end that does not come in that time comes as a kick.
+ */
+static void device_await(struct client_share *share, const struct share_policy *policy,
+			 unsigned int device)
+{
+	const struct share_page_device *page = &share->page->devices[device];
+	struct share_client *likely = share_likely(policy);
+	struct share_page_device *next;
+	struct timespec begin, now;
+
+	if (!likely || sysconf(_SC_NPROCESSORS_ONLN) < SHARE_SPIN_PROCESSORS)
+		return;
+	next = &share_of(turn_of(likely), device)->page->devices[device];
+	__atomic_store_n(&next->prepared, next->prepared + 1, __ATOMIC_RELEASE);
+	page_ring(next);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		if (__atomic_load_n(&page->ended, __ATOMIC_ACQUIRE) ==
+		    share->turns[device].sequence)
+			return;
+		__builtin_ia32_pause();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - begin.tv_sec) * 1000000000 + now.tv_nsec - begin.tv_nsec < AWAIT_NS);
+}
+
 /* device_read - what the worker says of one device, to the policy */
 static void device_read(struct client_share *share, struct share_policy *policy,
 			unsigned int device)
 {
 	struct share_page_device *page = &share->page->devices[device];
 	struct turn *turn = &share->turns[device];
-	uint32_t ended = __atomic_load_n(&page->ended, __ATOMIC_ACQUIRE);
+	uint32_t ended;
 
+	if (policy->holder == &turn->client && turn->told_ns != SHARE_UNBOUNDED &&
+	    __atomic_load_n(&page->ending, __ATOMIC_ACQUIRE) == turn->sequence &&
+	    turn->awaited != turn->sequence) {
+		turn->awaited = turn->sequence;
+		device_await(share, policy, device);
+	}
+	ended = __atomic_load_n(&page->ended, __ATOMIC_ACQUIRE);
 	if (policy->holder == &turn->client && ended == turn->sequence) {
 		uint64_t used = turn_used(share, device);
 

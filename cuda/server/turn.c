@@ -8,6 +8,11 @@
  * work (a kernel, a fill) has an estimate, the running mean of what was measured; a batch with a
  * kind that has none yet is closed at once.
  *
+ * An event costs a GPU some 3 us between two kernels. So a batch that follows another on its stream
+ * without a pause begins with that one's last event, and batches are long while much is queued. A
+ * batch is closed early only where the device may soon have nothing more to do: an event behind a
+ * pause would measure the pause.
+ *
  * Queueing ahead. Never more than AHEAD_NS of estimated work is with the driver, also while nobody
  * else wants the device: that is what a newcomer may have to wait for.
  *
@@ -20,6 +25,10 @@
  * piece of work waits for another turn, or none has come for LINGER_NS, or pauses are usually
  * longer than that. Also a turn whose budget is used up lingers: a program that waits for each of
  * its kernels would otherwise miss the next round by the moment that it needs to issue the next.
+ *
+ * The hand-over. Shortly before its last work is done, the turn's worker says so; the supervisor
+ * tells who is likely to be next, and all three then look for the end in short loops instead of
+ * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS).
  *
  * Locks: turn.lock, one for each device, is held from turn_begin() to turn_end(), so that a batch's
  * events lie where they should, and by the monitor except while it waits. It is taken under
@@ -41,15 +50,20 @@
 #include "proto/share-page.h"
 
 #define AHEAD_NS	 4000000u  /* estimated work with the driver */
-#define BATCH_NS	 500000u   /* a batch is closed at this length, */
-#define BATCH_BOUNDED_NS 50000u	   /* or this one while others wait, */
-#define BATCH_LAUNCHES	 32u	   /* or this many pieces */
+#define BATCH_NS	 1000000u  /* a batch is closed at this length, */
+#define BATCH_LAUNCHES	 512u	   /* or with this many pieces, */
+#define SHALLOW_NS	 200000u   /* or, with less than this much work queued, */
+#define BATCH_SHALLOW_NS 500000u   /* at this length, */
+#define BATCH_BOUNDED_NS 50000u	   /* or this one while others wait */
 #define STALL_NS	 20000000u /* time without progress before more work passes; */
 #define STALL_LEAST_NS	 1000000u  /* it is learned between these two */
 #define STALL_MOST_NS	 1000000000u
 #define HELPED_NS	 3000000u /* the device got on so soon after it that the work was waited for */
 #define UNKNOWN_NS	 1000000u /* estimate of what was never measured */
 #define LINGER_NS	 150000u  /* pause inside a turn */
+#define ENDING_NS	 200000u  /* so long before its end a turn's end is told */
+#define ENDING_NAP_NS	 40000u	  /* time between two looks before that */
+#define PREPARED_NS	 400000u  /* how long who is told that it is next looks for its turn */
 #define TAIL_NS		 1000000u /* an open batch is closed after this time, */
 #define TAIL_BOUNDED_NS	 60000u	  /* or this one while others wait */
 #define BATCHES		 64u	  /* closed and not done */
@@ -58,12 +72,19 @@
 
 struct batch {
 	CUcontext context;
-	CUevent begin, end;
+	CUevent begin; /* NULL: it begins where the batch that was closed before it ends */
+	CUevent end;
 	CUstream stream;
 	uint64_t estimate_ns;
 	uint32_t cost; /* of its first piece */
 	uint32_t pieces;
 	bool mixed; /* it has pieces of other kinds */
+};
+
+/* An event to use again. */
+struct spare {
+	CUcontext context;
+	CUevent event;
 };
 
 struct turn {
@@ -73,16 +94,17 @@ struct turn {
 	unsigned int first, count;
 	struct batch open; /* .pieces 0: none is */
 	uint64_t open_number;
-	struct batch spare[BATCHES]; /* events to use again */
+	struct spare spare[2 * BATCHES];
 	unsigned int spares;
 	CUevent last_end; /* of the batch measured last, in .last_context; its own, or NULL */
-	CUevent last_begin;
 	CUcontext last_context;
 	uint64_t outstanding_ns; /* estimates of batches and open */
+	uint64_t busy_until_ns;	 /* when all of that should be done */
 	uint64_t progress_ns;	 /* when a batch was done last, or the first one began */
 	uint64_t stall_ns;	 /* how long without progress before work passes */
 	uint64_t passed_ns;	 /* when some passed; 0: none since the last progress */
 	uint32_t sequence;	 /* of the turn whose begin was seen */
+	uint32_t prepared;	 /* the page's, as last seen */
 	uint64_t begin_used_ns;	 /* page's used_ns then */
 	unsigned int blocked;	 /* threads in turn_begin() that wait */
 	bool monitored;		 /* its thread runs */
@@ -93,6 +115,7 @@ struct turn {
 
 static struct share_page *page;
 static int kick_fd;
+static bool spins; /* there are processors enough for it */
 static struct turn turns[SHARE_PAGE_DEVICES];
 static uint32_t costs_ns[COSTS]; /* atomic; 0: never measured */
 
@@ -128,6 +151,17 @@ static bool bell_wait(struct turn *turn, uint32_t seen, uint64_t limit_ns)
 		status = -errno;
 	pthread_mutex_lock(&turn->lock);
 	return status != -ETIMEDOUT;
+}
+
+/* bell_spin - the same, for PREPARED_NS at most and without sleeping */
+static void bell_spin(struct turn *turn, uint32_t seen)
+{
+	uint64_t until = now_ns() + PREPARED_NS;
+
+	pthread_mutex_unlock(&turn->lock);
+	while (bell_read(turn) == seen && now_ns() < until)
+		__builtin_ia32_pause();
+	pthread_mutex_lock(&turn->lock);
 }
 
 static void kick(void)
@@ -176,41 +210,86 @@ static uint64_t turn_left(struct turn *turn, enum share_grant_kind kind)
 	return taken < budget ? budget - taken : 0;
 }
 
-/* batch_take - a pair of events in the current context; false: the driver has none */
-static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
+/* event_take - one to record in the current context; NULL: the driver has none */
+static CUevent event_take(struct turn *turn, CUcontext context)
 {
-	struct batch *batch = &turn->open;
+	CUevent event;
 
 	for (unsigned int i = turn->spares; i-- > 0;) {
 		if (turn->spare[i].context != context)
 			continue;
-		*batch = turn->spare[i];
+		event = turn->spare[i].event;
 		turn->spare[i] = turn->spare[--turn->spares];
-		goto taken;
+		return event;
 	}
-	*batch = (struct batch){ .context = context };
-	if (worker_driver.cuEventCreate(&batch->begin, CU_EVENT_BLOCKING_SYNC))
-		return false;
-	if (worker_driver.cuEventCreate(&batch->end, CU_EVENT_BLOCKING_SYNC)) {
-		worker_driver.cuEventDestroy_v2(batch->begin);
-		return false;
-	}
-taken:
-	batch->stream = stream;
-	batch->estimate_ns = 0;
-	batch->pieces = 0;
-	batch->mixed = false;
-	return true;
+	return worker_driver.cuEventCreate(&event, CU_EVENT_BLOCKING_SYNC) ? NULL : event;
+}
+
+static void event_give_back(struct turn *turn, CUcontext context, CUevent event)
+{
+	if (!event)
+		return;
+	if (turn->spares < 2 * BATCHES)
+		turn->spare[turn->spares++] = (struct spare){ context, event };
+	else
+		worker_driver.cuEventDestroy_v2(event);
 }
 
 static void batch_give_back(struct turn *turn, const struct batch *batch)
 {
-	if (turn->spares < BATCHES) {
-		turn->spare[turn->spares++] = *batch;
-		return;
+	event_give_back(turn, batch->context, batch->begin);
+	event_give_back(turn, batch->context, batch->end);
+}
+
+/* event_pending - what it stands behind is not done; also while some stream is captured */
+static bool event_pending(CUevent event)
+{
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+	CUresult result;
+
+	if (!worker_driver.cuEventQuery)
+		return false;
+	if (worker_driver.cuThreadExchangeStreamCaptureMode)
+		worker_driver.cuThreadExchangeStreamCaptureMode(&mode);
+	result = worker_driver.cuEventQuery(event);
+	if (worker_driver.cuThreadExchangeStreamCaptureMode)
+		worker_driver.cuThreadExchangeStreamCaptureMode(&mode);
+	return result == CUDA_ERROR_NOT_READY;
+}
+
+/* batch_follows - the device is busy with the batch closed last when more comes behind it */
+static bool batch_follows(const struct turn *turn, CUcontext context, CUstream stream)
+{
+	const struct batch *last;
+
+	if (!turn->count)
+		return false;
+	last = &turn->batches[(turn->first + turn->count - 1) % BATCHES];
+	return last->context == context && last->stream == stream && event_pending(last->end);
+}
+
+/* batch_take - open a batch in the current context; false: the driver has no events */
+static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
+{
+	struct batch batch = { .context = context, .stream = stream };
+
+	if (!batch_follows(turn, context, stream)) {
+		batch.begin = event_take(turn, context);
+		if (!batch.begin)
+			return false;
+		if (worker_driver.cuEventRecord(batch.begin, stream)) {
+			event_give_back(turn, context, batch.begin);
+			return false;
+		}
 	}
-	worker_driver.cuEventDestroy_v2(batch->begin);
-	worker_driver.cuEventDestroy_v2(batch->end);
+	batch.end = event_take(turn, context);
+	if (!batch.end) {
+		event_give_back(turn, context, batch.begin);
+		return false;
+	}
+	turn->open = batch;
+	turn->open_number++;
+	return true;
 }
 
 /* batch_close - the open batch is complete; in its context. A stream that is gone took it along. */
@@ -281,6 +360,8 @@ static void batch_measured(struct turn *turn)
 
 	if (batch->context == turn->last_context)
 		since = elapsed_ns(turn->last_end, batch->end);
+	if (!batch->begin)
+		own = since;
 	if (own == UINT64_MAX)
 		own = 0; /* the context ended with an error: nothing can be asked of it */
 	if (own && !turn->passed_ns)
@@ -290,22 +371,19 @@ static void batch_measured(struct turn *turn)
 		own = since;
 	__atomic_store_n(&turn->page->used_ns, turn->page->used_ns + own, __ATOMIC_RELEASE);
 	turn->outstanding_ns -= batch->estimate_ns;
-	if (turn->last_end) {
-		const struct batch done = { .context = turn->last_context,
-					    .begin = turn->last_begin,
-					    .end = turn->last_end };
-
-		batch_give_back(turn, &done);
-	}
+	turn->busy_until_ns = turn->progress_ns + turn->outstanding_ns;
+	event_give_back(turn, turn->last_context, turn->last_end);
+	event_give_back(turn, batch->context, batch->begin);
 	turn->last_context = batch->context;
-	turn->last_begin = batch->begin;
 	turn->last_end = batch->end;
 	turn->first = (turn->first + 1) % BATCHES;
 	turn->count--;
-	if (turn->blocked)
-		bell_ring(turn);
-	else if (!turn->count && !turn->open.pieces)
+	if (turn->blocked) {
+		if (turn_left(turn, turn_held(turn)))
+			bell_ring(turn);
+	} else if (!turn->count && !turn->open.pieces) {
 		turn->idle_since_ns = now_ns();
+	}
 }
 
 /* turn_finish - the turn is over */
@@ -360,6 +438,60 @@ static void monitor_tail(struct turn *turn, uint32_t bell)
 	batch_close(turn);
 }
 
+/* monitor_ends - the oldest batch is the last one of a turn that is used up */
+static bool monitor_ends(struct turn *turn)
+{
+	enum share_grant_kind kind = turn_held(turn);
+
+	return spins && worker_driver.cuEventQuery && turn->count == 1 && !turn->open.pieces &&
+	       turn->blocked && kind == SHARE_GRANT_BOUNDED && !turn_left(turn, kind);
+}
+
+/*
+ * monitor_spin - without the lock, with a look now and then, until @end is reached or is long
+ * overdue; says to the supervisor when it is near. Estimates may be wrong either way: so it looks
+ * before the end is due, too.
+ */
+static void monitor_spin(struct turn *turn, CUevent end, uint64_t due_ns)
+{
+	static const struct timespec nap = { 0, ENDING_NAP_NS };
+	bool said = false;
+	uint64_t now;
+
+	while (worker_driver.cuEventQuery(end) == CUDA_ERROR_NOT_READY) {
+		now = now_ns();
+		if (now + ENDING_NS < due_ns) {
+			nanosleep(&nap, NULL);
+			continue;
+		}
+		if (!said) {
+			__atomic_store_n(&turn->page->ending, turn->sequence, __ATOMIC_RELEASE);
+			kick();
+			said = true;
+		}
+		if (now > due_ns + ENDING_NS)
+			return;
+		__builtin_ia32_pause();
+	}
+}
+
+/* monitor_wait - until the oldest batch is done */
+static void monitor_wait(struct turn *turn)
+{
+	const struct batch *batch = &turn->batches[turn->first];
+	CUcontext context = batch->context;
+	uint64_t due_ns = turn->busy_until_ns;
+	CUevent end = batch->end;
+	bool ends = monitor_ends(turn);
+
+	pthread_mutex_unlock(&turn->lock);
+	worker_driver.cuCtxSetCurrent(context);
+	if (ends)
+		monitor_spin(turn, end, due_ns);
+	worker_driver.cuEventSynchronize(end);
+	pthread_mutex_lock(&turn->lock);
+}
+
 static void *monitor(void *argument)
 {
 	struct turn *turn = argument;
@@ -373,14 +505,7 @@ static void *monitor(void *argument)
 		uint32_t bell = bell_read(turn);
 
 		if (turn->count) {
-			const struct batch *batch = &turn->batches[turn->first];
-			CUcontext context = batch->context;
-			CUevent end = batch->end;
-
-			pthread_mutex_unlock(&turn->lock);
-			worker_driver.cuCtxSetCurrent(context);
-			worker_driver.cuEventSynchronize(end);
-			pthread_mutex_lock(&turn->lock);
+			monitor_wait(turn);
 			batch_measured(turn);
 		} else if (turn->open.pieces) {
 			monitor_tail(turn, bell);
@@ -418,6 +543,16 @@ static uint64_t turn_stall(const struct turn *turn)
 	return waited < turn->stall_ns ? turn->stall_ns - waited : 0;
 }
 
+/* turn_prepared - the supervisor has said anew that this client is next */
+static bool turn_prepared(struct turn *turn)
+{
+	uint32_t prepared = __atomic_load_n(&turn->page->prepared, __ATOMIC_ACQUIRE);
+	bool anew = prepared != turn->prepared;
+
+	turn->prepared = prepared;
+	return anew;
+}
+
 /* turn_wait - until this client has a turn with something left in it */
 static void turn_wait(struct turn *turn)
 {
@@ -449,7 +584,10 @@ static void turn_wait(struct turn *turn)
 			turn->passed_ns = now_ns();
 			break;
 		}
-		bell_wait(turn, bell, stall_ns == UINT64_MAX ? 0 : stall_ns);
+		if (spins && !kind && turn_prepared(turn))
+			bell_spin(turn, bell);
+		else
+			bell_wait(turn, bell, stall_ns == UINT64_MAX ? 0 : stall_ns);
 	}
 	if (!since)
 		return;
@@ -512,22 +650,32 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 		return;
 	}
 	if (!turn->open.pieces) {
-		if (!batch_take(turn, context, stream) ||
-		    worker_driver.cuEventRecord(turn->open.begin, stream)) {
+		if (!batch_take(turn, context, stream)) {
 			/* The driver will say what is wrong when it gets the work itself. */
 			pthread_mutex_unlock(&turn->lock);
 			return;
 		}
-		turn->open_number++;
 		turn->open.cost = cost;
 	}
 	work->turn = turn;
 }
 
+/* batch_full - whether an event belongs behind the piece that was added last */
+static bool batch_full(struct turn *turn)
+{
+	const struct batch *batch = &turn->open;
+	uint64_t limit = BATCH_NS;
+
+	if (turn->busy_until_ns < now_ns() + SHALLOW_NS)
+		limit = turn_held(turn) == SHARE_GRANT_BOUNDED ? BATCH_BOUNDED_NS
+							       : BATCH_SHALLOW_NS;
+	return batch->estimate_ns >= limit || batch->pieces >= BATCH_LAUNCHES;
+}
+
 void turn_end(struct turn_work *work, CUresult result)
 {
 	struct turn *turn = work->turn;
-	uint64_t known, limit;
+	uint64_t known, estimate, now;
 	struct batch *batch;
 
 	if (!turn)
@@ -542,13 +690,15 @@ void turn_end(struct turn_work *work, CUresult result)
 	known = work->estimate_ns
 			? work->estimate_ns
 			: __atomic_load_n(&costs_ns[work->cost % COSTS], __ATOMIC_RELAXED);
+	estimate = known ? known : UNKNOWN_NS;
 	batch->mixed |= batch->cost != work->cost;
 	batch->pieces++;
-	batch->estimate_ns += known ? known : UNKNOWN_NS;
-	turn->outstanding_ns += known ? known : UNKNOWN_NS;
+	batch->estimate_ns += estimate;
+	turn->outstanding_ns += estimate;
+	now = now_ns();
+	turn->busy_until_ns = (turn->busy_until_ns > now ? turn->busy_until_ns : now) + estimate;
 	__atomic_store_n(&turn->page->launches, turn->page->launches + 1, __ATOMIC_RELAXED);
-	limit = turn_held(turn) == SHARE_GRANT_BOUNDED ? BATCH_BOUNDED_NS : BATCH_NS;
-	if (!known || batch->estimate_ns >= limit || batch->pieces >= BATCH_LAUNCHES)
+	if (!known || batch_full(turn))
 		batch_close(turn);
 	else if (batch->pieces == 1 && turn->monitor_sleeps)
 		bell_ring(turn);
@@ -593,6 +743,7 @@ int turn_open(int page_fd, int descriptor)
 	}
 	page = at;
 	kick_fd = descriptor;
+	spins = sysconf(_SC_NPROCESSORS_ONLN) >= SHARE_SPIN_PROCESSORS;
 	if (page->magic != SHARE_PAGE_MAGIC || page->version != SHARE_PAGE_VERSION)
 		return -EPROTO;
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {

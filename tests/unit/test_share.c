@@ -240,6 +240,39 @@ static void test_clients_of_a_tenant_alternate(void **state)
 	assert_in_range(turns[2], 198, 202);
 }
 
+static void test_likely_next_is_next(void **state)
+{
+	struct share_policy policy;
+	struct share_tenant tenants[3], urgent;
+	struct share_client clients[3], high;
+	unsigned int right = 0;
+
+	(void)state;
+	share_policy_open(&policy, &share_settings_default);
+	for (int i = 0; i < 3; i++) {
+		share_tenant_add(&policy, &tenants[i], 1 + (unsigned int)i, 0);
+		share_client_open(&clients[i], &tenants[i]);
+	}
+	share_tenant_add(&policy, &urgent, 1, 1);
+	share_client_open(&high, &urgent);
+	assert_null(share_likely(&policy));
+	share_want(&policy, &clients[0]);
+	assert_ptr_equal(share_next(&policy), &clients[0]);
+	assert_null(share_likely(&policy));
+	for (int i = 0; i < 300; i++) {
+		struct share_client *likely;
+
+		for (int c = 0; c < 3; c++)
+			share_want(&policy, &clients[c]);
+		likely = share_likely(&policy);
+		share_end(&policy, share_settings_default.slice_ns + 50000);
+		right += share_next(&policy) == likely;
+	}
+	assert_in_range(right, 290, 300);
+	share_want(&policy, &high);
+	assert_ptr_equal(share_likely(&policy), &high);
+}
+
 static void test_who_leaves_is_forgotten(void **state)
 {
 	struct share_policy policy;
@@ -438,6 +471,7 @@ int main(void)
 		cmocka_unit_test(test_turn_lingers),
 		cmocka_unit_test(test_nobody_else_means_no_bound),
 		cmocka_unit_test(test_clients_of_a_tenant_alternate),
+		cmocka_unit_test(test_likely_next_is_next),
 		cmocka_unit_test(test_who_leaves_is_forgotten),
 		cmocka_unit_test(test_debt_is_paid),
 		cmocka_unit_test(test_short_absence_costs_nothing),
