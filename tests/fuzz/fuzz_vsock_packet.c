@@ -35,8 +35,8 @@ struct bench {
 	struct worker *worker;
 	struct vm *vms[GUESTS];
 	struct frontend guests[GUESTS];
-	int listener;
-	int host; /* the last connection accepted */
+	int listener, messages_listener; /* at ports 7 and 8 */
+	int host;			 /* the last connection accepted */
 };
 
 static struct bench bench;
@@ -65,6 +65,8 @@ static void bench_remove(void)
 	switch_close(&bench.sw); /* and its worker */
 	snprintf(path, sizeof(path), "%s/vm.host_7", bench.folder);
 	unlink(path);
+	snprintf(path, sizeof(path), "%s/vm.host_8", bench.folder);
+	unlink(path);
 	rmdir(bench.folder);
 	settings_free(&bench.settings);
 }
@@ -91,6 +93,9 @@ static void bench_open(void)
 	snprintf(text, sizeof(text), "%s/vm.host_7", bench.folder);
 	bench.listener = io_unix_listen(text, 0600, NULL);
 	bench_must(bench.listener >= 0);
+	snprintf(text, sizeof(text), "%s/vm.host_8", bench.folder);
+	bench.messages_listener = io_unix_listen_packets(text, 0600, NULL);
+	bench_must(bench.messages_listener >= 0);
 	bench.host = -1;
 	atexit(bench_remove);
 }
@@ -99,7 +104,7 @@ static void guest_packet(unsigned int guest, const uint8_t *step)
 {
 	static const uint64_t cids[] = { 3, 4, 3, 4, 2, UINT64_MAX };
 	const uint64_t own = CID_FIRST + guest;
-	bool to_host = step[1] & 0x40;
+	bool to_host = step[1] & 0x40, to_messages = step[1] & 0x20;
 	struct virtio_vsock_header header = {
 		.src_cid = step[1] % 16 == 15 ? cids[step[2] % 6] : own,
 		.dst_cid = step[1] & 0x80 ? step[1]
@@ -107,9 +112,11 @@ static void guest_packet(unsigned int guest, const uint8_t *step)
 					  : 7 - own,
 		.src_port = 100u + step[2] % 4,
 		.dst_port = step[2] & 0x80 ? VM_HOST_PORT_FIRST + 1 + step[2] % 8
-			    : to_host	   ? 7
+			    : to_host	   ? 7u + to_messages
 					   : 100u + step[2] / 4 % 4,
-		.type = step[3] & 0x80 ? step[3] % 4 : VIRTIO_VSOCK_TYPE_STREAM,
+		.type = step[3] & 0x80 ? step[3] % 4
+			: to_messages  ? VIRTIO_VSOCK_TYPE_SEQPACKET
+				       : VIRTIO_VSOCK_TYPE_STREAM,
 		.op = step[3] % 9,
 		.flags = step[4],
 		.buf_alloc = (uint32_t)step[5] << (step[6] % 25),
@@ -174,17 +181,22 @@ static void guest_disturb(unsigned int guest, const uint8_t *step)
 static void host_act(const uint8_t *step)
 {
 	static char data[4096];
+	char path[128];
 
 	switch (step[1] % 6) {
 	case 0:
 		if (bench.host >= 0)
 			close(bench.host);
-		bench.host = accept4(bench.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		bench.host = accept4(step[2] & 1 ? bench.messages_listener : bench.listener, NULL,
+				     NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		break;
 	case 1:
 		if (bench.host >= 0)
 			close(bench.host);
-		bench.host = io_unix_connect(bench.vms[0]->own.host_socket, NULL);
+		snprintf(path, sizeof(path), "%s%s", bench.vms[0]->own.host_socket,
+			 VM_MESSAGES_SUFFIX);
+		bench.host = step[2] & 1 ? io_unix_connect_packets(path, NULL)
+					 : io_unix_connect(bench.vms[0]->own.host_socket, NULL);
 		if (bench.host >= 0)
 			io_set_nonblock(bench.host, 1);
 		break;
@@ -264,6 +276,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		close(bench.host);
 	bench.host = -1;
 	while ((fd = accept(bench.listener, NULL, NULL)) >= 0)
+		close(fd);
+	while ((fd = accept(bench.messages_listener, NULL, NULL)) >= 0)
 		close(fd);
 	return 0;
 }

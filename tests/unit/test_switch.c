@@ -40,6 +40,7 @@ struct bench {
 	uint32_t buffer_bytes; /* of receive buffers that are posted again */
 	uint32_t taken;	       /* fwd_cnt that the guest tells */
 	uint32_t window;       /* buf_alloc that the guest tells */
+	uint16_t type;	       /* of its packets */
 	int listener;
 	int host; /* the host's end of the connection at hand */
 };
@@ -87,6 +88,7 @@ static void bench_open(struct bench *bench, uint32_t connections)
 	assert_int_equal(worker_serve(bench->worker, bench->vm, &error), 0);
 	bench->buffer_bytes = BUFFER_BYTES;
 	bench->window = GUEST_WINDOW;
+	bench->type = VIRTIO_VSOCK_TYPE_STREAM;
 	snprintf(text, sizeof(text), "%s/vm.host_%d", bench->folder, HOST_PORT);
 	bench->listener = io_unix_listen(text, 0600, &error);
 	assert_true(bench->listener >= 0);
@@ -158,7 +160,7 @@ static struct virtio_vsock_header guest_header(struct bench *bench, uint16_t op,
 					     .dst_cid = VIRTIO_VSOCK_CID_HOST,
 					     .src_port = GUEST_PORT,
 					     .dst_port = port,
-					     .type = VIRTIO_VSOCK_TYPE_STREAM,
+					     .type = bench->type,
 					     .op = op,
 					     .buf_alloc = bench->window,
 					     .fwd_cnt = bench->taken };
@@ -649,6 +651,264 @@ static void tiny_packets_to_a_reader_that_waits_are_all_kept(void **state)
 	bench_close(&bench);
 }
 
+/* A guest of messages instead, and a host program that listens for such. */
+static void bench_open_messages(struct bench *bench)
+{
+	char path[128];
+
+	bench_open(bench, 8);
+	close(bench->listener);
+	snprintf(path, sizeof(path), "%s/vm.host_%d", bench->folder, HOST_PORT);
+	bench->listener = io_unix_listen_packets(path, 0600, NULL);
+	assert_true(bench->listener >= 0);
+	frontend_close(&bench->guest);
+	bench_serve(bench);
+	bench_attach(bench, VIRTIO_VSOCK_F_SEQPACKET | VIRTIO_RING_F_EVENT_IDX);
+	bench->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+}
+
+static void guest_send_message(struct bench *bench, const void *from, uint32_t bytes, bool ends)
+{
+	guest_send(bench, VIRTIO_VSOCK_OP_RW, HOST_PORT,
+		   ends ? VIRTIO_VSOCK_SEQ_EOM | VIRTIO_VSOCK_SEQ_EOR : 0, from, bytes);
+}
+
+static void messages_to_the_host_stay_apart(void **state)
+{
+	struct virtio_vsock_header header;
+	struct bench bench;
+
+	(void)state;
+	bench_open_messages(&bench);
+	bench_connect(&bench, &header);
+	assert_int_equal(header.type, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	guest_send_message(&bench, "one", 3, true);
+	guest_send_message(&bench, "tw", 2, false);
+	guest_send_message(&bench, "o", 1, true);
+	guest_send_message(&bench, NULL, 0, true); /* left out */
+	guest_send_message(&bench, "three", 5, false);
+	guest_send_message(&bench, NULL, 0, true);
+	guest_send_message(&bench, "four's end never comes", 22, false);
+	host_expect(&bench, "one");
+	host_expect(&bench, "two");
+	host_expect(&bench, "three");
+	guest_send(&bench, VIRTIO_VSOCK_OP_SHUTDOWN, HOST_PORT, VIRTIO_VSOCK_SHUTDOWN_SEND, NULL,
+		   0);
+	host_expect_end(&bench);
+	assert_int_equal(bench.vm->remainders_bytes, 0);
+	bench_close(&bench);
+}
+
+/* As many messages of @bytes bytes as the guest has credit for, each in parts of @part. */
+static unsigned int guest_fill_with_messages(struct bench *bench, uint32_t window, uint32_t bytes,
+					     uint32_t part)
+{
+	static unsigned char data[65536];
+	unsigned char payload[BUFFER_BYTES];
+	struct virtio_vsock_header header = { .fwd_cnt = 0 };
+	unsigned int count = 0;
+	uint32_t sent = 0;
+
+	for (; window - (sent - header.fwd_cnt) >= bytes; count++) {
+		memset(data, (int)count, sizeof(data));
+		for (uint32_t done = 0; done < bytes; done += part) {
+			uint32_t now = bytes - done < part ? bytes - done : part;
+
+			guest_send_message(bench, data, now, done + now == bytes);
+			sent += now;
+		}
+		while (guest_receive(bench, &header, payload))
+			assert_int_equal(header.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	}
+	return count;
+}
+
+static void host_drain_messages(struct bench *bench, unsigned int count, uint32_t bytes)
+{
+	unsigned char *message = malloc(bytes + 1);
+
+	for (unsigned int i = 0; i < count; i++) {
+		assert_int_equal(recv(bench->host, message, bytes + 1, 0), bytes);
+		assert_int_equal(message[0], i & 255);
+		assert_int_equal(message[bytes - 1], i & 255);
+		bench_serve(bench);
+	}
+	free(message);
+}
+
+static void messages_wait_for_a_reader(void **state)
+{
+	static const struct {
+		uint32_t bytes, part;
+	} cases[] = { { 1, 1 }, { 100, 60 }, { 70000, 65536 }, { 100000, 4096 } };
+	struct virtio_vsock_header header;
+	struct bench bench;
+
+	(void)state;
+	bench_open_messages(&bench);
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint32_t bytes = cases[i].bytes;
+		unsigned int count;
+
+		bench_connect(&bench, &header);
+		count = guest_fill_with_messages(&bench, header.buf_alloc, bytes, cases[i].part);
+		assert_true(count > 1);
+		guest_send(&bench, VIRTIO_VSOCK_OP_SHUTDOWN, HOST_PORT, VIRTIO_VSOCK_SHUTDOWN_SEND,
+			   NULL, 0);
+		host_drain_messages(&bench, count, bytes);
+		assert_int_equal(bench.vm->remainders_bytes, 0);
+		host_expect_end(&bench);
+		guest_send(&bench, VIRTIO_VSOCK_OP_RST, HOST_PORT, 0, NULL, 0);
+		while (guest_receive(&bench, &header, NULL))
+			assert_int_equal(header.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+		close(bench.host);
+	}
+	bench.host = -1;
+	bench_close(&bench);
+}
+
+/* Behind what the host program has read already, a message of the whole window must get through. */
+static void a_message_as_large_as_the_window_passes(void **state)
+{
+	static unsigned char data[4096];
+	struct virtio_vsock_header header;
+	uint32_t window, sent = 0, told = 0;
+	unsigned char payload[BUFFER_BYTES];
+	struct bench bench;
+	char *message;
+
+	(void)state;
+	bench_open_messages(&bench);
+	bench_connect(&bench, &header);
+	window = header.buf_alloc;
+	guest_send_message(&bench, data, 1000, true);
+	assert_int_equal(recv(bench.host, payload, sizeof(payload), 0), 1000);
+	for (uint32_t done = 0; done < window;) {
+		uint32_t room = window - (1000 + sent - told);
+		uint32_t part = window - done < sizeof(data) ? window - done : sizeof(data);
+
+		assert_true(room > 0);
+		if (part > room)
+			part = room;
+		done += part;
+		sent += part;
+		guest_send_message(&bench, data, part, done == window);
+		while (guest_receive(&bench, &header, payload))
+			told = header.fwd_cnt;
+	}
+	message = malloc(window + 1);
+	assert_int_equal(recv(bench.host, message, window + 1, 0), window);
+	free(message);
+	bench_serve(&bench);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+
+	/* And one that is larger never will. */
+	for (uint32_t done = 0; done < window; done += sizeof(data))
+		guest_send_message(&bench, data, sizeof(data), false);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(bench.vm->remainders_bytes, 0);
+	bench_close(&bench);
+}
+
+/* Connects a host program of messages to port 22 of the guest. */
+static void bench_ask_messages(struct bench *bench, struct virtio_vsock_header *request)
+{
+	char path[128], expected[32];
+
+	snprintf(path, sizeof(path), "%s%s", bench->settings.vms[0].host_socket,
+		 VM_MESSAGES_SUFFIX);
+	bench->host = io_unix_connect_packets(path, NULL);
+	assert_true(bench->host >= 0);
+	assert_int_equal(fcntl(bench->host, F_SETFL, O_NONBLOCK), 0);
+	guest_post_many(bench, 64);
+	host_write(bench, "CONNECT 22\n", 11);
+	guest_expect(bench, VIRTIO_VSOCK_OP_REQUEST, request);
+	assert_int_equal(request->type, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	guest_answer(bench, request, VIRTIO_VSOCK_OP_RESPONSE);
+	snprintf(expected, sizeof(expected), "OK %u\n", request->src_port);
+	host_expect(bench, expected);
+}
+
+static void messages_to_the_guest_stay_apart(void **state)
+{
+	static const uint32_t sizes[] = { 1, 3732, 3733, 0, 5000, 150000, 2 };
+	static unsigned char data[150000];
+	unsigned char payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	struct bench bench;
+
+	(void)state;
+	bench_open_messages(&bench);
+	bench_ask_messages(&bench, &header);
+	for (uint32_t i = 0; i < sizeof(data); i++)
+		data[i] = pattern(i);
+	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		uint32_t got = 0;
+
+		assert_int_equal(send(bench.host, data, sizes[i], 0), sizes[i]);
+		bench_serve(&bench);
+		while (got < sizes[i]) {
+			assert_true(guest_receive(&bench, &header, payload));
+			assert_int_equal(header.op, VIRTIO_VSOCK_OP_RW);
+			assert_memory_equal(payload, data + got, header.len);
+			got += header.len;
+			assert_int_equal(header.flags, got == sizes[i] ? VIRTIO_VSOCK_SEQ_EOM : 0);
+			bench_serve(&bench);
+		}
+		guest_expect_nothing(&bench);
+	}
+	send(bench.host, "", 0, 0); /* an empty one, and another message, in front of the end */
+	send(bench.host, "last", 4, 0);
+	shutdown(bench.host, SHUT_WR);
+	bench_serve(&bench);
+	assert_true(guest_receive(&bench, &header, payload));
+	assert_int_equal(header.len, 4);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_SHUTDOWN, &header);
+	assert_int_equal(header.flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	bench_close(&bench);
+}
+
+static void a_message_that_the_guest_cannot_hold_ends_the_connection(void **state)
+{
+	static unsigned char data[10000];
+	struct virtio_vsock_header header;
+	struct bench bench;
+
+	(void)state;
+	bench_open_messages(&bench);
+	bench.window = 8192;
+	bench_ask_messages(&bench, &header);
+	host_write(&bench, data, sizeof(data));
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.type, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	assert_int_equal(recv(bench.host, data, 1, 0), -1); /* it learns that its message is lost */
+	assert_int_equal(errno, ECONNRESET);
+	bench_close(&bench);
+}
+
+static void streams_and_messages_do_not_meet(void **state)
+{
+	struct virtio_vsock_header header, answer;
+	struct bench bench;
+
+	(void)state;
+	bench_open_messages(&bench);
+	bench_connect(&bench, &header);
+	header = guest_header(&bench, VIRTIO_VSOCK_OP_RW, HOST_PORT);
+	header.type = VIRTIO_VSOCK_TYPE_STREAM; /* of the same ports */
+	header.len = 3;
+	guest_send_header(&bench, &header, "bad");
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &answer);
+	assert_int_equal(answer.type, VIRTIO_VSOCK_TYPE_STREAM);
+	assert_int_equal(recv(bench.host, &answer, 3, 0), -1);
+	header = guest_header(&bench, VIRTIO_VSOCK_OP_REQUEST, HOST_PORT);
+	header.type = VIRTIO_VSOCK_TYPE_STREAM; /* to a program that listens for messages */
+	header.src_port++;
+	guest_send_header(&bench, &header, NULL);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &answer);
+	bench_close(&bench);
+}
+
 static void a_closed_guest_still_drains(void **state)
 {
 	struct virtio_vsock_header header;
@@ -1095,6 +1355,12 @@ int main(void)
 		cmocka_unit_test(packets_of_a_page_never_overflow_the_socket),
 		cmocka_unit_test(more_than_the_window_is_a_reset),
 		cmocka_unit_test(tiny_packets_to_a_reader_that_waits_are_all_kept),
+		cmocka_unit_test(messages_to_the_host_stay_apart),
+		cmocka_unit_test(messages_wait_for_a_reader),
+		cmocka_unit_test(a_message_as_large_as_the_window_passes),
+		cmocka_unit_test(messages_to_the_guest_stay_apart),
+		cmocka_unit_test(a_message_that_the_guest_cannot_hold_ends_the_connection),
+		cmocka_unit_test(streams_and_messages_do_not_meet),
 		cmocka_unit_test(a_closed_guest_still_drains),
 		cmocka_unit_test(one_stream_that_waits_leaves_others_alone),
 		cmocka_unit_test(half_closes_pass_both_ways),

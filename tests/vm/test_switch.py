@@ -43,10 +43,10 @@ class HostPeer:
 
 
 @contextlib.contextmanager
-def host_listens(switch, port, *words):
+def host_listens(switch, port, *words, kind="unix"):
     """A host program that listens where the guest's connections to @port arrive."""
     path = f"{switch.guest_socket(3)}.host_{port}"
-    with HostPeer("listen", f"unix:{path}", *words) as peer:
+    with HostPeer("listen", f"{kind}:{path}", *words) as peer:
         assert peer.line() == "listening"
         yield peer
     os.unlink(path)
@@ -115,6 +115,30 @@ def test_a_long_stream_to_the_guest(kind, pairs):
         client.finish(120)
     assert server.wait(60) == 0, server.stdout
     print(kind, "host to guest:", server.stdout)
+
+
+def test_messages_keep_their_boundaries(kind, pairs):
+    """SOCK_SEQPACKET both ways: of all sizes, and of more than a packet of the guest's holds."""
+    switch, guest = pairs(kind)
+    socket_of_messages = f"hostseq:{switch.guest_socket(3)}.host.seq"
+
+    def guest_runs(role, address, *words):
+        return guest.start(["vsock_peer", role, f"seqpacket:{address}", *map(str, words)])
+
+    for words, answer in ((("messages", 300), ("parcels", 300)),
+                          (("large", 150000), ("return", 150000))):
+        with host_listens(switch, 5010, *answer, kind="unixseq") as server:
+            client = guest_runs("connect", "2:5010", *words)
+            server.finish(120)
+            assert client.wait(60) == 0, client.stdout
+        listener = guest_runs("listen", "-1:6010", *answer)
+        listener.expect(rb"listening")
+        with HostPeer("connect", f"{socket_of_messages}:6010", *words) as client:
+            client.finish(120)
+        assert listener.wait(60) == 0, listener.stdout
+    with host_listens(switch, 5011, "echo"):  # of a stream: no place for messages
+        client = guest_runs("connect", "2:5011", "refused")
+        assert client.wait(60) == 0, client.stdout
 
 
 def test_a_closed_port_refuses_at_once(kind, pairs):

@@ -9,7 +9,7 @@
  *
  * ADDRESS: vsock:CID:PORT (CID -1 listens on any), seqpacket:CID:PORT for SOCK_SEQPACKET,
  * unix:PATH, or host:PATH:PORT, which connects to the VM's host socket PATH and asks for the
- * guest's port.
+ * guest's port; unixseq:PATH and hostseq:PATH:PORT are the same for SOCK_SEQPACKET.
  *
  * ACTION (NUMBER is its amount):
  *	send N     write N bytes of a known stream, close the writing direction, await the end
@@ -23,6 +23,7 @@
  *	many N     connect: N connections at once, a message back and forth on each
  *	messages N send N messages of many sizes, close the writing direction, await the end
  *	parcels N  expect those N messages, each in one piece, then the end
+ *	large N    messages of N bytes there and back, each in one piece; the peer's is return N
  *	hold       read until the end or an error, and say which
  *	refused    connect: expect a refusal, and print after how long
  *	stall      accept, read nothing until standard input ends, then slurp NUMBER bytes
@@ -49,6 +50,7 @@
 
 #define PEER_CHUNK_BYTES 65536
 #define PEER_MANY_MAX	 1024
+#define PEER_LARGE_COUNT 20
 #define PEER_MESSAGE	 "the message of connection %4d\n"
 
 union peer_address {
@@ -310,6 +312,27 @@ static void peer_parcels(int fd, uint64_t count)
 	printf("received %" PRIu64 " messages\n", count);
 }
 
+/* Messages of one large size, several of them under way where buffers allow it. */
+static void peer_large(int fd, size_t bytes, bool returns)
+{
+	unsigned char *message = malloc(bytes + 1);
+
+	if (!message)
+		peer_fail("no memory");
+	for (int i = 0; i < PEER_LARGE_COUNT; i++) {
+		peer_fill(message, (uint64_t)i, bytes);
+		if (!returns && send(fd, message, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+			peer_fail("message %d: %s", i, strerror(errno));
+		memset(message, 0, bytes);
+		if (peer_read(fd, message, bytes + 1) != bytes)
+			peer_fail("message %d came in pieces", i);
+		peer_check(message, (uint64_t)i, bytes);
+		if (returns && send(fd, message, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+			peer_fail("message %d: %s", i, strerror(errno));
+	}
+	free(message);
+}
+
 /* Virtio has no datagrams: whoever asks for a socket, or for a port of one, must be told. */
 static void peer_datagram(void)
 {
@@ -332,14 +355,14 @@ static socklen_t peer_parse(char *text, union peer_address *address, char **port
 
 	memset(address, 0, sizeof(*address));
 	*port = NULL;
-	*type = strcmp(kind, "seqpacket") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
-	if (first && second && (strcmp(kind, "vsock") == 0 || *type == SOCK_SEQPACKET)) {
+	*type = strstr(kind, "seq") ? SOCK_SEQPACKET : SOCK_STREAM;
+	if (first && second && (strcmp(kind, "vsock") == 0 || strcmp(kind, "seqpacket") == 0)) {
 		address->vsock.svm_family = AF_VSOCK;
 		address->vsock.svm_cid = (unsigned int)strtol(first, NULL, 10);
 		address->vsock.svm_port = (unsigned int)strtoul(second, NULL, 10);
 		return sizeof(address->vsock);
 	}
-	if (!first || (strcmp(kind, "unix") != 0 && strcmp(kind, "host") != 0))
+	if (!first || (strncmp(kind, "unix", 4) != 0 && strncmp(kind, "host", 4) != 0))
 		peer_fail("'%s' is no address", kind);
 	address->local.sun_family = AF_UNIX;
 	snprintf(address->local.sun_path, sizeof(address->local.sun_path), "%s", first);
@@ -348,13 +371,16 @@ static socklen_t peer_parse(char *text, union peer_address *address, char **port
 }
 
 /* Asks for the guest's port on the VM's host socket. */
-static void peer_ask(int fd, const char *port)
+static void peer_ask(int fd, const char *port, int type)
 {
 	char line[32], byte;
 	size_t used = 0;
 
 	peer_write(fd, line, (size_t)snprintf(line, sizeof(line), "CONNECT %s\n", port));
-	while (used < sizeof(line) - 1 && peer_read(fd, &byte, 1) == 1 && byte != '\n')
+	if (type == SOCK_SEQPACKET)
+		used = peer_read(fd, line, sizeof(line) - 1);
+	while (type == SOCK_STREAM && used < sizeof(line) - 1 && peer_read(fd, &byte, 1) == 1 &&
+	       byte != '\n')
 		line[used++] = byte;
 	line[used] = '\0';
 	if (strncmp(line, "OK ", 3) != 0)
@@ -379,7 +405,7 @@ static int peer_connect(const char *text, bool may_fail)
 		peer_fail("connect to %s: %s", text, strerror(errno));
 	}
 	if (port)
-		peer_ask(fd, port);
+		peer_ask(fd, port, type);
 	return fd;
 }
 
@@ -465,6 +491,8 @@ static void peer_act(int fd, const char *action, uint64_t number)
 		peer_await_end(fd);
 	} else if (strcmp(action, "parcels") == 0) {
 		peer_parcels(fd, number);
+	} else if (strcmp(action, "large") == 0 || strcmp(action, "return") == 0) {
+		peer_large(fd, number, *action == 'r');
 	} else if (strcmp(action, "hold") == 0) {
 		peer_hold(fd);
 	} else if (strcmp(action, "stall") == 0) {

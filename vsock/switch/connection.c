@@ -14,6 +14,7 @@
 /* Asked for; the kernel doubles it and gives what it allows. Then the window is the largest. */
 #define CONNECTION_SOCKET_BYTES (VM_WINDOW_BYTES_MAX * 8 / 5)
 #define CONNECTION_RETRY_MS	10 /* a host listener with a full backlog is asked again */
+#define CONNECTION_RECORDS	8  /* kept messages, of a byte each, take that much more room */
 
 /* How long a state may last, in ms; 0 without bound. */
 static uint32_t connection_patience_ms(enum connection_state state)
@@ -111,13 +112,22 @@ static void connection_set_window(struct connection *connection)
 		window = VM_WINDOW_BYTES_MIN;
 	connection->window = (uint32_t)window;
 	connection->socket_bytes = bytes;
-	buffer_init(&connection->remainder, connection->window);
+	buffer_init(&connection->remainder, connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET
+						    ? connection->window * CONNECTION_RECORDS
+						    : connection->window);
 }
 
 int connection_set_host(struct vm *vm, struct connection *connection, int fd)
 {
-	int status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN | EPOLLRDHUP | EPOLLET,
-				    VM_TAG(VM_TAG_CONNECTION, vm->slot, connection->slot));
+	int start = 0, status = 0;
+
+	/* A message may be read in parts: each look goes on behind the one before. */
+	if (connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET &&
+	    setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start)) < 0)
+		status = -errno;
+	if (status == 0)
+		status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN | EPOLLRDHUP | EPOLLET,
+					VM_TAG(VM_TAG_CONNECTION, vm->slot, connection->slot));
 
 	if (status < 0)
 		return status;
@@ -126,7 +136,8 @@ int connection_set_host(struct vm *vm, struct connection *connection, int fd)
 	return 0;
 }
 
-struct connection *connection_create(struct vm *vm, int fd, enum connection_state state)
+struct connection *connection_create(struct vm *vm, int fd, uint16_t type,
+				     enum connection_state state)
 {
 	struct connection *connection;
 	uint32_t slot = 0;
@@ -139,6 +150,7 @@ struct connection *connection_create(struct vm *vm, int fd, enum connection_stat
 	while (vm->slots[slot])
 		slot++;
 	connection->slot = slot;
+	connection->type = type;
 	connection->fd = -1;
 	if (fd >= 0 && connection_set_host(vm, connection, fd) < 0) {
 		free(connection);
@@ -170,6 +182,14 @@ void connection_owe(struct vm *vm, struct connection *connection, enum connectio
 	connection_set_ready(vm, connection, true);
 }
 
+void connection_drop_remainder(struct vm *vm, struct connection *connection)
+{
+	vm->remainders_bytes -= connection->remainder.used;
+	buffer_free(&connection->remainder);
+	connection->remainder_done = 0;
+	connection->open_bytes = 0;
+}
+
 /* The remainder, too, was meant for whom is closed here. */
 void connection_close_host(struct vm *vm, struct connection *connection)
 {
@@ -179,8 +199,7 @@ void connection_close_host(struct vm *vm, struct connection *connection)
 	close(connection->fd);
 	connection->fd = -1;
 	connection->readable = false;
-	vm->remainders_bytes -= connection->remainder.used;
-	buffer_free(&connection->remainder);
+	connection_drop_remainder(vm, connection);
 }
 
 void connection_reset(struct vm *vm, struct connection *connection)
@@ -193,6 +212,7 @@ void connection_reset(struct vm *vm, struct connection *connection)
 
 void connection_end(struct vm *vm, struct connection *connection)
 {
+	message_drop_open(vm, connection);
 	if (connection->remainder.used == 0) {
 		connection_free(vm, connection);
 		return;

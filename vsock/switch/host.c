@@ -6,6 +6,10 @@
  *	               accepted, "OK <host port>\n" comes back, then the stream. A refusal closes.
  *	guest -> host  port P of CID 2 is the configured service for P, or else whoever listens on
  *	               "<host socket>_<P>". Nobody there: the guest is reset at once.
+ *
+ * A guest's SOCK_SEQPACKET socket is a Unix socket of that kind: to the host, who listens must have
+ * asked for it; from the host, programs connect to "<host socket>.seq", and line and answer are
+ * messages.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -26,10 +30,23 @@
 #define HOST_REST_MS	      100 /* without descriptors, until the next attempt */
 #define HOST_LINE_MAX	      32  /* "CONNECT 4294967295\n" and room for a carriage return */
 
-void host_accept(struct vm *vm)
+/* Looks at the listeners, or lets them rest. */
+static void host_watch(struct vm *vm, uint32_t events)
 {
+	for (uint32_t which = 0; which < VM_HOST_LISTENERS; which++)
+		if (vm->host_listeners[which] >= 0)
+			vhost_wait_change(&vm->worker->wait, vm->host_listeners[which], events,
+					  VM_TAG(VM_TAG_HOST, vm->slot, which));
+}
+
+void host_accept(struct vm *vm, enum vm_host_listener which)
+{
+	uint16_t type =
+		which == VM_HOST_MESSAGES ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
+
 	for (int i = 0; i < HOST_ACCEPTS_PER_WAKE; i++) {
-		int fd = accept4(vm->host_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(vm->host_listeners[which], NULL, NULL,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
 			return;
@@ -37,11 +54,10 @@ void host_accept(struct vm *vm)
 			log_warning("VM '%s': cannot accept a host program: %s", vm->own.name,
 				    strerror(errno));
 			vm->host_rests_until_ns = vm_clock_ns() + HOST_REST_MS * 1000000ull;
-			vhost_wait_change(&vm->worker->wait, vm->host_listener, 0,
-					  VM_TAG(VM_TAG_HOST, vm->slot, 0));
+			host_watch(vm, 0);
 			return;
 		}
-		if (!vm_can_send(vm) || !connection_create(vm, fd, CONNECTION_GREETING))
+		if (!vm_can_send(vm) || !connection_create(vm, fd, type, CONNECTION_GREETING))
 			close(fd);
 	}
 }
@@ -56,8 +72,7 @@ int host_rest(struct vm *vm)
 	if (now_ns < vm->host_rests_until_ns)
 		return (int)((vm->host_rests_until_ns - now_ns) / 1000000) + 1;
 	vm->host_rests_until_ns = 0;
-	vhost_wait_change(&vm->worker->wait, vm->host_listener, EPOLLIN,
-			  VM_TAG(VM_TAG_HOST, vm->slot, 0));
+	host_watch(vm, EPOLLIN);
 	return -1;
 }
 
@@ -100,11 +115,21 @@ static bool host_is_allowed(struct vm *vm, uint32_t guest_port)
 	return allowed;
 }
 
-/* Takes the line alone out of the socket: bytes behind it belong to the stream. */
+/* Whether the host program may connect to the guest's port. */
+static bool host_may_ask(struct vm *vm, uint32_t guest_port, const struct connection *connection)
+{
+	if (connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET && !vm->has_seqpacket)
+		return false;
+	return vm_can_send(vm) && host_is_allowed(vm, guest_port);
+}
+
+/* Takes the line alone out of the socket: bytes behind it belong to the stream. A message is the
+ * line and no more. */
 void host_greet(struct vm *vm, struct connection *connection)
 {
+	bool whole = connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
 	char line[HOST_LINE_MAX + 1];
-	ssize_t got = recv(connection->fd, line, HOST_LINE_MAX, MSG_PEEK);
+	ssize_t got = recv(connection->fd, line, HOST_LINE_MAX, whole ? MSG_TRUNC : MSG_PEEK);
 	uint32_t guest_port;
 	char *end;
 
@@ -114,17 +139,19 @@ void host_greet(struct vm *vm, struct connection *connection)
 		connection_free(vm, connection);
 		return;
 	}
-	end = memchr(line, '\n', (size_t)got);
-	if (!end && got < HOST_LINE_MAX && !connection->hung_up)
+	end = got <= HOST_LINE_MAX ? memchr(line, '\n', (size_t)got) : NULL;
+	if (!end && got < HOST_LINE_MAX && !connection->hung_up && !whole)
 		return;
+	if (end && whole && end != line + got - 1)
+		end = NULL;
 	if (end)
 		*end = '\0';
-	if (!end || !host_parse_line(line, &guest_port) || !vm_can_send(vm) ||
-	    !host_is_allowed(vm, guest_port)) {
+	if (!end || !host_parse_line(line, &guest_port) ||
+	    !host_may_ask(vm, guest_port, connection)) {
 		connection_free(vm, connection);
 		return;
 	}
-	if (recv(connection->fd, line, (size_t)(end - line) + 1, 0) != end - line + 1) {
+	if (!whole && recv(connection->fd, line, (size_t)(end - line) + 1, 0) != end - line + 1) {
 		connection_free(vm, connection);
 		return;
 	}
@@ -171,9 +198,10 @@ static int host_find(struct vm *vm, uint32_t port, struct sockaddr_un *address, 
 	return bytes < 0 || (size_t)bytes >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
 }
 
-/* A connected socket for the guest's port, or -errno: -EAGAIN with a full backlog. */
-static int host_open(struct vm *vm, uint32_t port)
+/* A connected socket of the guest's type for its port, or -errno: -EAGAIN with a full backlog. */
+static int host_open(struct vm *vm, uint32_t port, uint16_t type)
 {
+	int kind = type == VIRTIO_VSOCK_TYPE_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	autoclose int fd = -1;
 	bool identity;
@@ -181,7 +209,7 @@ static int host_open(struct vm *vm, uint32_t port)
 
 	if (status < 0)
 		return status;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	if (identity) {
@@ -199,7 +227,7 @@ static int host_open(struct vm *vm, uint32_t port)
 
 void host_connect(struct vm *vm, struct connection *connection)
 {
-	int fd = host_open(vm, connection->host_port);
+	int fd = host_open(vm, connection->host_port, connection->type);
 	int status = fd < 0 ? fd : connection_set_host(vm, connection, fd);
 
 	if (status == -EAGAIN)

@@ -7,11 +7,14 @@
  * buffers as the guest's credit and WORKER_CHAINS_MAX allow, reads the socket straight into
  * them, leaving room for a header in each, writes the headers, and gives unused buffers back.
  * Nothing is read that has no place in the guest; the rest stays in the socket, where it holds
- * back the host program.
+ * back the host program. A message (SOCK_SEQPACKET) that is larger than that is looked at in parts
+ * (SO_PEEK_OFF) and taken out of the socket with its last.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
@@ -51,7 +54,7 @@ static void receive_header(const struct vm *vm, const struct connection *connect
 		.dst_cid = vm->own.cid,
 		.src_port = connection->host_port,
 		.dst_port = connection->guest_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.type = connection->type,
 		.op = op,
 		.buf_alloc = connection->window,
 		.fwd_cnt = connection->announced,
@@ -209,9 +212,10 @@ static void receive_capture(const struct virtio_vsock_header *header, struct vho
 	capture_packet(header, chain->vectors + skipped, chain->writable_count - skipped);
 }
 
-/* Headers for the @bytes bytes that were read into the first chains; the rest is given back. */
+/* Headers for the @bytes bytes that were read into the first chains, the last one with @flags; the
+ * rest is given back. */
 static void receive_deliver(struct vm *vm, struct connection *connection, unsigned int chains,
-			    uint32_t bytes)
+			    uint32_t bytes, uint32_t flags)
 {
 	struct vhost_queue *queue = receive_queue(vm);
 	struct virtio_vsock_header header;
@@ -225,6 +229,7 @@ static void receive_deliver(struct vm *vm, struct connection *connection, unsign
 
 		header.len = bytes < room ? bytes : (uint32_t)room;
 		bytes -= header.len;
+		header.flags = bytes ? 0 : flags;
 		vhost_iovec_copy_out(chain->vectors, chain->writable_count, &header,
 				     sizeof(header));
 		counter_add(&vm->counters.received.packets, 1);
@@ -237,8 +242,46 @@ static void receive_deliver(struct vm *vm, struct connection *connection, unsign
 	vhost_queue_unpop(queue, chains - used);
 }
 
+/* Whether a read of no bytes was a message without any, not the end: it is left out. */
+static bool receive_is_empty(const struct connection *connection)
+{
+	struct pollfd poll_fd = { .fd = connection->fd, .events = POLLRDHUP };
+	int queued = 0;
+
+	if (poll(&poll_fd, 1, 0) != 1)
+		return true;
+	return ioctl(connection->fd, SIOCINQ, &queued) == 0 && queued > 0;
+}
+
+/**
+ * receive_message - what recvmsg() found of a message into @chains, without taking it out
+ * @wanted: bytes that were asked for
+ * @left: bytes of the message behind what the guest has of it
+ *
+ * A message that is larger than the guest's window can never arrive: it ends the connection.
+ */
+static void receive_message(struct vm *vm, struct connection *connection, unsigned int chains,
+			    uint32_t wanted, uint32_t left)
+{
+	bool ends = left <= wanted;
+
+	if (connection->message_sent == 0 && left > connection->guest_window) {
+		log_debug("VM '%s': a message of %u bytes for port %u, whose window is %u",
+			  vm->own.name, left, connection->guest_port, connection->guest_window);
+		vhost_queue_unpop(receive_queue(vm), chains);
+		connection_reset(vm, connection);
+		return;
+	}
+	receive_deliver(vm, connection, chains, ends ? left : wanted,
+			ends ? VIRTIO_VSOCK_SEQ_EOM : 0);
+	connection->message_sent = ends ? 0 : connection->message_sent + wanted;
+	if (ends)
+		recv(connection->fd, NULL, 0, MSG_DONTWAIT);
+}
+
 static void receive_data(struct vm *vm, struct connection *connection)
 {
+	bool messages = connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
 	uint32_t wanted = receive_credit(connection);
 	unsigned int chains, parts;
 	struct msghdr message = { .msg_iov = vm->worker->payload };
@@ -257,17 +300,24 @@ static void receive_data(struct vm *vm, struct connection *connection)
 		return;
 	}
 	message.msg_iovlen = parts;
-	got = recvmsg(connection->fd, &message, MSG_DONTWAIT);
+	got = recvmsg(connection->fd, &message,
+		      messages ? MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC : MSG_DONTWAIT);
+	if (got > 0 && messages) {
+		receive_message(vm, connection, chains, wanted, (uint32_t)got);
+		return;
+	}
 	if (got > 0) {
 		/* A short read emptied the socket, unless the end of the stream is next. */
 		if ((uint32_t)got < wanted && !connection->hung_up)
 			connection->readable = false;
-		receive_deliver(vm, connection, chains, (uint32_t)got);
+		receive_deliver(vm, connection, chains, (uint32_t)got, 0);
 		return;
 	}
 	vhost_queue_unpop(receive_queue(vm), chains);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		connection->readable = errno == EINTR;
+	else if (got == 0 && messages && receive_is_empty(connection))
+		recv(connection->fd, NULL, 0, MSG_DONTWAIT);
 	else
 		receive_end(vm, connection);
 }

@@ -7,7 +7,7 @@
  * vectors, which lie in guest memory, to sendmsg(). The chain is returned as soon as its packet was
  * looked at. What a full socket refuses goes to the connection's remainder (vm.h says why there is
  * one) and transmit_resume sends it on; credit is given back by transmit_credit only when the
- * socket has room for a whole window.
+ * socket has room for a whole window. Messages are message.c's.
  */
 #include <errno.h>
 #include <linux/sockios.h>
@@ -35,7 +35,7 @@ static bool transmit_has_room(const struct connection *connection)
 {
 	int queued = 0;
 
-	return connection->remainder.used == 0 && ioctl(connection->fd, SIOCOUTQ, &queued) == 0 &&
+	return message_waiting(connection) == 0 && ioctl(connection->fd, SIOCOUTQ, &queued) == 0 &&
 	       queued <= connection->socket_bytes / 4;
 }
 
@@ -50,14 +50,24 @@ static void transmit_wait_for_room(struct vm *vm, struct connection *connection,
 			  VM_TAG(VM_TAG_CONNECTION, vm->slot, connection->slot));
 }
 
+/* Tells the guest that the host program has kept up. */
+static void transmit_open_window(struct vm *vm, struct connection *connection)
+{
+	uint32_t taken = connection->received - connection->open_bytes;
+
+	if (connection->announced == taken)
+		return;
+	connection->announced = taken;
+	connection_owe(vm, connection, OWED_CREDIT);
+}
+
 /* Opens the window again once half of it is used and the host program has kept up. */
 static void transmit_credit(struct vm *vm, struct connection *connection)
 {
 	if (connection->received - connection->announced < connection->window / 2)
 		return;
 	if (transmit_has_room(connection)) {
-		connection->announced = connection->received;
-		connection_owe(vm, connection, OWED_CREDIT);
+		transmit_open_window(vm, connection);
 	} else {
 		counter_add(&vm->counters.waits, 1);
 		counter_add(&connection->from_guest.stalls, 1);
@@ -68,8 +78,7 @@ static void transmit_credit(struct vm *vm, struct connection *connection)
 /* The host program receives no more: tell the guest, whose data is of no use from now on. */
 static void transmit_refused(struct vm *vm, struct connection *connection)
 {
-	vm->remainders_bytes -= connection->remainder.used;
-	buffer_free(&connection->remainder);
+	connection_drop_remainder(vm, connection);
 	connection->announced = connection->received;
 	connection->told |= VIRTIO_VSOCK_SHUTDOWN_RECEIVE;
 	connection_owe(vm, connection, OWED_SHUTDOWN);
@@ -92,15 +101,34 @@ static int transmit_keep(struct vm *vm, struct connection *connection,
 	connection->remainder.used += bytes;
 	vm->remainders_bytes += bytes;
 	vm->remainder_bytes_ever += bytes;
-	transmit_wait_for_room(vm, connection, true);
 	return 0;
 }
 
-static void transmit_data(struct vm *vm, struct connection *connection,
-			  struct transmit_payload *payload)
+/* A part of a stream; 0 or -errno, as message_take() has it. */
+static int transmit_stream(struct vm *vm, struct connection *connection,
+			   struct transmit_payload *payload)
 {
 	struct msghdr message = { .msg_iov = payload->vectors, .msg_iovlen = payload->count };
 	ssize_t sent = 0;
+
+	if (payload->bytes == 0)
+		return 0;
+	if (connection->remainder.used == 0)
+		sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+		return -errno;
+	if (sent < 0)
+		sent = 0;
+	if ((uint32_t)sent == payload->bytes)
+		return 0;
+	return transmit_keep(vm, connection, payload, (uint32_t)sent);
+}
+
+static void transmit_data(struct vm *vm, struct connection *connection,
+			  const struct virtio_vsock_header *header,
+			  struct transmit_payload *payload)
+{
+	int status;
 
 	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND ||
 	    payload->bytes > connection->window - (connection->received - connection->announced)) {
@@ -114,25 +142,24 @@ static void transmit_data(struct vm *vm, struct connection *connection,
 		connection->announced = connection->received;
 		return;
 	}
-	if (payload->bytes == 0)
-		return;
-	if (connection->remainder.used == 0)
-		sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
-		transmit_refused(vm, connection);
-		return;
-	}
-	if (sent < 0)
-		sent = 0;
-	if ((uint32_t)sent < payload->bytes &&
-	    transmit_keep(vm, connection, payload, (uint32_t)sent) < 0) {
+	if (connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET)
+		status = message_take(vm, connection, payload->vectors, payload->count,
+				      header->flags & VIRTIO_VSOCK_SEQ_EOM);
+	else
+		status = transmit_stream(vm, connection, payload);
+	if (status == -ENOBUFS || status == -ENOMEM || status == -EMSGSIZE) {
 		connection_reset(vm, connection);
-		return;
+	} else if (status < 0) {
+		transmit_refused(vm, connection);
+	} else {
+		if (message_waiting(connection))
+			transmit_wait_for_room(vm, connection, true);
+		transmit_credit(vm, connection);
 	}
-	transmit_credit(vm, connection);
 }
 
-void transmit_resume(struct vm *vm, struct connection *connection)
+/* What is left of a stream goes on; 0 or -errno: -EAGAIN when the socket is full again. */
+static int transmit_send_kept(struct vm *vm, struct connection *connection)
 {
 	struct buffer *remainder = &connection->remainder;
 
@@ -140,22 +167,29 @@ void transmit_resume(struct vm *vm, struct connection *connection)
 		ssize_t sent = send(connection->fd, remainder->data, remainder->used,
 				    MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (sent < 0 && errno == EAGAIN)
-			return;
-		if (sent < 0 && connection->state == CONNECTION_DRAINING) {
-			connection_free(vm, connection);
-			return;
-		}
-		if (sent < 0) {
-			transmit_refused(vm, connection);
-			return;
-		}
+		if (sent < 0)
+			return -errno;
 		buffer_consume(remainder, (size_t)sent);
 		vm->remainders_bytes -= (size_t)sent;
 	}
 	buffer_free(remainder);
+	return 0;
+}
+
+void transmit_resume(struct vm *vm, struct connection *connection)
+{
+	int status = connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET
+			     ? message_send_kept(vm, connection)
+			     : transmit_send_kept(vm, connection);
+
+	if (status == -EAGAIN)
+		return;
 	if (connection->state == CONNECTION_DRAINING) {
 		connection_free(vm, connection);
+		return;
+	}
+	if (status < 0) {
+		transmit_refused(vm, connection);
 		return;
 	}
 	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND)
@@ -163,10 +197,7 @@ void transmit_resume(struct vm *vm, struct connection *connection)
 	if (!transmit_has_room(connection))
 		return;
 	transmit_wait_for_room(vm, connection, false);
-	if (connection->announced != connection->received) {
-		connection->announced = connection->received;
-		connection_owe(vm, connection, OWED_CREDIT);
-	}
+	transmit_open_window(vm, connection);
 }
 
 /* The guest closes one direction, or both, which ends the connection with a reset. */
@@ -183,13 +214,16 @@ static void transmit_shutdown(struct vm *vm, struct connection *connection,
 		return;
 	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_RECEIVE)
 		shutdown(connection->fd, SHUT_RD);
+	if (connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND)
+		message_drop_open(vm, connection);
 	if ((connection->heard & VIRTIO_VSOCK_SHUTDOWN_SEND) && connection->remainder.used == 0)
 		shutdown(connection->fd, SHUT_WR);
 }
 
 static void transmit_request(struct vm *vm, const struct virtio_vsock_header *header)
 {
-	struct connection *connection = connection_create(vm, -1, CONNECTION_CONNECTING);
+	struct connection *connection =
+		connection_create(vm, -1, header->type, CONNECTION_CONNECTING);
 
 	if (!connection) {
 		receive_reset(vm, header);
@@ -216,7 +250,7 @@ static void transmit_to_connection(struct vm *vm, struct connection *connection,
 	switch (header->op) {
 	case VIRTIO_VSOCK_OP_RW:
 		if (open)
-			transmit_data(vm, connection, payload);
+			transmit_data(vm, connection, header, payload);
 		else if (connection->state != CONNECTION_CLOSING)
 			connection_reset(vm, connection);
 		break;
@@ -246,11 +280,16 @@ static void transmit_to_host(struct vm *vm, const struct virtio_vsock_header *he
 			     struct transmit_payload *payload)
 {
 	struct connection *connection = NULL;
-	bool ours = header->type == VIRTIO_VSOCK_TYPE_STREAM;
+	bool ours = header->type == VIRTIO_VSOCK_TYPE_STREAM ||
+		    (header->type == VIRTIO_VSOCK_TYPE_SEQPACKET && vm->has_seqpacket);
 
 	delivery_end(&vm->worker->delivery); /* no other VM is held over system calls */
 	if (ours)
 		connection = connection_find(vm, header->src_port, header->dst_port);
+	if (connection && connection->type != header->type) {
+		connection = NULL;
+		ours = false;
+	}
 	if (connection && connection->state == CONNECTION_CLOSING &&
 	    header->op == VIRTIO_VSOCK_OP_REQUEST) {
 		/* The guest is done with the old one and uses its port again. */

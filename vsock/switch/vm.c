@@ -10,9 +10,11 @@
 #include "vsock/switch/vm.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/io.h"
@@ -234,7 +236,7 @@ void vm_woken(struct vm *vm, const struct epoll_event *event)
 			vm_attach(vm);
 		break;
 	case VM_TAG_HOST:
-		host_accept(vm);
+		host_accept(vm, index);
 		break;
 	case VM_TAG_CONNECTION:
 		if (vm->slots[index])
@@ -289,27 +291,51 @@ static void vm_say_farewell(struct vm *vm)
 		receive_run(vm);
 }
 
-static int vm_watch(struct vm *vm, int fd, enum vm_tag kind, struct error *error)
+static int vm_watch(struct vm *vm, int fd, enum vm_tag kind, uint32_t index, struct error *error)
 {
-	int status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN, VM_TAG(kind, vm->slot, 0));
+	int status = vhost_wait_add(&vm->worker->wait, fd, EPOLLIN, VM_TAG(kind, vm->slot, index));
 
 	return status < 0 ? error_set(error, status, "epoll: %s", strerror(-status)) : 0;
 }
 
+/* Where host programs connect that speak in messages; "" when the name would be too long. */
+static void vm_messages_path(const struct vm *vm, char *path, size_t size)
+{
+	int bytes = snprintf(path, size, "%s%s", vm->own.host_socket, VM_MESSAGES_SUFFIX);
+
+	if (bytes < 0 || (size_t)bytes >= size)
+		path[0] = '\0';
+}
+
 static int vm_listen(struct vm *vm, struct error *error)
 {
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int *listeners = vm->host_listeners;
 	int status;
 
 	vm->vmm_listener = io_unix_listen(vm->own.socket, VM_SOCKET_MODE, error);
 	if (vm->vmm_listener < 0)
 		return vm->vmm_listener;
-	vm->host_listener = io_unix_listen(vm->own.host_socket, VM_SOCKET_MODE, error);
-	if (vm->host_listener < 0)
-		return vm->host_listener;
-	status = vm_watch(vm, vm->vmm_listener, VM_TAG_VMM, error);
+	listeners[VM_HOST_STREAMS] = io_unix_listen(vm->own.host_socket, VM_SOCKET_MODE, error);
+	if (listeners[VM_HOST_STREAMS] < 0)
+		return listeners[VM_HOST_STREAMS];
+	status = vm_watch(vm, vm->vmm_listener, VM_TAG_VMM, 0, error);
 	if (status == 0)
-		status = vm_watch(vm, vm->host_listener, VM_TAG_HOST, error);
-	return status;
+		status = vm_watch(vm, listeners[VM_HOST_STREAMS], VM_TAG_HOST, VM_HOST_STREAMS,
+				  error);
+	vm_messages_path(vm, path, sizeof(path));
+	if (status < 0)
+		return status;
+	if (!*path) {
+		log_warning("VM '%s': '%s' is too long for '%s' behind it: no messages from "
+			    "host programs",
+			    vm->own.name, vm->own.host_socket, VM_MESSAGES_SUFFIX);
+		return 0;
+	}
+	listeners[VM_HOST_MESSAGES] = io_unix_listen_packets(path, VM_SOCKET_MODE, error);
+	if (listeners[VM_HOST_MESSAGES] < 0)
+		return listeners[VM_HOST_MESSAGES];
+	return vm_watch(vm, listeners[VM_HOST_MESSAGES], VM_TAG_HOST, VM_HOST_MESSAGES, error);
 }
 
 int vm_open(struct vm *vm, struct worker *worker, unsigned int slot, struct error *error)
@@ -340,6 +366,8 @@ static void vm_close_listener(struct vm *vm, int *fd, const char *path)
 
 void vm_close(struct vm *vm)
 {
+	char messages[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
 	__atomic_store_n(&vm->gone, true, __ATOMIC_RELEASE);
 	vhost_fault_guard(&vm->device.memory);
 	vm_say_farewell(vm);
@@ -347,7 +375,9 @@ void vm_close(struct vm *vm)
 	flow_wait_for_ends(vm);
 	vhost_fault_guard(NULL);
 	vm_close_listener(vm, &vm->vmm_listener, vm->own.socket);
-	vm_close_listener(vm, &vm->host_listener, vm->own.host_socket);
+	vm_close_listener(vm, &vm->host_listeners[VM_HOST_STREAMS], vm->own.host_socket);
+	vm_messages_path(vm, messages, sizeof(messages));
+	vm_close_listener(vm, &vm->host_listeners[VM_HOST_MESSAGES], messages);
 }
 
 void vm_lock(struct vm *vm)
@@ -381,7 +411,8 @@ struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 		return NULL;
 	vm->sw = sw;
 	vm->references = 1;
-	vm->vmm_listener = vm->host_listener = -1;
+	vm->vmm_listener = -1;
+	vm->host_listeners[VM_HOST_STREAMS] = vm->host_listeners[VM_HOST_MESSAGES] = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->flows_lock, NULL);
 	pthread_mutex_init(&vm->mail_lock, NULL);

@@ -9,10 +9,10 @@
  * fills receive buffers, and not for the transmit queue, which is its own. Which lock guards what
  * is said at the members; switch.h has their order.
  *
- * A connection is one stream between a port of the guest and a Unix socket of the host. Data is
- * never stored on the way: transmit.c writes from the guest's buffers into the socket, receive.c
- * reads from the socket into the guest's buffers. What a full peer does not take stays with the
- * sender, by credit:
+ * A connection is one stream, or one of messages (message.c), between a port of the guest and a
+ * Unix socket of the host. Data is never stored on the way: transmit.c writes from the guest's
+ * buffers into the socket, receive.c reads from the socket into the guest's buffers. What a full
+ * peer does not take stays with the sender, by credit:
  *
  *	guest -> host  The window told to the guest is a part of the Unix socket's buffer, and it is
  *	               opened again only when the host program has read most of that buffer. So what
@@ -58,12 +58,13 @@
 #define VM_WINDOW_BYTES_MAX	(256u << 10)
 #define VM_WINDOW_BYTES_MIN	(4u << 10)
 #define VM_HOST_PORT_FIRST	(1024u * 1024 * 1024)
+#define VM_MESSAGES_SUFFIX	".seq" /* of the host socket's name, for SOCK_SEQPACKET */
 
 /* What woke the worker: an event's tag is the kind, the VM's slot at its worker, and an index. */
 enum vm_tag {
 	VM_TAG_DEVICE,	   /* index: as vhost_device_woken() wants it */
 	VM_TAG_VMM,	   /* a VMM connects */
-	VM_TAG_HOST,	   /* a host program connects */
+	VM_TAG_HOST,	   /* a host program connects; index: enum vm_host_listener */
 	VM_TAG_CONNECTION, /* index: slot of the connection */
 	VM_TAG_BELL,	   /* of the worker itself */
 };
@@ -72,6 +73,13 @@ enum vm_tag {
 #define VM_TAG_KIND(tag)	  ((enum vm_tag)((tag) >> 56))
 #define VM_TAG_SLOT(tag)	  ((unsigned int)((tag) >> 32 & 0xffffff))
 #define VM_TAG_INDEX(tag)	  ((uint32_t)(tag))
+
+/* Where host programs connect: for streams, and for messages. */
+enum vm_host_listener {
+	VM_HOST_STREAMS,
+	VM_HOST_MESSAGES,
+	VM_HOST_LISTENERS,
+};
 
 enum connection_state {
 	CONNECTION_GREETING,
@@ -95,6 +103,7 @@ struct connection {
 	enum connection_state state;
 	uint32_t slot; /* in vm->slots; its tag */
 	int fd;	       /* the host's side; -1 in CONNECTING and CLOSING */
+	uint16_t type; /* enum virtio_vsock_type */
 	uint32_t guest_port, host_port;
 	struct connection *bucket_next;
 	TAILQ_ENTRY(connection) ready_link; /* in vm->ready while ->is_ready */
@@ -110,6 +119,7 @@ struct connection {
 	bool hung_up;  /* the host closed at least one direction: the end may follow the data */
 	uint32_t guest_window, guest_taken; /* the guest's buf_alloc and fwd_cnt */
 	uint32_t sent;
+	uint32_t message_sent; /* of the message at hand, in the guest's buffers already */
 
 	/* guest -> host */
 	uint32_t window;  /* our buf_alloc */
@@ -118,6 +128,8 @@ struct connection {
 	uint32_t announced; /* our fwd_cnt: follows ->received when the socket has room */
 	bool waits_for_room;
 	struct buffer remainder;
+	size_t remainder_done; /* bytes of it that are out already */
+	uint32_t open_bytes;   /* of a message whose end has not come: the last ones in remainder */
 
 	struct counters_flow from_guest, to_guest;
 };
@@ -141,8 +153,8 @@ struct vm {
 
 	struct worker *worker;
 	unsigned int slot; /* at the worker */
-	int vmm_listener, host_listener;
-	uint64_t host_rests_until_ns; /* when the host listener is looked at again; 0: now */
+	int vmm_listener, host_listeners[VM_HOST_LISTENERS];
+	uint64_t host_rests_until_ns; /* when the host listeners are looked at again; 0: now */
 
 	pthread_mutex_t lock;	      /* of ->device, its memory and receive queue, and: */
 	struct vhost_device device;   /* the transmit queue is the worker's, without the lock */
@@ -241,7 +253,8 @@ void vm_flow_each(struct vm *vm, void (*visit)(const struct vm_flow *flow, void 
 
 /* connection_create - with its descriptor watched, if any (then owned); NULL when there are too
  * many */
-struct connection *connection_create(struct vm *vm, int fd, enum connection_state state);
+struct connection *connection_create(struct vm *vm, int fd, uint16_t type,
+				     enum connection_state state);
 void connection_set_state(struct vm *vm, struct connection *connection,
 			  enum connection_state state);
 /* connection_set_ports - enter it into the table of ports */
@@ -254,6 +267,8 @@ struct connection *connection_find(struct vm *vm, uint32_t guest_port, uint32_t 
 void connection_owe(struct vm *vm, struct connection *connection, enum connection_owed packet);
 /* connection_set_ready - there may be something for the guest, or not */
 void connection_set_ready(struct vm *vm, struct connection *connection, bool ready);
+/* connection_drop_remainder - what waits for the host is of no use any more */
+void connection_drop_remainder(struct vm *vm, struct connection *connection);
 void connection_close_host(struct vm *vm, struct connection *connection);
 /* connection_reset - close the host's side and owe the guest a reset, which frees it */
 void connection_reset(struct vm *vm, struct connection *connection);
@@ -270,8 +285,8 @@ int connection_expire(struct vm *vm);
 /* host.c: the Unix sockets */
 
 /* host_accept - host programs that connected to the VM */
-void host_accept(struct vm *vm);
-/* host_rest - end the listener's rest when it is over; ms until then, -1 without */
+void host_accept(struct vm *vm, enum vm_host_listener which);
+/* host_rest - end the listeners' rest when it is over; ms until then, -1 without */
 int host_rest(struct vm *vm);
 /* host_greet - read the line "CONNECT port" of a connection in GREETING */
 void host_greet(struct vm *vm, struct connection *connection);
@@ -279,6 +294,24 @@ void host_greet(struct vm *vm, struct connection *connection);
 void host_welcome(struct vm *vm, struct connection *connection);
 /* host_connect - the guest asked for a port: connect to whom it belongs; owes the answer */
 void host_connect(struct vm *vm, struct connection *connection);
+
+/* message.c: messages from guest to host */
+
+/**
+ * message_take - the payload of a packet
+ * @ends: with it the message is whole
+ *
+ * Return: 0; -EMSGSIZE for a message larger than the window, -ENOBUFS or -ENOMEM when it cannot be
+ * kept; any other -errno is the socket's.
+ */
+int message_take(struct vm *vm, struct connection *connection, struct iovec *vectors,
+		 unsigned int count, bool ends);
+/* message_send_kept - whole messages that wait; 0, or -errno: -EAGAIN when the socket is full */
+int message_send_kept(struct vm *vm, struct connection *connection);
+/* message_drop_open - the guest does not finish the message that it began, if any */
+void message_drop_open(struct vm *vm, struct connection *connection);
+/* message_waiting - bytes of the remainder that wait for the socket, be it a stream's */
+size_t message_waiting(const struct connection *connection);
 
 /* transmit.c: guest to host */
 
