@@ -6,9 +6,10 @@
 
 Two guests with Debian's kernels 6.1 and 6.12, each with a server and a driver of
 tests/vm/vsock_soak.c, so that half of the connections begin in either. The drivers work in epochs;
-some end in order, some by SIGKILL in the middle of everything, and the next begins at once. At the
-end: what was carried, the longest stall, and whether the switch's memory stayed flat. Any wrong
-byte, unexpected end or refused connection stops it with a sentence. ./check runs a short form.
+some end in order, some by SIGKILL in the middle of everything, and the next begins at once. Beside
+them, in each epoch, tests/vm/vsock_peer.c sends messages (SOCK_SEQPACKET) both ways. At the end:
+what was carried, the longest stall, and whether the switch's memory stayed flat. Any wrong byte,
+unexpected end or refused connection stops it with a sentence. ./check runs a short form.
 """
 import argparse
 import json
@@ -26,7 +27,10 @@ import daemons  # noqa: E402  (found through the path set above)
 from testbed.guest import Guest  # noqa: E402
 
 PROGRAM = daemons.BUILD / "tests" / "vm" / "vsock_soak"
+PEER = PROGRAM.with_name("vsock_peer")
 PORT = 5000
+MESSAGES_PORT = 5001
+MESSAGES = 150  # of an epoch, each way; up to 64 KiB
 CIDS = (3, 4)
 KILL = 9
 TERMINATE = 15
@@ -49,6 +53,7 @@ def descriptors(pid):
 class Totals:
     def __init__(self):
         self.rounds = self.bytes = self.opened = self.cuts = self.kills = self.epochs = 0
+        self.messages = 0
         self.max_stall_ms = self.max_gap_ms = 0.0
         self.memory_kib = []
 
@@ -81,17 +86,35 @@ def finish(command, killed, totals, patience):
         totals.add(json.loads(output.splitlines()[-1]))
 
 
+def send_messages(guests):
+    """Messages from each guest to the other, under way; the four commands."""
+    def start(guest, role, *words):
+        return guest.start(["vsock_peer", role, *words, str(MESSAGES)])
+
+    listeners = [start(guest, "listen", f"seqpacket:-1:{MESSAGES_PORT}", "parcels")
+                 for guest in guests]
+    for listener in listeners:
+        listener.expect(rb"listening")
+    return listeners + [start(guest, "connect", f"seqpacket:{cid}:{MESSAGES_PORT}", "messages")
+                        for guest, cid in zip(guests, reversed(CIDS))]
+
+
 def epoch(guests, connections, seconds, totals):
     """Both drivers once; in two epochs of three, one or the other is killed in the middle."""
     running = [(drive(guest, peer, connections // 2, seconds), totals.epochs % 3 == index)
                for index, (guest, peer) in enumerate(zip(guests, reversed(CIDS)))]
     end = time.monotonic() + seconds
+    peers = send_messages(guests)
     for command, killed in running:
         if killed:
             time.sleep(random.uniform(0.3, 0.9) * max(0, end - time.monotonic()))
             command.signal(KILL)
     for command, killed in running:
         finish(command, killed, totals, seconds + 120)
+    for peer in peers:
+        if peer.wait(120) != 0:
+            raise SoakError(f"messages: {peer.stdout.decode(errors='replace')}")
+    totals.messages += 2 * MESSAGES
     totals.epochs += 1
 
 
@@ -100,7 +123,7 @@ def soak(seconds, connections=200, epoch_seconds=15, kernels=("6.1", "6.12"), sa
     totals = Totals()
     with daemons.Switch(cids=CIDS) as switch:
         before = descriptors(switch.pid)
-        guests = [Guest("qemu", kernel=kernel, files=[PROGRAM], quiet=True,
+        guests = [Guest("qemu", kernel=kernel, files=[PROGRAM, PEER], quiet=True,
                         vhost_user_vsock=switch.guest_socket(cid))
                   for cid, kernel in zip(CIDS, kernels)]
         with guests[0], guests[1]:

@@ -183,6 +183,7 @@ static void flow_return_first(struct vm *vm, struct flow_end *end)
 	end->kept_count--;
 	vm->kept_total--;
 	vm->kept[head].used = false;
+	vm->untold_bytes += vm->kept[head].bytes;
 	if (queue->ready && head < queue->size)
 		vhost_queue_push(queue, head, 0);
 }

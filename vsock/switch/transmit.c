@@ -21,6 +21,7 @@
 
 #define TRANSMIT_TELL_NS	  2000000u /* a guest learns that late of chains returned */
 #define TRANSMIT_TELL_SHARE	  4	   /* or when they are this part of its queue */
+#define TRANSMIT_TELL_BYTES	  65536u   /* or so much: its sockets may wait for that memory */
 #define TRANSMIT_PACKETS_PER_TURN 64
 
 /* The payload of the packet at hand. */
@@ -397,13 +398,15 @@ void transmit_tell(struct vm *vm)
 	struct vhost_queue *queue = vhost_device_queue(&vm->device, VIRTIO_VSOCK_QUEUE_TRANSMIT);
 	uint32_t untold = vhost_queue_untold(queue);
 
-	if (untold && untold < queue->size / TRANSMIT_TELL_SHARE) {
+	if (untold && untold < queue->size / TRANSMIT_TELL_SHARE &&
+	    vm->untold_bytes < TRANSMIT_TELL_BYTES) {
 		if (vm->tell_at_ns == 0)
 			vm->tell_at_ns = vm_clock_ns() + TRANSMIT_TELL_NS;
 		if (vm_clock_ns() < vm->tell_at_ns)
 			return;
 	}
 	vm->tell_at_ns = 0;
+	vm->untold_bytes = 0;
 	vhost_queue_notify(queue);
 }
 
@@ -444,12 +447,15 @@ void transmit_run(struct vm *vm)
 			break;
 		/* A chain too short for a packet is returned like any other: nobody to answer. */
 		verdict = FLOW_TAKEN;
+		payload.bytes = 0;
 		if (transmit_parse(chain, &header, &payload))
 			verdict = transmit_packet(vm, &header, &payload, chain->head);
-		if (verdict == FLOW_HELD)
+		if (verdict == FLOW_HELD) {
 			vhost_queue_unpop(queue, 1);
-		else if (verdict == FLOW_TAKEN)
+		} else if (verdict == FLOW_TAKEN) {
+			vm->untold_bytes += payload.bytes;
 			vhost_queue_push(queue, chain->head, 0);
+		}
 	}
 	delivery_end(&vm->worker->delivery);
 	transmit_tell(vm);

@@ -196,6 +196,7 @@ struct vm {
 	size_t remainders_bytes;
 	uint64_t remainder_bytes_ever; /* for tests: whether a stream came to that */
 	uint64_t tell_at_ns;	       /* when the guest learns of chains returned; 0: it has */
+	uint64_t untold_bytes;	       /* of payload in them */
 	uint64_t limited_until_ns;     /* the bandwidth limit; 0: it does not hold the guest back */
 
 	struct vm_reset resets[VM_RESETS_MAX];
