@@ -76,6 +76,7 @@ enum nvml_result {
 	NVML_ERROR_NOT_FOUND = 6,
 	NVML_ERROR_INSUFFICIENT_SIZE = 7,
 	NVML_ERROR_DRIVER_NOT_LOADED = 9,
+	NVML_ERROR_TIMEOUT = 10,
 	NVML_ERROR_LIBRARY_NOT_FOUND = 12,
 	NVML_ERROR_FUNCTION_NOT_FOUND = 13,
 	NVML_ERROR_GPU_IS_LOST = 15,
@@ -228,14 +229,11 @@ static_assert(sizeof(struct nvml_wire_process) == 24, "nvmlProcessInfo_t");
 	ROW(nvmlDeviceGetFBCStats, 2, "do", 12, 0, 0, 0, NVML_WHOLE)                           \
 	ROW(nvmlDeviceGetSamples, 6, "duxocl", 4, 16, 0, 0, NVML_WHOLE)                        \
 	ROW(nvmlDeviceGetFieldValues, 3, "dua", 40, 0, 0, 0, NVML_WHOLE)                       \
-	ROW(nvmlDeviceGetDriverModel, 3, "doo", 4, 4, 0, 0, NVML_WHOLE)                        \
-	ROW(nvmlDeviceGetDriverModel_v2, 3, "doo", 4, 4, 0, 0, NVML_WHOLE)                     \
 	ROW(nvmlDeviceGetDisplayMode, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                         \
 	ROW(nvmlDeviceGetDisplayActive, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                       \
 	ROW(nvmlDeviceGetPersistenceMode, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                     \
 	ROW(nvmlDeviceGetAccountingMode, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                      \
 	ROW(nvmlDeviceGetAccountingBufferSize, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                \
-	ROW(nvmlDeviceGetSupportedEventTypes, 2, "do", 8, 0, 0, 0, NVML_WHOLE)                 \
 	ROW(nvmlDeviceGetMigMode, 3, "doo", 4, 4, 0, 0, NVML_WHOLE)                            \
 	ROW(nvmlDeviceGetMaxMigDeviceCount, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                   \
 	ROW(nvmlDeviceIsMigDeviceHandle, 2, "do", 4, 0, 0, 0, NVML_WHOLE)                      \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """libnvidia-ml.so.1 of a client: the same answers as the device's own, and a tenant's own view."""
+import ctypes
 import json
 import os
 import pathlib
@@ -14,6 +15,20 @@ from daemons import BUILD, CLIENT, LINKS, PROGRAMS, SOFTGPU, Cudad, run_program,
 MONITOR = PROGRAMS / "monitor"
 ALLOCATOR = pathlib.Path(__file__).resolve().parent.parent / "allocator.py"
 ROWS = BUILD / "tests" / "conformance"
+NVIDIA_SMI = shutil.which("nvidia-smi")
+NOT_SUPPORTED, NOT_FOUND = 3, 6 # results of NVML
+EVENTS = """
+import ctypes, time
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+device, events, types = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64(1)
+print(nvml.nvmlInit_v2(), nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)),
+      nvml.nvmlEventSetCreate(ctypes.byref(events)),
+      nvml.nvmlDeviceGetSupportedEventTypes(device, ctypes.byref(types)), types.value,
+      nvml.nvmlDeviceRegisterEvents(device, ctypes.c_uint64(8), events), end=" ")
+started = time.monotonic()
+result = nvml.nvmlEventSetWait_v2(events, ctypes.create_string_buffer(32), 100)
+print(time.monotonic() - started >= 0.1, result, nvml.nvmlEventSetFree(events))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +57,40 @@ def test_every_function_travels(tmp_path):
                                     tmp_path / "libnvidia-ml.so.1"])
         assert " 0 differ" in result.stdout, result.stdout + result.stderr
         assert result.returncode == 0
+
+
+def test_the_table_of_nvidia_smi():
+    """At least as long as one that nvidia-smi 580 was content with; each slot can be called."""
+    library = ctypes.CDLL(CLIENT.parent / "libnvidia-ml.so.1")
+    known = bytes.fromhex("c4fe3e6cc98f6c4ea327ee696e12f7c4")
+    table = ctypes.POINTER(ctypes.c_void_p)()
+    assert library.nvmlInternalGetExportTable(ctypes.byref(table), known) == 0
+    slots = table[0] // ctypes.sizeof(ctypes.c_void_p)
+    assert slots >= 300
+    slot = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64)
+    assert all(slot(table[number])(0, 0) == NOT_SUPPORTED for number in range(1, slots))
+    assert library.nvmlInternalGetExportTable(ctypes.byref(table), known[::-1]) == NOT_FOUND
+    assert not table
+
+
+@pytest.mark.skipif(not NVIDIA_SMI, reason="no nvidia-smi here")
+@pytest.mark.parametrize("arguments, shown", [
+    ([], "Causeway softgpu"),
+    (["-q"], "GPU-63617573-6577-6179-736f-667467707500"),
+    (["-L"], "GPU 0: Causeway softgpu (UUID: GPU-63617573-6577-6179-736f-667467707500)"),
+    (["--query-gpu=name,memory.total", "--format=csv,noheader"], "Causeway softgpu, 8192 MiB"),
+])
+def test_nvidia_smi(arguments, shown):
+    with Cudad() as cudad:
+        result = cudad.run("unix", [NVIDIA_SMI, *arguments])
+        assert shown in result.stdout and result.returncode == 0, result.stdout
+
+
+def test_events_never_happen():
+    """A set can be had, says that nothing can be added, and lets a waiting program wait."""
+    with Cudad() as cudad:
+        result = cudad.run("unix", ["/usr/bin/python3", "-c", EVENTS])
+        assert result.stdout == "0 0 0 0 0 3 True 10 0\n", result.stdout + result.stderr
 
 
 def test_no_server_is_no_driver():

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The symbols of libnvidia-ml.so.1: those of the rows, and what is answered here: starting and
- * stopping, sentences, handles, the tenant's processes. refusals.c has the rest.
+ * stopping, sentences, handles, the tenant's processes. events.c has sets of events, table.c
+ * nvidia-smi's table, refusals.c the rest.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -74,11 +75,9 @@ NVML_EXPORT int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
 NVML_EXPORT int nvmlDeviceGetHandleBySerial(const char *serial, void **device);
 NVML_EXPORT int nvmlDeviceGetHandleByPciBusId(const char *id, void **device);
 NVML_EXPORT int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device);
-NVML_EXPORT int nvmlDeviceGetIndex(void *device, unsigned int *index);
 NVML_EXPORT int nvmlSystemGetProcessName(unsigned int process, char *name, unsigned int bytes);
 NVML_EXPORT int nvmlUnitGetCount(unsigned int *count);
 NVML_EXPORT int nvmlSystemGetHicVersion(unsigned int *count, void *list);
-NVML_EXPORT int nvmlInternalGetExportTable(const void **table, const void *uuid);
 NVML_EXPORT int nvmlDeviceGetComputeRunningProcesses(void *device, unsigned int *count, void *list);
 NVML_EXPORT int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned int *count,
 							void *list);
@@ -314,15 +313,6 @@ int nvmlSystemGetHicVersion(unsigned int *count, void *list)
 {
 	(void)list;
 	return nvmlUnitGetCount(count);
-}
-
-/* Undocumented tables of functions; what is not offered says so and leaves no table behind. */
-int nvmlInternalGetExportTable(const void **table, const void *uuid)
-{
-	if (!table || !uuid)
-		return NVML_ERROR_INVALID_ARGUMENT;
-	*table = NULL;
-	return NVML_ERROR_NOT_FOUND;
 }
 
 /*

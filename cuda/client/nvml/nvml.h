@@ -29,6 +29,9 @@ int nvml_device_index(uint64_t handle);
 /* nvml_exchange - a request and its reply, under the lock; data is replaced where there is any */
 int nvml_exchange(const struct nvml_wire_request *request, void *data, int *result);
 
+/* exports.c: which one a handle is, for all files */
+NVML_EXPORT int nvmlDeviceGetIndex(void *device, unsigned int *index);
+
 /* call.c */
 /* nvml_call - function @name with its arguments as they came; an nvml_result */
 int nvml_call(const char *name, const uint64_t arguments[NVML_WIRE_ARGUMENTS]);
