@@ -7,6 +7,11 @@
  * of a fence_signal is a job like others. A small job at the head of an idle queue is done at once
  * by the loop that asked; all else is the workers'.
  *
+ * With one exception: a long copy between windows that a VM's program waits for is begun by the
+ * VM's own loop, which most often has nothing else to do then. So no worker need be woken, nor the
+ * loop by it. After each COPY_OWN_BYTES the loop looks at its queues, and as soon as there is
+ * anything else the rest of the copy is the workers' (node->own_copy).
+ *
  * A worker takes one turn of at most SCIF_VIRTIO_COPY_BYTES, then chooses anew: among nodes whose
  * bandwidth is not used up, the one that waits longest. So no VM's gigabytes hold up another's.
  *
@@ -27,6 +32,7 @@
 #define COPY_LINE_BYTES	  64u
 #define COPY_BOUNCE_BYTES 65536u
 #define COPY_STREAM_BYTES (512u << 10) /* from here on a copy goes past the caches */
+#define COPY_OWN_BYTES	  (128u << 10) /* of a VM's loop, between two looks at its queues */
 #define COPY_BURST_NS	  50000000ull  /* a quota may be used in advance for so long */
 #define COPY_RMA_FLAGS	  (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
 
@@ -174,11 +180,11 @@ static int copy_signal(struct job *job)
 	return 0;
 }
 
-/* One turn of a job, without the lock. */
-static int copy_turn(struct job *job)
+/* One turn of a job, of @bytes at most, without the lock. */
+static int copy_turn(struct job *job, uint64_t bytes)
 {
 	uint64_t last = job->bytes > COPY_LINE_BYTES ? job->bytes - COPY_LINE_BYTES : 0;
-	uint64_t end = job->done + SCIF_VIRTIO_COPY_BYTES;
+	uint64_t end = job->done + bytes;
 	bool streams = job->bytes >= COPY_STREAM_BYTES;
 	int status = 0;
 
@@ -320,8 +326,11 @@ static void job_finish(struct job *job)
 		job_free(job);
 }
 
-/* One turn for the first job of an endpoint that is not busy; lets go of the lock meanwhile. */
-static void copy_serve(struct fabric *fabric, struct endpoint *endpoint)
+/*
+ * One turn, of @bytes at most, for the first job of an endpoint that is not busy; lets go of the
+ * lock meanwhile.
+ */
+static void copy_serve(struct fabric *fabric, struct endpoint *endpoint, uint64_t bytes)
 {
 	struct job *job = TAILQ_FIRST(&endpoint->jobs);
 	uint64_t before = job->done;
@@ -331,7 +340,7 @@ static void copy_serve(struct fabric *fabric, struct endpoint *endpoint)
 	if (!job->aborted) {
 		pthread_mutex_unlock(&fabric->lock);
 		vhost_fault_guard_mappings(job->mappings, job->mapping_count);
-		status = copy_turn(job);
+		status = copy_turn(job, bytes);
 		vhost_fault_guard_mappings(NULL, 0);
 		pthread_mutex_lock(&fabric->lock);
 	}
@@ -387,7 +396,7 @@ static struct endpoint *copy_choose(struct fabric *fabric, uint64_t *until_ns)
 	*until_ns = UINT64_MAX;
 	TAILQ_FOREACH(endpoint, &fabric->active, active_link)
 	{
-		if (endpoint->busy || TAILQ_EMPTY(&endpoint->jobs) ||
+		if (endpoint->busy || endpoint->carried || TAILQ_EMPTY(&endpoint->jobs) ||
 		    job_rests(TAILQ_FIRST(&endpoint->jobs)) ||
 		    (best && best->node->turn <= endpoint->node->turn) ||
 		    !node_may_copy(endpoint->node, now_ns, until_ns))
@@ -415,7 +424,7 @@ static void *copy_work(void *argument)
 					  (long)(until_ns % 1000000000u) };
 
 		if (endpoint)
-			copy_serve(fabric, endpoint);
+			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
 		else if (until_ns == UINT64_MAX)
 			pthread_cond_wait(&fabric->work, &fabric->lock);
 		else
@@ -458,23 +467,83 @@ static bool side_is_process(const struct side *side)
 	return side->kind == SIDE_PROCESS;
 }
 
+/* Whether the loop that submits it may copy itself, for as long as it has nothing else to do. */
+static bool job_is_own(const struct job *job)
+{
+	const struct node *node = job->endpoint->node;
+
+	return node->kind == NODE_VM && !node->own_copy && job->call &&
+	       job->from.kind == SIDE_WINDOWS && job->to.kind == SIDE_WINDOWS;
+}
+
+/* What the node's loop copied is the workers' from now on. */
+static void copy_hand_over(struct node *node)
+{
+	struct endpoint *endpoint = node->own_copy;
+
+	if (!endpoint)
+		return;
+	node->own_copy = NULL;
+	endpoint->carried = false;
+	if (!TAILQ_EMPTY(&endpoint->jobs))
+		pthread_cond_signal(&node->fabric->work);
+	endpoint_put(endpoint);
+}
+
+void copy_leave_own(struct node *node)
+{
+	pthread_mutex_lock(&node->fabric->lock);
+	copy_hand_over(node);
+	pthread_mutex_unlock(&node->fabric->lock);
+}
+
+void copy_own_turn(struct node *node, bool (*pending)(void *context), void *context)
+{
+	struct fabric *fabric = node->fabric;
+	uint64_t done = 0;
+
+	if (!node->own_copy)
+		return;
+	pthread_mutex_lock(&fabric->lock);
+	while (node->own_copy && done < SCIF_VIRTIO_COPY_BYTES) {
+		struct endpoint *endpoint = node->own_copy;
+		struct job *job = TAILQ_FIRST(&endpoint->jobs);
+		uint64_t until_ns = UINT64_MAX;
+
+		if (!job || endpoint->busy || pending(context) || job_rests(job) ||
+		    side_is_process(&job->from) || side_is_process(&job->to) ||
+		    !node_may_copy(node, fabric_clock_ns(), &until_ns)) {
+			copy_hand_over(node);
+			break;
+		}
+		copy_serve(fabric, endpoint, COPY_OWN_BYTES);
+		done += COPY_OWN_BYTES;
+	}
+	pthread_mutex_unlock(&fabric->lock);
+}
+
 /* Queues the job; does it at once where that is short. */
 static void job_submit(struct job *job)
 {
 	struct endpoint *endpoint = job->endpoint;
 	struct fabric *fabric = endpoint->node->fabric;
 	bool first = TAILQ_EMPTY(&endpoint->jobs) && !endpoint->busy;
+	bool here = first && !side_is_process(&job->from) && !side_is_process(&job->to);
 	uint64_t until_ns = UINT64_MAX;
 
 	endpoint->jobs_queued++;
 	TAILQ_INSERT_TAIL(&endpoint->jobs, job, link);
 	endpoint_activate(endpoint);
-	if (first && job->bytes <= FABRIC_INLINE_BYTES && !job_rests(job) &&
-	    !side_is_process(&job->from) && !side_is_process(&job->to) &&
-	    node_may_copy(endpoint->node, fabric_clock_ns(), &until_ns))
-		copy_serve(fabric, endpoint);
-	else
+	if (here && job->bytes <= FABRIC_INLINE_BYTES && !job_rests(job) &&
+	    node_may_copy(endpoint->node, fabric_clock_ns(), &until_ns)) {
+		copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
+	} else if (here && job_is_own(job)) {
+		endpoint->node->own_copy = endpoint;
+		endpoint->carried = true;
+		endpoint_hold(endpoint);
+	} else {
 		pthread_cond_signal(&fabric->work);
+	}
 }
 
 /* The answer to a call that has a job: its end, or that it waits. */
@@ -772,7 +841,7 @@ void copy_abort_node(struct node *node)
 				break;
 		}
 		if (endpoint)
-			copy_serve(fabric, endpoint);
+			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
 		else
 			pthread_cond_wait(&fabric->quiet, &fabric->lock);
 	}

@@ -140,6 +140,7 @@ struct node {
 	_Atomic uint32_t endpoint_count, window_count;
 	_Atomic uint64_t pinned_bytes;
 	int64_t balance_bytes;
+	struct endpoint *own_copy; /* (F) held; set by a VM's loop alone, which reads it without */
 	uint64_t balance_time_ns;
 	uint64_t turn;	     /* when a worker last took a copy of it */
 	uint32_t generation; /* of its driver; older windows are nobody's */
@@ -190,6 +191,7 @@ struct endpoint {
 	struct job_list jobs;
 	TAILQ_ENTRY(endpoint) active_link; /* in fabric->active while it has jobs or is busy */
 	bool active, busy;
+	bool carried; /* its node's own_copy: no worker's */
 	uint32_t jobs_queued, jobs_done;
 
 	/* the owner's loop alone */
@@ -428,6 +430,13 @@ int copy_fence_wait(struct call *call);
 int copy_fence_signal(struct call *call);
 /* copy_rest_node - no copy touches the node's memory from now on, until it rests no more */
 void copy_rest_node(struct node *node, bool resting);
+/**
+ * copy_own_turn - a part of the copy that the loop of VM @node does itself, if there is one
+ * @pending: whether the loop has other work: then the rest is left to the workers; under (F)
+ */
+void copy_own_turn(struct node *node, bool (*pending)(void *context), void *context);
+/* copy_leave_own - leave it to the workers in any case; takes (F) */
+void copy_leave_own(struct node *node);
 /* copy_detach - the call of a process that is gone: its job ends without it */
 void copy_detach(struct call *call);
 /* copy_abort_node - end all copies that touch the node's memory, and wait until they have */

@@ -102,7 +102,8 @@ static void guest_shm_done(void *context, void *token, int status)
 	guest_map_answered(context, token, status);
 }
 
-bool guest_is_pending(void *context)
+/* Whether there is anything to do but the copy that it does itself; looks at memory alone. */
+static bool guest_has_work(void *context)
 {
 	struct guest *guest = context;
 	const struct endpoint *endpoint;
@@ -124,6 +125,13 @@ bool guest_is_pending(void *context)
 	}
 	return guest_has_events(guest) &&
 	       vhost_queue_has_work(vhost_device_queue(&guest->device, SCIF_VIRTIO_QUEUE_EVENT));
+}
+
+bool guest_is_pending(void *context)
+{
+	const struct guest *guest = context;
+
+	return guest->node->own_copy || guest_has_work(context);
 }
 
 static void guest_arm(void *context, bool sleeping)
@@ -256,6 +264,7 @@ void guest_turn(struct guest *guest, int timeout_ms)
 		vhost_queue_notify(vhost_device_queue(&guest->device, i));
 	if (vhost_device_check(&guest->device, &error) < 0)
 		guest_detach(guest, error.text);
+	copy_own_turn(guest->node, guest_has_work, guest);
 }
 
 void guest_run(struct guest *guest)

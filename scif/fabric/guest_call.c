@@ -501,6 +501,7 @@ void guest_drop_all(struct guest *guest)
 	struct call *call, *next;
 	struct window *window;
 
+	copy_leave_own(guest->node);
 	copy_abort_node(guest->node);
 	for (call = TAILQ_FIRST(&guest->calls); call; call = next) {
 		next = TAILQ_NEXT(call, all_link);

@@ -54,6 +54,7 @@
 /* How long waits lasted lately; updates may be lost, they are hints. */
 struct vphi_history {
 	u32 spin_ns;
+	u32 copy_ns; /* that 64 KiB of a long copy took; 0: not known */
 };
 
 /* Requests by what they may keep busy: see scif-virtio.h, "Time". */
@@ -72,7 +73,7 @@ struct vphi_queue {
 	unsigned int limit[VPHI_KINDS]; /* of chains of that kind and those before it */
 	unsigned int spinners; /* threads that look at the ring: no interrupts meanwhile */
 	bool interrupts;
-	wait_queue_head_t room; /* for those who found no place */
+	wait_queue_head_t room; /* woken when chains came back */
 	struct vphi_history history; /* of short calls */
 	char name[16];
 };
