@@ -9,6 +9,7 @@
  * arrays.lock guards the list, which has one record for each array that has memory.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
@@ -44,6 +45,14 @@ static uint64_t element_bytes(CUarray_format format)
 	default: /* 8-bit integers; compressed and video formats take no more */
 		return 1;
 	}
+}
+
+/* array_format_known - one element is one value for each channel */
+static bool array_format_known(CUarray_format format)
+{
+	static const unsigned char known[] = { 0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20 };
+
+	return memchr(known, (int)format, sizeof(known));
 }
 
 /* array_bytes - of all levels; UINT64_MAX where that is more than any device has */
@@ -113,6 +122,24 @@ static void arrays_drop(const void *array, CUcontext context, CUdevice device)
 		worker_memory_charge(-(int64_t)bytes);
 }
 
+/* array_keep_clear - the new array on the books and without another's content, or gone again */
+static CUresult array_keep_clear(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
+				 uint64_t bytes)
+{
+	bool plain = !(shape->Flags & WITHOUT_MEMORY) && array_format_known(shape->Format);
+	CUresult result = CUDA_SUCCESS;
+
+	if (plain)
+		result = memory_clear_array(array, shape,
+					    (unsigned int)element_bytes(shape->Format) *
+						    shape->NumChannels);
+	if (!result && !array_keep(array, bytes))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	if (result)
+		real.cuArrayDestroy(array);
+	return result;
+}
+
 static CUresult array_create_3d(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *wanted)
 {
 	uint64_t bytes = array_bytes(wanted, 1);
@@ -120,10 +147,7 @@ static CUresult array_create_3d(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *w
 
 	if (!result)
 		result = real.cuArray3DCreate_v2(array, wanted);
-	if (result || array_keep(*array, bytes))
-		return result;
-	real.cuArrayDestroy(*array);
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	return result ? result : array_keep_clear(*array, wanted, bytes);
 }
 
 static CUresult array_create(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *wanted)
@@ -137,10 +161,7 @@ static CUresult array_create(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *wanted
 
 	if (!result)
 		result = real.cuArrayCreate_v2(array, wanted);
-	if (result || array_keep(*array, bytes))
-		return result;
-	real.cuArrayDestroy(*array);
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	return result ? result : array_keep_clear(*array, &same, bytes);
 }
 
 static CUresult array_create_mipmapped(CUmipmappedArray *array,

@@ -41,7 +41,8 @@ struct supervisor_options {
 	int64_t memory_limit; /* bytes of device memory a client may have; 0 = no limit */
 	int64_t max_clients;
 	int64_t max_clients_per_identity;
-	bool turns; /* clients take turns on the device, and are measured */
+	bool turns;	   /* clients take turns on the device, and are measured */
+	bool clear_memory; /* device memory is cleared when it is allocated */
 	char token[LINK_TOKEN_BYTES_MAX + 1];
 };
 

@@ -156,11 +156,10 @@ static int options_from_group(struct supervisor_options *options, struct config 
 			      config_setting_t *group, struct error *error)
 {
 	static const char *const known[] = {
-		"socket",	  "socket_mode", "switch_socket",
-		"control_socket", "vsock_port",	 "tcp",
-		"token_file",	  "driver",	 "worker",
-		"memory_limit",	  "max_clients", "max_clients_per_identity",
-		"metrics",	  "turns",	 NULL
+		"socket",     "socket_mode",  "switch_socket", "control_socket",
+		"vsock_port", "tcp",	      "token_file",    "driver",
+		"worker",     "memory_limit", "max_clients",   "max_clients_per_identity",
+		"metrics",    "turns",	      "clear_memory",  NULL
 	};
 	const struct {
 		const char *name;
@@ -196,6 +195,9 @@ static int options_from_group(struct supervisor_options *options, struct config 
 				       numbers[i].maximum, numbers[i].value, error);
 	if (!status)
 		status = config_get_boolean(config, group, "turns", &options->turns, error);
+	if (status >= 0)
+		status = config_get_boolean(config, group, "clear_memory", &options->clear_memory,
+					    error);
 	return status < 0 ? status : 0;
 }
 
@@ -331,6 +333,7 @@ int supervisor_options_read(struct supervisor_options *options, int argc, char *
 
 	options->vsock_port = options->memory_limit = -1;
 	options->max_clients = options->max_clients_per_identity = -1;
+	options->clear_memory = true;
 	if (argp_parse(&option_parser, argc, argv, 0, NULL, options))
 		return error_set(error, -EINVAL, "wrong options");
 	status = options_from_file(options, error);

@@ -75,6 +75,8 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 	*next++ = arguments->slot;
 	if (supervisor->options.turns)
 		*next++ = "--turns";
+	if (supervisor->options.clear_memory)
+		*next++ = "--clear";
 	*next = NULL;
 	if (~tenant_settings(client->tenant)->devices)
 		spawn_visible(tenant_settings(client->tenant)->devices, arguments->devices,

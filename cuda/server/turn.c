@@ -78,7 +78,8 @@ struct batch {
 	uint64_t estimate_ns;
 	uint32_t cost; /* of its first piece */
 	uint32_t pieces;
-	bool mixed; /* it has pieces of other kinds */
+	bool mixed;   /* it has pieces of other kinds */
+	bool unknown; /* its last piece is of a kind that was never measured */
 };
 
 /* An event to use again. */
@@ -100,6 +101,7 @@ struct turn {
 	CUcontext last_context;
 	uint64_t outstanding_ns; /* estimates of batches and open */
 	uint64_t busy_until_ns;	 /* when all of that should be done */
+	unsigned int unknown;	 /* batches of unknown length under way */
 	uint64_t progress_ns;	 /* when a batch was done last, or the first one began */
 	uint64_t stall_ns;	 /* how long without progress before work passes */
 	uint64_t passed_ns;	 /* when some passed; 0: none since the last progress */
@@ -205,6 +207,8 @@ static uint64_t turn_left(struct turn *turn, enum share_grant_kind kind)
 		return 0;
 	if (kind == SHARE_GRANT_UNBOUNDED)
 		return limit - taken;
+	if (turn->unknown)
+		return 0; /* it may use up the turn alone */
 	taken += turn->page->used_ns - turn->begin_used_ns;
 	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
 	return taken < budget ? budget - taken : 0;
@@ -304,6 +308,7 @@ static void batch_close(struct turn *turn)
 		batch_give_back(turn, batch);
 	} else {
 		turn->batches[(turn->first + turn->count++) % BATCHES] = *batch;
+		turn->unknown += batch->unknown;
 	}
 	batch->pieces = 0;
 	if (turn->monitor_sleeps)
@@ -328,7 +333,8 @@ static void cost_learn(const struct batch *batch, uint64_t measured_ns)
 	if (batch->mixed)
 		return;
 	before = __atomic_load_n(cost, __ATOMIC_RELAXED);
-	if (before)
+	/* What takes far longer than before is believed at once: a turn must not be overfilled. */
+	if (before && each < 2 * before)
 		each = (3 * before + each) / 4;
 	if (each > UINT32_MAX)
 		each = UINT32_MAX;
@@ -371,6 +377,7 @@ static void batch_measured(struct turn *turn)
 		own = since;
 	__atomic_store_n(&turn->page->used_ns, turn->page->used_ns + own, __ATOMIC_RELEASE);
 	turn->outstanding_ns -= batch->estimate_ns;
+	turn->unknown -= batch->unknown;
 	turn->busy_until_ns = turn->progress_ns + turn->outstanding_ns;
 	event_give_back(turn, turn->last_context, turn->last_end);
 	event_give_back(turn, batch->context, batch->begin);
@@ -692,6 +699,7 @@ void turn_end(struct turn_work *work, CUresult result)
 			: __atomic_load_n(&costs_ns[work->cost % COSTS], __ATOMIC_RELAXED);
 	estimate = known ? known : UNKNOWN_NS;
 	batch->mixed |= batch->cost != work->cost;
+	batch->unknown |= !known;
 	batch->pieces++;
 	batch->estimate_ns += estimate;
 	turn->outstanding_ns += estimate;

@@ -75,6 +75,14 @@ uint64_t quota_used(void);
 bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t *used_bytes);
 /* quota_arrays_open - put functions that count arrays into the driver's table (quota_arrays.c) */
 void quota_arrays_open(struct cuda_driver *driver);
+/*
+ * memory_clear_open - put functions that clear what they allocate into the driver's table
+ * (memory_clear.c), below those of turns and quotas
+ */
+void memory_clear_open(struct cuda_driver *driver);
+/* memory_clear_array - a new array, of the current context; nothing without memory_clear_open() */
+CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
+			    unsigned int element_bytes);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */
 uint64_t quota_left(uint64_t *limit);
 

@@ -40,6 +40,8 @@ struct arguments {
 	const char *driver;
 };
 
+static bool worker_clears; /* device memory that the client gets */
+
 static const struct argp_option option_list[] = {
 	{ "fd", 'f', "NUMBER", 0, "descriptor of the accepted connection", 0 },
 	{ "driver", 'd', "LIBRARY", 0, "libcuda.so.1 to load", 0 },
@@ -49,6 +51,7 @@ static const struct argp_option option_list[] = {
 	{ "share", 's', "NUMBER", 0,
 	  "descriptors 5 to 7 are shared; the number of the memory's slot", 0 },
 	{ "turns", 'u', NULL, 0, "take turns on the device", 0 },
+	{ "clear", 'c', NULL, 0, "clear device memory when it is allocated", 0 },
 	{ "token-fd", 't', "NUMBER", 0, "descriptor to read the TCP token from", 0 },
 	{ 0 },
 };
@@ -90,6 +93,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case 's':
 		arguments->share_slot = (int)option_number(state, text);
+		return 0;
+	case 'c':
+		worker_clears = true;
 		return 0;
 	case 'u':
 		arguments->turns = true;
@@ -145,6 +151,8 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 	}
 	cuda_driver_find(&worker_driver, library);
 	*(void **)&worker_write_value = dlsym(library, "cuStreamWriteValue32_v2");
+	if (worker_clears)
+		memory_clear_open(&worker_driver);
 	turn_calls_open(&worker_driver);
 	quota_arrays_open(&worker_driver);
 	if (!worker_driver.cuInit || !worker_driver.cuDeviceGetCount) {

@@ -13,7 +13,10 @@ struct settings settings;
 
 CUresult device_open(void)
 {
-	return settings_read(&settings) ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
+	if (!settings_read(&settings))
+		return CUDA_ERROR_SYSTEM_NOT_READY;
+	settings_see(&settings);
+	return settings.devices ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
 bool device_valid(CUdevice device)
@@ -41,9 +44,9 @@ int device_identity(int device, struct front_device *identity)
 
 	if (result != CUDA_SUCCESS)
 		return (int)result;
-	settings_uuid(device, identity->uuid);
+	settings_uuid(settings.places[device], identity->uuid);
 	identity->pci_domain = 0;
-	identity->pci_bus = 1 + device;
+	identity->pci_bus = 1 + settings.places[device];
 	identity->pci_device = 0;
 	return 0;
 }
@@ -144,10 +147,13 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId)
 		if (sscanf(pciBusId, "%x:%x", &bus, &device) != 2)
 			return CUDA_ERROR_INVALID_VALUE;
 	}
-	if (domain != 0 || device != 0 || bus < 1 || bus > (unsigned int)settings.devices)
-		return CUDA_ERROR_INVALID_DEVICE;
-	*dev = (CUdevice)bus - 1;
-	return CUDA_SUCCESS;
+	for (int i = 0; domain == 0 && device == 0 && i < settings.devices; i++) {
+		if (bus != 1 + (unsigned int)settings.places[i])
+			continue;
+		*dev = i;
+		return CUDA_SUCCESS;
+	}
+	return CUDA_ERROR_INVALID_DEVICE;
 }
 
 /*

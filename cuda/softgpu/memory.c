@@ -12,14 +12,20 @@
  * high-water mark when first needed and stay so (a kernel that races with a free must fault by
  * valid_pages, not by a signal); freed ones lose their content and their memory at once.
  *
+ * With SOFTGPU_REMNANTS the devices' memory lies in that file, which processes share, and nothing
+ * is ever cleared: a device on which who allocates finds what another left behind.
+ *
  * Locks: memory_lock over the regions' sorted tables of blocks and the registrations.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "cuda/softgpu/driver.h"
+#include "lib/base/log.h"
 
 #define RANGE_ADDRESS	0x200000000000ul
 #define ROOM_FACTOR	4 /* addresses of a region for each byte of its quota */
@@ -220,7 +226,8 @@ static void region_free(struct region *region, size_t index)
 	struct memory_block block = region->table.blocks[index];
 
 	mark_pages(&block, 0);
-	madvise((void *)block.address, block.pages << PAGE_SHIFT, MADV_DONTNEED);
+	if (!settings.remnants || block.kind == MEMORY_PINNED)
+		madvise((void *)block.address, block.pages << PAGE_SHIFT, MADV_DONTNEED);
 	region->used_pages -= block.pages;
 	table_remove(&region->table, index);
 	if (region->packed > index)
@@ -375,6 +382,23 @@ static void *reserve(void *wanted, size_t bytes, int protection, int flags)
 	return address == MAP_FAILED ? NULL : address;
 }
 
+/* remnants_open - the file behind the devices' regions, which come first in the range */
+static bool remnants_open(size_t region_pages)
+{
+	size_t bytes = region_pages * (size_t)settings.devices << PAGE_SHIFT;
+	int fd = open(settings.remnants, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	void *range = MAP_FAILED;
+
+	if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0)
+		range = mmap((void *)range_address, bytes, PROT_NONE,
+			     MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0);
+	if (range == MAP_FAILED)
+		log_error("SOFTGPU_REMNANTS is \"%s\": %s", settings.remnants, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return range != MAP_FAILED;
+}
+
 CUresult memory_open(void)
 {
 	size_t region_pages = ROOM_FACTOR * (settings.memory_bytes >> PAGE_SHIFT);
@@ -389,6 +413,8 @@ CUresult memory_open(void)
 	if (!range || !valid_pages)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	range_address = (uint64_t)range;
+	if (settings.remnants && !remnants_open(region_pages))
+		return CUDA_ERROR_SYSTEM_NOT_READY;
 	for (int i = 0; i <= settings.devices; i++) {
 		regions[i].address = range_address + i * (region_pages << PAGE_SHIFT);
 		regions[i].pages = region_pages;

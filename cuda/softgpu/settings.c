@@ -47,11 +47,36 @@ bool settings_read(struct settings *settings)
 	settings->devices = (int)devices;
 	settings->memory_bytes = memory_mib << 20;
 	settings->processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	settings->remnants = getenv("SOFTGPU_REMNANTS");
+	for (int i = 0; i < settings->devices; i++)
+		settings->places[i] = i;
 	return true;
 }
 
-void settings_uuid(int device, uint8_t uuid[16])
+void settings_see(struct settings *settings)
+{
+	const char *list = getenv("CUDA_VISIBLE_DEVICES");
+	int all = settings->devices, seen = 0;
+	char *end;
+
+	if (!list)
+		return;
+	for (uint32_t taken = 0;; list = end + 1) {
+		unsigned long place = strtoul(list, &end, 10);
+
+		if (end == list || (*end && *end != ',') || place >= (unsigned long)all ||
+		    taken & 1u << place)
+			break;
+		taken |= 1u << place;
+		settings->places[seen++] = (int)place;
+		if (!*end)
+			break;
+	}
+	settings->devices = seen;
+}
+
+void settings_uuid(int place, uint8_t uuid[16])
 {
 	memcpy(uuid, "causewaysoftgpu", 15);
-	uuid[15] = (uint8_t)device;
+	uuid[15] = (uint8_t)place;
 }

@@ -16,12 +16,19 @@
 
 struct settings {
 	int devices;
-	size_t memory_bytes; /* of each device */
-	int processors;	     /* multiprocessors of each device: the host's cores */
+	int places[DEVICES_MAX]; /* of each device among all that there are */
+	size_t memory_bytes;	 /* of each device */
+	const char *remnants;	 /* file that device memory lies in, and stays in; NULL: nowhere */
+	int processors;		 /* multiprocessors of each device: the host's cores */
 };
 
 /* settings_read - SOFTGPU_* of the environment; false, and logged, where one makes no sense */
 bool settings_read(struct settings *settings);
-void settings_uuid(int device, uint8_t uuid[16]);
+/*
+ * settings_see - leave the devices that CUDA_VISIBLE_DEVICES names, in its order; what is no number
+ * of a device, or comes again, ends the list
+ */
+void settings_see(struct settings *settings);
+void settings_uuid(int place, uint8_t uuid[16]);
 
 #endif

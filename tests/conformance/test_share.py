@@ -23,8 +23,8 @@ OUT_OF_MEMORY = 2
 class Host(daemons.Cudad):
     """causeway-cudad with tenants, whom clients of several users can reach."""
 
-    def __init__(self, tenants, turns=True):
-        super().__init__(settings=f'socket_mode = "666"; turns = {str(turns).lower()};')
+    def __init__(self, tenants, turns=True, more=""):
+        super().__init__(settings=f'socket_mode = "666"; turns = {str(turns).lower()}; {more}')
         self.plain = self.config.read_text()
         self.client_config.write_text("")
         self.folder.chmod(0o755)
@@ -186,6 +186,26 @@ def test_watchdog_ends_who_keeps_the_device():
         assert red.wait(10) != 0
         assert "kept the device for more than 300 ms" in host.log()
         red.communicate()
+
+
+@pytest.mark.parametrize("protected", (True, False))
+@pytest.mark.parametrize("way", ("plain", "pitch", "async", "pool"))
+def test_nobody_reads_what_another_left(way, protected):
+    """With the control: without the protection a device that clears nothing gives it away."""
+    host = Host(red_and_blue(), more=f"clear_memory = {str(protected).lower()};")
+    host.environment_added = {"SOFTGPU_REMNANTS": str(host.folder / "remnants")}
+    with host:
+        red = Allocator(host, RED)
+        result, number = red.ask("alloc", way, 4 * MIB)[:2]
+        assert result == 0 and red.ask("fill", number, 0x5a) == [0]
+        red.end()
+        blue = Allocator(host, BLUE)
+        result, number = blue.ask("alloc", way, 4 * MIB)[:2]
+        assert result == 0
+        result, dirty = blue.ask("dirty", number)
+        assert result == 0
+        assert dirty == 0 if protected else dirty > MIB
+        blue.end()
 
 
 def test_changes_while_it_runs():
