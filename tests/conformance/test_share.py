@@ -175,6 +175,58 @@ def test_a_newcomer_gets_in():
         red.communicate()
 
 
+def test_a_bomb_of_clients_harms_nobody_else():
+    with Host(red_and_blue(more="clients = 3;")) as host:
+        words = ["/usr/bin/python3", ALLOCATOR]
+        bomb = [host.start_as(RED, words) for _ in range(24)]
+        blue = host.start_as(BLUE, [daemons.PROGRAMS / "driver_client", "launch"])
+        assert "PASSED" in blue.communicate(timeout=40)[0]
+        answers = [process.communicate(timeout=40) for process in bomb]
+        served = sum("ready" in output for output, _ in answers)
+        assert all("ready" in output or "CUDA says 100" in errors for output, errors in answers)
+        assert 3 <= served < 24
+        daemons.wait_until(lambda: host.table()["red"]["clients"] == 0, 20, "all have left")
+        Allocator(host, RED).end()
+
+
+def test_the_lower_class_starves_only_while_the_higher_one_works():
+    with Host(red_and_blue(more="priority = 1;")) as host:
+        red, blue = busy(host, RED, 4), busy(host, BLUE, 6)
+        daemons.wait_until(lambda: red.poll() is not None, 40, "the higher class has ended")
+        table = host.table()
+        assert table["red"]["device"] > 4 * table["blue"]["device"]
+        output, _ = blue.communicate(timeout=40)
+        assert blue.returncode == 0 and '"launches"' in output
+        assert host.table()["blue"]["device"] > table["blue"]["device"]
+        red.communicate()
+
+
+def test_reload_during_load():
+    with Host(red_and_blue()) as host:
+        red, blue = busy(host, RED, 5), busy(host, BLUE, 5)
+        daemons.wait_until(lambda: all(row["launches"] > 20 for row in host.table().values())
+                           and len(host.table()) == 2, 30, "both run")
+        for weight in range(1, 101):
+            host.write(red_and_blue(more=f"weight = {weight};"))
+            assert host.tenant("reload").returncode == 0
+        assert host.table()["red"]["weight"] == 100
+        for process in (red, blue):
+            output, errors = process.communicate(timeout=40)
+            assert process.returncode == 0 and '"launches"' in output, errors
+
+
+def test_a_tenant_sees_its_devices_alone():
+    place = ("import ctypes; c = ctypes.CDLL('libcuda.so.1'); n = ctypes.c_int(); c.cuInit(0); "
+             "c.cuDeviceGetCount(ctypes.byref(n)); b = ctypes.create_string_buffer(32); "
+             "c.cuDeviceGetPCIBusId(b, 32, 0); print(n.value, b.value.decode())")
+    host = Host(red_and_blue(more="devices = [2, 1];"))
+    host.environment_added = {"SOFTGPU_DEVICES": "3", "SOFTGPU_MEMORY_MIB": "512"}
+    with host:
+        for uid, expected in ((RED, "2 0000:02:00.0"), (BLUE, "3 0000:01:00.0")):
+            output, errors = host.start_as(uid, ["/usr/bin/python3", "-c", place]).communicate()
+            assert output.strip() == expected, errors
+
+
 def test_watchdog_ends_who_keeps_the_device():
     with Host(red_and_blue(more="watchdog_ms = 300;")) as host:
         red = busy(host, RED, 30, iterations=2000000000, depth=1)
