@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents against the tree: links and paths lead somewhere, blocks are valid shell, options exist,
+programs that are installed have manual pages, and each file of proto/ is told of."""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ["CAUSEWAY_BUILD"])
+DOCUMENTS = [ROOT / "README.md", ROOT / "HACKING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "bench|cli|cuda|debian|docs|gen|include|lib|proto|scif|scripts|services|share|testbed|tests|vsock"
+
+
+def blocks(document):
+    return re.findall(r"^```[^\n]*\n(.*?)^```$", document.read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    targets = re.findall(r"\]\(([^)#\s]+)", document.read_text())
+    lost = [target for target in targets if "://" not in target and not (document.parent / target).exists()]
+    assert not lost
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_exist(document):
+    """What stands in backquotes alone and begins with a folder of the source, in the source or the build."""
+    paths = re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", document.read_text())
+    lost = [path for path in paths if not (ROOT / path).exists() and not (BUILD / path).exists()]
+    assert not lost
+
+
+def test_readme_blocks_are_shell():
+    commands = [block for block in blocks(ROOT / "README.md") if not re.search("[─└├]", block)]
+    assert len(commands) > 3
+    for block in commands:
+        done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+        assert done.returncode == 0, block + done.stderr
+
+
+@pytest.mark.parametrize("program", ["cuda/server/causeway-cudad", "vsock/switch/causeway-switch"])
+def test_readme_options_exist(program):
+    known = subprocess.run([BUILD / program, "--help"], capture_output=True, text=True, check=True).stdout
+    used = set()
+    for block in blocks(ROOT / "README.md"):
+        for command in re.findall(rf"build/{program}((?:.*\\\n)*.*)", block):
+            used.update(re.findall(r"--[a-z-]+", command))
+    assert used, "the README does not use it"
+    assert not [option for option in used if option not in known]
+
+
+def test_programs_have_manual_pages():
+    pages = {path.name.split(".")[0] for path in (ROOT / "docs").glob("*.scd")}
+    text = (ROOT / "debian/causeway.links").read_text()
+    lists = "\n".join(path.read_text() for path in (ROOT / "debian").glob("*.install"))
+    programs = re.findall(r"^usr/bin/(\S+)$", lists, re.M)
+    assert len(programs) > 5
+    assert not [name for name in programs if name not in pages and f"/{name}.8" not in text]
+
+
+def test_protocols_are_told_of():
+    """Each file of proto/ stands in the architecture by its name."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    files = [path.name for path in (ROOT / "proto").iterdir()]
+    assert files
+    assert not [name for name in files if name not in text]
