@@ -29,6 +29,7 @@ void vphi_device_release(struct kref *refs)
 	destroy_workqueue(device->worker);
 	xa_destroy(&device->endpoints);
 	xa_destroy(&device->windows);
+	xa_destroy(&device->mappings);
 	kfree(device->events);
 	kfree(device);
 }
@@ -161,6 +162,7 @@ static struct vphi_device *vphi_device_new(struct virtio_device *vdev, unsigned 
 	mutex_init(&device->endpoints_mutex);
 	xa_init_flags(&device->endpoints, XA_FLAGS_LOCK_IRQ);
 	xa_init_flags(&device->windows, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
+	xa_init(&device->mappings);
 	INIT_WORK(&device->tidy_work, vphi_tidy);
 	INIT_WORK(&device->nodes_work, vphi_cards_scan);
 	for (i = 0; i < queue_count; i++) {
@@ -249,6 +251,8 @@ static void vphi_device_end(struct vphi_device *device)
 	unsigned int i;
 
 	WRITE_ONCE(device->dead, true);
+	vphi_endpoints_end(device);
+	vphi_mappings_hide(device);
 	virtio_reset_device(device->vdev);
 	for (i = 0; i < device->queue_count; i++)
 		vphi_queue_end(&device->queues[i]);

@@ -24,17 +24,38 @@ struct vphi_mapping {
 	unsigned long page_count;
 };
 
-/* The device hides it. It answers when it is out of sight; nobody waits for ever. */
-static void vphi_mapping_hide(struct vphi_endpoint *endpoint, u32 number)
+/*
+ * The device hides it. It answers when it is out of sight; nobody waits for ever: false when there
+ * was no answer.
+ */
+static bool vphi_mapping_hide(struct vphi_device *device, u32 endpoint, u32 number)
 {
-	struct vphi_call *call = vphi_endpoint_call(endpoint, SCIF_VIRTIO_MUNMAP, VPHI_SHORT, 0);
+	struct vphi_call *call = vphi_call_new(device, endpoint, SCIF_VIRTIO_MUNMAP, VPHI_SHORT);
+	bool answered;
 
 	if (!call)
-		return;
+		return false;
 	call->request.map.mapping = cpu_to_le32(number);
-	if (vphi_call_submit(call) == 0 && !vphi_wait_spin(call, &call->queue->history))
-		vphi_call_end(call);
+	answered = vphi_call_submit(call) == 0 &&
+		   (vphi_wait_spin(call, &call->queue->history) || vphi_call_end(call) == 0);
 	vphi_call_put(call);
+	return answered;
+}
+
+/*
+ * vphi_mappings_hide - all of them, before the device is reset
+ *
+ * Programs do not see them any more. QEMU 11.1 ends with a segmentation fault when it is told to
+ * reset a device whose shared memory region still shows something.
+ */
+void vphi_mappings_hide(struct vphi_device *device)
+{
+	unsigned long number;
+	void *endpoint;
+
+	xa_for_each(&device->mappings, number, endpoint)
+		if (!vphi_mapping_hide(device, xa_to_value(endpoint), number))
+			return; /* it does not listen any more */
 }
 
 static void vphi_mapping_free(struct vphi_mapping *mapping)
@@ -58,7 +79,8 @@ static void vphi_area_close(struct vm_area_struct *area)
 
 	if (!refcount_dec_and_test(&mapping->areas))
 		return;
-	vphi_mapping_hide(mapping->endpoint, mapping->number);
+	xa_erase(&mapping->endpoint->device->mappings, mapping->number);
+	vphi_mapping_hide(mapping->endpoint->device, mapping->endpoint->number, mapping->number);
 	vphi_mapping_free(mapping);
 }
 
@@ -185,10 +207,14 @@ int vphi_mmap(struct vphi_endpoint *endpoint, struct vm_area_struct *area)
 	vphi_area_flags(area, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
 			area->vm_flags & VM_WRITE ? 0 : VM_MAYWRITE);
 	status = vphi_map_answer(endpoint->device, mapping, area, call);
+	if (status == 0)
+		status = xa_err(xa_store(&endpoint->device->mappings, mapping->number,
+					 xa_mk_value(endpoint->number), GFP_KERNEL));
 	if (status == 0 && READ_ONCE(endpoint->device->dead))
 		status = -ENODEV; /* it went meanwhile, and may not have seen this mapping */
 	if (status) {
-		vphi_mapping_hide(endpoint, mapping->number);
+		xa_erase(&endpoint->device->mappings, mapping->number);
+		vphi_mapping_hide(endpoint->device, endpoint->number, mapping->number);
 		goto put;
 	}
 	area->vm_private_data = mapping;

@@ -92,6 +92,7 @@ struct vphi_device {
 	struct xarray endpoints; /* by the device's number */
 	struct mutex endpoints_mutex; /* against the end of an endpoint: for the device's own end */
 	struct xarray windows; /* by cookie */
+	struct xarray mappings; /* by the device's number; entries say no more than that it is */
 	u32 next_cookie; /* under the windows' lock */
 	atomic_t next_tag;
 	atomic_t endpoint_count;
@@ -227,6 +228,7 @@ int vphi_fence_wait(struct vphi_endpoint *endpoint, int mark);
 int vphi_fence_signal(struct vphi_endpoint *endpoint,
 		      const struct vphi_ioctl_fence_signal *arguments);
 int vphi_mmap(struct vphi_endpoint *endpoint, struct vm_area_struct *area);
+void vphi_mappings_hide(struct vphi_device *device);
 
 /* file.c: the device nodes */
 int vphi_files_register(struct vphi_device *device);

@@ -51,7 +51,7 @@ static void peer_fail(const char *what)
 {
 	int error = errno;
 	bool gone = error == ECONNRESET || error == ENOTCONN || error == ECONNREFUSED ||
-		    error == ENODEV || error == ENXIO;
+		    error == ENODEV || error == ENXIO || error == ENOENT; /* of the device */
 
 	printf("%s: %s\n", what, strerror(error));
 	fflush(stdout);
