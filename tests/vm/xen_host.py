@@ -7,16 +7,12 @@ import daemons
 import kernel_module
 
 from testbed import cache
-from testbed.machines import KvmProbe
 from testbed.xen import XenHost
 
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libcuda.so.1"
 SOFTGPU = "/opt/softgpu/libcuda.so.1"
 MEMORY = "/sys/kernel/debug/vsock_argo/memory"
 CUDA_PORT = 7000
-# How long the guests' module may spin where all of it is translated, ten to twenty times slower than
-# a processor: as much work as in the default's 200 us. Dom0's keeps the default, and mostly sleeps.
-SPIN_US = 2000
 
 
 def missing():
@@ -46,10 +42,9 @@ def start(guests, kernel=None, programs=None, **options):
     """
     module = kernel_module.build("vsock/argo", "vsock_argo", kernel)
     others = ["vsock_diag", "vsockmon"]
-    spin = "" if KvmProbe().accelerator() == "kvm" else f" spin_us={SPIN_US}"
     found = files() if programs is None else programs
     return XenHost(guests=guests, files=found, modules=[module, *others], guest_files=found,
-                   guest_modules=[f"{module}{spin}", *others], kernel=kernel, **options)
+                   guest_modules=[module, *others], kernel=kernel, **options)
 
 
 def pin(host, pairs):

@@ -48,6 +48,7 @@
 #define ARGO_SOCKET_BITS	8	/* of a peer's table */
 #define ARGO_OWED_RESETS_MAX	256	/* for connections that nobody knows */
 #define ARGO_IOV_MAX		8	/* Xen's limit of pieces in one message */
+#define ARGO_SPIN_US_MAX	100000u	/* of the parameter */
 #define ARGO_GREETING_MS	2000	/* how long a datagram waits for its peer's greeting */
 
 /* Xen's view of a ring: indices, then the bytes. */
@@ -129,6 +130,7 @@ struct argo_socket {
 	u32 front_bytes;	/* of a frame at the ring's front that is left to our reader */
 	u32 spin_ns;		/* how long a wait spins before it sleeps; see spin.c */
 	u64 waiting_since_ns;	/* of a wait that went to sleep; 0: none */
+	u64 woken_ns;		/* when it was woken, until it runs; 0: it does */
 
 	spinlock_t lock;	/* protects what follows */
 	struct sk_buff_head queue;
@@ -170,6 +172,7 @@ struct argo {
 	struct workqueue_struct *queue;
 	atomic_t peer_count, socket_count;
 	atomic_long_t waits_spun, waits_slept;	/* how waits of programs ended */
+	u32 wake_ns;			/* what a reader's wake-up takes here, see spin.c */
 	u32 epoch;
 	u16 domain;			/* our own */
 	int irq;
@@ -231,6 +234,8 @@ u32 argo_receive_direct(struct argo_socket *socket, struct msghdr *msg, size_t r
 void argo_spin(struct argo_socket *socket, bool (*ready)(struct argo_socket *socket),
 	       struct argo_socket *reader);
 void argo_spin_learn(struct argo_socket *socket);
+void argo_spin_woken(struct argo_socket *socket);
+u32 argo_spin_bound_ns(void);
 
 /* connection.c */
 void argo_connection_frame(struct argo_peer *peer, const struct argo_checked *frame);

@@ -40,7 +40,7 @@ MODULE_PARM_DESC(peer_memory, "MiB that a peer's unread bytes may take in all (d
 
 unsigned int argo_spin_us = 200;
 module_param_named(spin_us, argo_spin_us, uint, 0644);
-MODULE_PARM_DESC(spin_us, "Microseconds that a wait may spin before it sleeps (default 200, 0: never)");
+MODULE_PARM_DESC(spin_us, "Microseconds that a wait may spin before it sleeps; up to ten times as many where wake-ups are slow (default 200, 0: never)");
 
 unsigned int argo_watch_ms = 20;
 module_param_named(watch_ms, argo_watch_ms, uint, 0644);

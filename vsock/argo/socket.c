@@ -195,7 +195,7 @@ static int argo_init(struct vsock_sock *vsk, struct vsock_sock *parent)
 	spin_lock_init(&socket->lock);
 	__skb_queue_head_init(&socket->queue);
 	INIT_HLIST_NODE(&socket->node);
-	socket->spin_ns = READ_ONCE(argo_spin_us) * NSEC_PER_USEC;
+	socket->spin_ns = argo_spin_bound_ns();
 	switch (sk_vsock(vsk)->sk_type) {
 	case SOCK_STREAM:
 		socket->kind = ARGO_KIND_STREAM;
@@ -545,6 +545,7 @@ static ssize_t argo_stream_dequeue(struct vsock_sock *vsk, struct msghdr *msg, s
 	size_t done = 0;
 	u32 bytes;
 
+	argo_spin_woken(socket);
 	while (done < length) {
 		skb = argo_next(socket, peek ? skb : NULL, &bytes);
 		if (!skb && !done && peek && argo_fetch(socket))
@@ -582,6 +583,7 @@ static ssize_t argo_seqpacket_dequeue(struct vsock_sock *vsk, struct msghdr *msg
 	int code = 0;
 	u32 bytes;
 
+	argo_spin_woken(socket);
 	while (socket->messages && !(ends & ARGO_END_OF_MESSAGE)) {
 		skb = argo_next(socket, peek ? skb : NULL, &bytes);
 		if (!skb)
@@ -603,8 +605,31 @@ static ssize_t argo_seqpacket_dequeue(struct vsock_sock *vsk, struct msghdr *msg
 	return total;
 }
 
+/* argo_readable - a reader need not sleep */
+static bool argo_readable(struct argo_socket *socket)
+{
+	return socket->kind == ARGO_KIND_SEQPACKET ?
+		READ_ONCE(socket->messages) > 0 : argo_has_data(socket->vsk) > 0;
+}
+
+/* argo_writable - a writer need not sleep */
+static bool argo_writable(struct argo_socket *socket)
+{
+	return argo_has_space(socket->vsk) > 0;
+}
+
+/*
+ * argo_notify_poll_in - for poll(), which does not say whether it would wait: so it looks at the
+ * ring once, as the tasklet would, and spins only where Linux calls it again and again (sysctl
+ * net.core.busy_poll, with busy_read or SO_BUSY_POLL)
+ */
 static int argo_notify_poll_in(struct vsock_sock *vsk, size_t target, bool *ready)
 {
+	struct argo_socket *socket = vsk->trans;
+	struct argo_peer *peer = socket->peer;
+
+	if (peer && READ_ONCE(peer->state) == ARGO_PEER_UP && !argo_readable(socket))
+		argo_receive_own(peer, NULL);
 	if (sk_vsock(vsk)->sk_type == SOCK_SEQPACKET)
 		*ready = argo_has_messages(vsk) > 0;
 	else
@@ -618,19 +643,6 @@ static int argo_notify_poll_out(struct vsock_sock *vsk, size_t target, bool *rea
 	if (!*ready)
 		argo_ask(vsk->trans);
 	return 0;
-}
-
-/* argo_readable - a reader need not sleep */
-static bool argo_readable(struct argo_socket *socket)
-{
-	return socket->kind == ARGO_KIND_SEQPACKET ?
-		READ_ONCE(socket->messages) > 0 : argo_has_data(socket->vsk) > 0;
-}
-
-/* argo_writable - a writer need not sleep */
-static bool argo_writable(struct argo_socket *socket)
-{
-	return argo_has_space(socket->vsk) > 0;
 }
 
 static int argo_notify_recv_block(struct vsock_sock *vsk, size_t target,

@@ -114,6 +114,8 @@ static int memory_show(struct seq_file *file, void *unused)
 	seq_printf(file, "peers %d\n", atomic_read(&argo.peer_count));
 	seq_printf(file, "waits_spun %ld\n", atomic_long_read(&argo.waits_spun));
 	seq_printf(file, "waits_slept %ld\n", atomic_long_read(&argo.waits_slept));
+	seq_printf(file, "wake_ns %u\n", READ_ONCE(argo.wake_ns));
+	seq_printf(file, "spin_bound_ns %u\n", argo_spin_bound_ns());
 	mutex_lock(&argo.mutex);
 	xa_for_each(&argo.peers, domain, peer) {
 		u64 queued = 0;
