@@ -15,6 +15,7 @@
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
+#include "lib/base/ready.h"
 #include "lib/metrics/exporter.h"
 
 #define LISTEN_BACKLOG	512
@@ -184,6 +185,7 @@ int listen_open(struct supervisor *supervisor, struct error *error)
 		 options->switch_socket ? options->switch_socket : "",
 		 options->vsock_port ? ", vsock" : "", options->tcp ? ", tcp " : "",
 		 options->tcp ? options->tcp : "");
+	ready_tell();
 	return 0;
 }
 

@@ -34,6 +34,7 @@
 
 #include "lib/base/io.h"
 #include "lib/base/log.h"
+#include "lib/base/ready.h"
 #include "lib/control/server.h"
 #include "lib/metrics/exporter.h"
 #include "lib/vhost/fault.h"
@@ -259,6 +260,7 @@ static int main_loop(struct daemon *daemon, struct error *error)
 		log_info("serving %u VM%s and %u card%s", daemon->started,
 			 daemon->started == 1 ? "" : "s", daemon->settings.card_count,
 			 daemon->settings.card_count == 1 ? "" : "s");
+		ready_tell();
 		event_base_dispatch(daemon->base);
 	}
 	exporter_close(daemon->exporter);

@@ -37,6 +37,7 @@
 #include <sys/resource.h>
 
 #include "lib/base/log.h"
+#include "lib/base/ready.h"
 #include "lib/vhost/fault.h"
 #include "vsock/switch/capture_file.h"
 #include "vsock/switch/control.h"
@@ -89,6 +90,7 @@ static int main_run(struct settings *settings, int argc, char **argv, struct err
 		status = control_open(&control, &sw, argc, argv, error);
 	if (status == 0) {
 		log_info("serving %u VM%s", sw.vm_count, sw.vm_count == 1 ? "" : "s");
+		ready_tell();
 		status = control_run(&control);
 		control_close(&control);
 	}
