@@ -122,6 +122,8 @@ def soak(seconds, connections=200, epoch_seconds=15, kernels=("6.1", "6.12"), sa
     """The whole of it; a Totals. Raises SoakError."""
     totals = Totals()
     with daemons.Switch(cids=CIDS) as switch:
+        # Its sockets are there before its last descriptors are.
+        daemons.wait_until(lambda: "serving" in switch.log(), 20, "the switch serves")
         before = descriptors(switch.pid)
         guests = [Guest("qemu", kernel=kernel, files=[PROGRAM, PEER], quiet=True,
                         vhost_user_vsock=switch.guest_socket(cid))
