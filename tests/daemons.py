@@ -334,7 +334,11 @@ class Card(Daemon):
                 "--scifd", self.scifd.control, "--folder", self.folder, *self.options]
 
     def ready(self):
-        return self.control.exists() and self.report()["card"][0]["state"] == "online"
+        """It answers: its socket is there before it listens."""
+        try:
+            return self.report()["card"][0]["state"] == "online"
+        except (OSError, ValueError):
+            return False
 
     def ask(self, command):
         return ask_control(self.control, command)
