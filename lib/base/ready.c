@@ -36,9 +36,9 @@ void ready_tell(void)
 	if (*name == '@')
 		address.sun_path[0] = 0;
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL,
-			     (struct sockaddr *)&address,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
+	if (fd < 0 ||
+	    sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
 		log_warning("telling '%s' that this daemon serves: %s", name, strerror(errno));
 	if (fd >= 0)
 		close(fd);
