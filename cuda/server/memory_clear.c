@@ -188,26 +188,19 @@ CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 	return result;
 }
 
-/* PUT - a function in place of the driver's, where the driver has it */
-#define PUT(name, function)                      \
-	do {                                     \
-		if (driver->name)                \
-			driver->name = function; \
-	} while (0)
-
 void memory_clear_open(struct cuda_driver *driver)
 {
 	if (!driver->cuMemsetD8Async || !driver->cuStreamCreate || !driver->cuStreamSynchronize ||
 	    !driver->cuCtxGetCurrent || !driver->cuMemFree_v2)
 		return;
 	real = *driver;
-	PUT(cuMemAlloc_v2, allocate);
-	PUT(cuMemAllocPitch_v2, allocate_pitch);
+	WORKER_PUT(driver, cuMemAlloc_v2, allocate);
+	WORKER_PUT(driver, cuMemAllocPitch_v2, allocate_pitch);
 	if (real.cuMemFreeAsync) {
-		PUT(cuMemAllocAsync, allocate_async);
-		PUT(cuMemAllocFromPoolAsync, allocate_from_pool);
+		WORKER_PUT(driver, cuMemAllocAsync, allocate_async);
+		WORKER_PUT(driver, cuMemAllocFromPoolAsync, allocate_from_pool);
 	}
 	if (real.cuMemAddressReserve && real.cuMemMap && real.cuMemSetAccess && real.cuMemUnmap &&
 	    real.cuMemAddressFree && real.cuMemRelease)
-		PUT(cuMemCreate, create);
+		WORKER_PUT(driver, cuMemCreate, create);
 }

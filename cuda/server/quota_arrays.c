@@ -216,22 +216,16 @@ static CUresult primary_reset(CUdevice device)
 	return result;
 }
 
-#define PUT(name, function)                      \
-	do {                                     \
-		if (driver->name)                \
-			driver->name = function; \
-	} while (0)
-
 void quota_arrays_open(struct cuda_driver *driver)
 {
 	if (!driver->cuCtxGetCurrent || !driver->cuCtxGetDevice)
 		return;
 	real = *driver;
-	PUT(cuArrayCreate_v2, array_create);
-	PUT(cuArray3DCreate_v2, array_create_3d);
-	PUT(cuMipmappedArrayCreate, array_create_mipmapped);
-	PUT(cuArrayDestroy, array_destroy);
-	PUT(cuMipmappedArrayDestroy, array_destroy_mipmapped);
-	PUT(cuCtxDestroy_v2, context_destroy);
-	PUT(cuDevicePrimaryCtxReset_v2, primary_reset);
+	WORKER_PUT(driver, cuArrayCreate_v2, array_create);
+	WORKER_PUT(driver, cuArray3DCreate_v2, array_create_3d);
+	WORKER_PUT(driver, cuMipmappedArrayCreate, array_create_mipmapped);
+	WORKER_PUT(driver, cuArrayDestroy, array_destroy);
+	WORKER_PUT(driver, cuMipmappedArrayDestroy, array_destroy_mipmapped);
+	WORKER_PUT(driver, cuCtxDestroy_v2, context_destroy);
+	WORKER_PUT(driver, cuDevicePrimaryCtxReset_v2, primary_reset);
 }

@@ -188,35 +188,28 @@ static CUresult fill_2d32(CUdeviceptr to, size_t pitch, unsigned int value, size
 			 cuMemsetD2D32Async(to, pitch, value, width, height, stream));
 }
 
-/* PUT - a function in place of the driver's, where the driver has it */
-#define PUT(name, function)                      \
-	do {                                     \
-		if (driver->name)                \
-			driver->name = function; \
-	} while (0)
-
 void turn_calls_open(struct cuda_driver *driver)
 {
 	if (!turn_opened())
 		return;
 	real = *driver;
-	PUT(cuLaunchKernel, launch);
-	PUT(cuLaunchCooperativeKernel, launch_cooperative);
-	PUT(cuLaunchKernelEx, launch_ex);
-	PUT(cuGraphLaunch, launch_graph);
-	PUT(cuMemcpyHtoD_v2, copy_in);
-	PUT(cuMemcpyHtoDAsync_v2, copy_in_async);
-	PUT(cuMemcpyDtoH_v2, copy_out);
-	PUT(cuMemcpyDtoHAsync_v2, copy_out_async);
-	PUT(cuMemcpyAsync, copy_any);
-	PUT(cuMemcpyDtoDAsync_v2, copy_within);
-	PUT(cuMemcpyPeerAsync, copy_peer);
-	PUT(cuMemcpy2DAsync_v2, copy_2d);
-	PUT(cuMemcpy3DAsync_v2, copy_3d);
-	PUT(cuMemsetD8Async, fill_8);
-	PUT(cuMemsetD16Async, fill_16);
-	PUT(cuMemsetD32Async, fill_32);
-	PUT(cuMemsetD2D8Async, fill_2d8);
-	PUT(cuMemsetD2D16Async, fill_2d16);
-	PUT(cuMemsetD2D32Async, fill_2d32);
+	WORKER_PUT(driver, cuLaunchKernel, launch);
+	WORKER_PUT(driver, cuLaunchCooperativeKernel, launch_cooperative);
+	WORKER_PUT(driver, cuLaunchKernelEx, launch_ex);
+	WORKER_PUT(driver, cuGraphLaunch, launch_graph);
+	WORKER_PUT(driver, cuMemcpyHtoD_v2, copy_in);
+	WORKER_PUT(driver, cuMemcpyHtoDAsync_v2, copy_in_async);
+	WORKER_PUT(driver, cuMemcpyDtoH_v2, copy_out);
+	WORKER_PUT(driver, cuMemcpyDtoHAsync_v2, copy_out_async);
+	WORKER_PUT(driver, cuMemcpyAsync, copy_any);
+	WORKER_PUT(driver, cuMemcpyDtoDAsync_v2, copy_within);
+	WORKER_PUT(driver, cuMemcpyPeerAsync, copy_peer);
+	WORKER_PUT(driver, cuMemcpy2DAsync_v2, copy_2d);
+	WORKER_PUT(driver, cuMemcpy3DAsync_v2, copy_3d);
+	WORKER_PUT(driver, cuMemsetD8Async, fill_8);
+	WORKER_PUT(driver, cuMemsetD16Async, fill_16);
+	WORKER_PUT(driver, cuMemsetD32Async, fill_32);
+	WORKER_PUT(driver, cuMemsetD2D8Async, fill_2d8);
+	WORKER_PUT(driver, cuMemsetD2D16Async, fill_2d16);
+	WORKER_PUT(driver, cuMemsetD2D32Async, fill_2d32);
 }

@@ -44,6 +44,12 @@ struct worker_options {
 };
 
 extern struct cuda_driver worker_driver;
+/* WORKER_PUT - in a driver's table, @function in the place of @name, where the driver has that */
+#define WORKER_PUT(driver, name, function)         \
+	do {                                       \
+		if ((driver)->name)                \
+			(driver)->name = function; \
+	} while (0)
 extern struct link *worker_link;
 /* worker_shared.c: the driver's cuStreamWriteValue32_v2, or NULL */
 extern CUresult (*worker_write_value)(CUstream stream, CUdeviceptr address, uint32_t value,
