@@ -32,6 +32,7 @@ int bare_check(const char *what, int status);
 void bare_open(struct bare *bare, const char *address);
 void bare_close(struct bare *bare);
 
+/* bare_now_us - microseconds of the monotonic clock */
 double bare_now_us(void);
 
 /* bare_batch - the median of BARE_BATCH runs of @round, in microseconds */

@@ -30,6 +30,7 @@ struct demo_run {
 	struct buffer output; /* its standard output */
 };
 
+/* One of the demo's programs, with how it went in both places. */
 struct demo_program {
 	const char *name;
 	char path[PATH_MAX];
@@ -64,6 +65,7 @@ void demo_services_explain(const struct demo *demo);
 /* demo_services_guest_socket - where the guest's vhost-user-vsock device connects */
 void demo_services_guest_socket(const struct demo *demo, char *path, size_t bytes);
 
+/* Run the programs on the device directly, and in one guest: 0, or -errno with a sentence. */
 int demo_run_natively(struct demo *demo, struct error *error);
 int demo_run_in_guest(struct demo *demo, struct error *error);
 /* demo_run_user - the user's program, natively and in the guest; *status is the guest's */

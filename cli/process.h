@@ -82,6 +82,7 @@ ssize_t process_read(const struct process *process, void *to, size_t bytes, doub
  */
 int process_stop(struct process *process, int grace_ms);
 
+/* process_now_ms - milliseconds of the monotonic clock */
 double process_now_ms(void);
 
 #endif

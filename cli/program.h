@@ -21,6 +21,7 @@ enum program_kind {
 	PROGRAM_UNKNOWN,
 };
 
+/* What an executable is, and the loader that it names ("" without one). */
 struct program {
 	enum program_kind kind;
 	char interpreter[PATH_MAX];

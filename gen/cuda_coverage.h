@@ -11,6 +11,7 @@ struct cuda_coverage {
 	const char *tested;	 /* files, besides what every program does; may be empty */
 };
 
+/* All functions, by name, and how many they are. */
 extern const struct cuda_coverage cuda_coverage[];
 extern const unsigned int cuda_coverage_count;
 

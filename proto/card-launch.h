@@ -115,6 +115,7 @@ enum card_file_kind {
 	CARD_FILE_DATA = 2, /* lies in the program's working folder */
 };
 
+/* Before a file's bytes: what the file is for. */
 struct card_file {
 	uint32_t kind;
 	uint32_t reserved;

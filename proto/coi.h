@@ -31,6 +31,7 @@
 #define COI_PIPELINES_MAX	 512u
 #define COI_PIPELINE_AHEAD_BYTES 3072u /* runs that are sent ahead: they lie in the ring */
 
+/* What a connection is for. */
 enum coi_role {
 	COI_ROLE_CONTROL = 1,
 	COI_ROLE_DATA = 2,
@@ -126,6 +127,7 @@ struct coi_run {
 
 _Static_assert(sizeof(struct coi_run) == 16, "as on the wire");
 
+/* A part of a buffer that a run function uses. */
 struct coi_run_buffer {
 	uint32_t id;
 	uint32_t reserved;
@@ -134,6 +136,7 @@ struct coi_run_buffer {
 
 _Static_assert(sizeof(struct coi_run_buffer) == 24, "as on the wire");
 
+/* A user event that was signalled. */
 struct coi_signal {
 	uint64_t event[2];
 };

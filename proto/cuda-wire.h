@@ -112,6 +112,7 @@ struct cuda_wire_function {
 };
 static_assert(sizeof(struct cuda_wire_function) == 80, "function");
 
+/* Where one of a kernel's parameters lies in the block. */
 struct cuda_wire_parameter {
 	uint32_t offset;
 	uint32_t bytes;
@@ -169,6 +170,7 @@ struct cuda_wire_kernel_node {
 };
 static_assert(sizeof(struct cuda_wire_kernel_node) == 40, "kernel node");
 
+/* A node that fills memory. */
 struct cuda_wire_memset_node {
 	uint64_t to, pitch, width, height;
 	uint32_t value, element_bytes, context, reserved;
@@ -189,6 +191,7 @@ enum cuda_wire_image {
 	CUDA_WIRE_IMAGE_WRAPPED = 1, /* a fat binary behind its wrapper */
 };
 
+/* cuda_wire_pad - bytes up to the next multiple of eight */
 static inline uint32_t cuda_wire_pad(uint32_t bytes)
 {
 	return (bytes + 7u) & ~7u;

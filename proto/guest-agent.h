@@ -55,6 +55,7 @@ struct guest_frame {
 static_assert(sizeof(struct guest_frame) == 12, "wire layout");
 static_assert(offsetof(struct guest_frame, bytes) == 8, "wire layout");
 
+/* The agent's first frame. */
 struct guest_hello {
 	uint32_t version;
 };
@@ -67,6 +68,7 @@ struct guest_run {
 };
 static_assert(sizeof(struct guest_run) == 8, "wire layout");
 
+/* How many bytes of input a command has taken: its sender may send as many again. */
 struct guest_taken {
 	uint32_t bytes;
 };
@@ -77,6 +79,7 @@ struct guest_received {
 };
 static_assert(sizeof(struct guest_received) == 4, "wire layout");
 
+/* A signal for a command. */
 struct guest_signal {
 	uint32_t number;
 };

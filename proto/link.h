@@ -127,6 +127,7 @@ struct link_ring_words {
 	alignas(128) _Atomic uint32_t writer_sleeps; /* set by the writer, cleared by either */
 };
 
+/* The first page of a ring's memory. */
 struct link_ring_header {
 	struct link_ring_words to_server;
 	struct link_ring_words to_client;

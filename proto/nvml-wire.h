@@ -44,6 +44,7 @@ struct nvml_wire_welcome {
 };
 static_assert(sizeof(struct nvml_wire_welcome) == 144, "welcome");
 
+/* What one device is called; texts end with a zero byte. */
 struct nvml_wire_device {
 	char uuid[96];
 	char serial[32];

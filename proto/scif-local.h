@@ -40,6 +40,7 @@ enum scif_local_call {
 	SCIF_LOCAL_ATTACH = 65,
 };
 
+/* A process's request: the device's own, with what a process has in place of pages. */
 struct scif_local_request {
 	struct scif_virtio_request request;
 	uint64_t address;
@@ -48,6 +49,7 @@ struct scif_local_request {
 
 _Static_assert(sizeof(struct scif_local_request) == 80, "as on the wire");
 
+/* Its answer, found again by the request's tag. */
 struct scif_local_reply {
 	uint32_t tag;
 	uint32_t reserved;
@@ -80,6 +82,7 @@ _Static_assert(sizeof(struct scif_local_extent) == 24, "as on the wire");
 #define SCIF_RING_HEADER_BYTES 4096u
 #define SCIF_RING_FILE_BYTES   (SCIF_RING_HEADER_BYTES + SCIF_RING_BYTES)
 
+/* Whether the two rings belong to a connection. */
 enum scif_ring_state {
 	SCIF_RING_UNCONNECTED = 0,
 	SCIF_RING_CONNECTED = 1,

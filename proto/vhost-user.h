@@ -22,6 +22,7 @@
 #define VHOST_USER_PROTOCOL_F_STATUS		  (1ull << 16)
 #define VHOST_USER_PROTOCOL_F_SHMEM		  (1ull << 22)
 
+/* The front-end's requests, by QEMU's numbers. */
 enum vhost_user_request {
 	VHOST_USER_GET_FEATURES = 1,
 	VHOST_USER_SET_FEATURES = 2,
@@ -69,6 +70,7 @@ struct vhost_user_header {
 	uint32_t size; /* bytes of payload that follow */
 };
 
+/* A queue and a number: its size, base or enabling. */
 struct vhost_user_vring_state {
 	uint32_t index;
 	uint32_t num;
@@ -92,12 +94,14 @@ struct vhost_user_memory_region {
 
 #define VHOST_USER_MEMORY_TABLE_MAX 8 /* regions of one SET_MEM_TABLE */
 
+/* All of the guest's memory; a descriptor comes with each region. */
 struct vhost_user_memory_table {
 	uint32_t region_count;
 	uint32_t padding;
 	struct vhost_user_memory_region regions[VHOST_USER_MEMORY_TABLE_MAX];
 };
 
+/* One region that comes or goes. */
 struct vhost_user_single_region {
 	uint64_t padding;
 	struct vhost_user_memory_region region;
@@ -105,6 +109,7 @@ struct vhost_user_single_region {
 
 #define VHOST_USER_CONFIG_BYTES_MAX 256
 
+/* A part of the device's configuration space. */
 struct vhost_user_config {
 	uint32_t offset;
 	uint32_t size;
@@ -139,6 +144,7 @@ struct vhost_user_shmem_mapping {
 #define VHOST_USER_VRING_INDEX_MASK 0xffull
 #define VHOST_USER_VRING_NO_FD	    0x100ull /* no descriptor comes along */
 
+/* Whatever a message may carry. */
 union vhost_user_payload {
 	uint64_t number;
 	struct vhost_user_vring_state state;

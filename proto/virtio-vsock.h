@@ -12,6 +12,7 @@
 
 #define VIRTIO_ID_VSOCK 19
 
+/* The device's queues. */
 enum virtio_vsock_queue {
 	VIRTIO_VSOCK_QUEUE_RECEIVE = 0,
 	VIRTIO_VSOCK_QUEUE_TRANSMIT = 1,
@@ -19,6 +20,7 @@ enum virtio_vsock_queue {
 	VIRTIO_VSOCK_QUEUE_COUNT = 3,
 };
 
+/* The configuration space. */
 struct virtio_vsock_config {
 	uint64_t guest_cid;
 };
@@ -39,11 +41,13 @@ struct virtio_vsock_header {
 _Static_assert(sizeof(struct virtio_vsock_header) == 44, "as on the wire");
 _Static_assert(offsetof(struct virtio_vsock_header, fwd_cnt) == 40, "as on the wire");
 
+/* Kinds of sockets. */
 enum virtio_vsock_type {
 	VIRTIO_VSOCK_TYPE_STREAM = 1,
 	VIRTIO_VSOCK_TYPE_SEQPACKET = 2,
 };
 
+/* What a packet is. */
 enum virtio_vsock_op {
 	VIRTIO_VSOCK_OP_INVALID = 0,
 	VIRTIO_VSOCK_OP_REQUEST = 1,

@@ -12,6 +12,7 @@
 #define PCAP_MAGIC_NANOSECONDS 0xa1b23c4du
 #define VSOCKMON_LINK_TYPE     271u
 
+/* The head of a capture file. */
 struct pcap_file {
 	uint32_t magic;
 	uint16_t version_major, version_minor;
@@ -20,11 +21,13 @@ struct pcap_file {
 	uint32_t link_type;
 };
 
+/* Before each packet of it. */
 struct pcap_record {
 	uint32_t seconds, nanoseconds;
 	uint32_t captured_bytes, original_bytes;
 };
 
+/* What a packet did. */
 enum vsockmon_op {
 	VSOCKMON_OP_UNKNOWN = 0,
 	VSOCKMON_OP_CONNECT = 1,

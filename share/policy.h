@@ -90,6 +90,7 @@ struct share_policy {
 	unsigned int weight_least;		    /* of all tenants; 1 without any */
 };
 
+/* share_policy_open - a policy without tenants; @settings are copied */
 void share_policy_open(struct share_policy *policy, const struct share_settings *settings);
 
 /* share_kind_named - 0 and *kind, or -EINVAL: "round-robin", "virtual-time", "first-come" */
@@ -104,6 +105,7 @@ void share_tenant_change(struct share_policy *policy, struct share_tenant *tenan
 /* share_tenant_remove - none of its clients may want or hold the device any more */
 void share_tenant_remove(struct share_policy *policy, struct share_tenant *tenant);
 
+/* share_client_open - a client of @tenant that wants nothing yet */
 void share_client_open(struct share_client *client, struct share_tenant *tenant);
 /* share_client_close - the client is gone, whatever it wanted or held; a held turn is over */
 void share_client_close(struct share_policy *policy, struct share_client *client);

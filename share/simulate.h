@@ -37,6 +37,7 @@ struct simulate_tenant {
 	uint64_t start_ns;		    /* its first launch's gap counts from here */
 };
 
+/* The policy, how long to simulate, what a hand-over costs, how long a turn lingers. */
 struct simulate_settings {
 	struct share_settings share;
 	uint64_t duration_ns, handover_ns, linger_ns;

@@ -40,6 +40,7 @@ struct tenant_settings {
 	unsigned int watchdog_ms; /* longest time that a turn may be overdue; 0: any */
 };
 
+/* The configuration's list. */
 struct tenants {
 	struct tenant_settings *list;
 	size_t count;

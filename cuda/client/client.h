@@ -51,6 +51,7 @@ struct client {
 	struct cuda_wire_device *devices; /* constant once ready */
 };
 
+/* The one of this process. */
 extern struct client client;
 
 /* client_enter - what a call meets first: CUDA_SUCCESS when the client is ready */
@@ -98,6 +99,7 @@ struct client_bulk {
 	size_t slices;
 };
 
+/* Bytes of the caller's that follow a request's block; read until the call is under way. */
 struct client_piece {
 	const void *data;
 	uint32_t bytes;
@@ -123,6 +125,7 @@ struct client_call {
 	const struct client_bulk *receive; /* where the reply's bulk goes, or NULL */
 };
 
+/* client_call_piece - one more piece, of at most CLIENT_PIECES_MAX */
 static inline void client_call_piece(struct client_call *call, const void *data, size_t bytes)
 {
 	struct client_piece *piece = &call->pieces[call->piece_count++];
@@ -262,6 +265,7 @@ uint32_t client_context_number(void);		    /* 0: none */
 bool client_per_thread_begin(void);
 void client_per_thread_end(bool outer);
 
+/* Of device.c: whether there is such a device; an attribute as the snapshot has it. */
 CUresult client_device_check(CUdevice device);
 int client_device_attribute(CUdevice device, CUdevice_attribute attribute);
 

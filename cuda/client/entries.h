@@ -5,6 +5,7 @@
 
 #include "cuda/front/front.h"
 
+/* What a program can look up, sorted by name and version, with the number of entries. */
 extern const struct front_entry client_entries[];
 extern const size_t client_entry_count;
 

@@ -13,6 +13,7 @@ struct node_body {
 	size_t used;
 };
 
+/* node_body_free - frees what was encoded; for node_body_auto */
 static inline void node_body_free(struct node_body *body)
 {
 	free(body->bytes);

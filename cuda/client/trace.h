@@ -30,16 +30,19 @@ extern int trace_wanted; /* the tracer or the counters are on; constant after th
 /* trace_call - count a call; returns when it began, 0 while the tracer is off */
 double trace_call(void);
 
+/* trace_start - counts a call where anybody wants that; when it began, for trace_end() */
 static inline double trace_start(void)
 {
 	return __builtin_expect(trace_wanted, 0) ? trace_call() : 0;
 }
 
+/* trace_count - adds to one of the counters; any thread */
 static inline void trace_count(uint64_t *counter, uint64_t more)
 {
 	__atomic_add_fetch(counter, more, __ATOMIC_RELAXED);
 }
 
+/* One call is one line: its name, its arguments (a text is quoted), its time and result. */
 void trace_begin(const char *name);
 void trace_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void trace_string(const char *name, const char *text);

@@ -11,6 +11,7 @@
 
 #include "proto/nvml-wire.h"
 
+/* A function of NVML: how its arguments travel (nvml-wire.h), and whose view it shows. */
 struct nvml_row {
 	const char *name;
 	const char *shape;

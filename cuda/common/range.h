@@ -43,6 +43,7 @@ size_t range_index(const struct range_table *table, uint64_t address);
 /* range_remove - forget the range at @start; -ENOENT where none starts there */
 int range_remove(struct range_table *table, uint64_t start);
 
+/* range_free - forgets all ranges and gives the table's memory back */
 void range_free(struct range_table *table);
 
 #endif

@@ -20,6 +20,7 @@ enum front_result {
 /* The driver given to front_open(); never NULL once a program can call. */
 extern const struct front_driver *front_driver;
 
+/* What a runtime wants called when a context, or its value there, goes. */
 typedef void (*front_destructor)(void *context, void *key, void *value);
 
 /* Slots of CONTEXT_LOCAL_STORAGE; a NULL context means the current one. */

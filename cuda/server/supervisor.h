@@ -46,6 +46,7 @@ struct supervisor_options {
 	char token[LINK_TOKEN_BYTES_MAX + 1];
 };
 
+/* By what somebody is known: a user of this host, a guest, a network address. */
 enum identity_kind { IDENTITY_UID, IDENTITY_CID, IDENTITY_ADDRESS };
 
 /* Who asks, as told from below: kernel, switch, or network. */
@@ -56,6 +57,7 @@ struct identity {
 	char text[SUPERVISOR_TEXT_BYTES]; /* for people: "uid 1000 pid 4711", "cid 3" */
 };
 
+/* The four ways in. */
 enum entrance { ENTRANCE_UNIX, ENTRANCE_SWITCH, ENTRANCE_VSOCK, ENTRANCE_TCP, ENTRANCES };
 
 enum client_state {
@@ -155,6 +157,7 @@ struct share_usage {
 	uint64_t memory_byte_ms; /* memory over time */
 };
 
+/* Open and close the tenants' part: pages, policy, timers. 0 or -errno with a sentence. */
 int share_open(struct supervisor *supervisor, struct error *error);
 void share_close(struct supervisor *supervisor);
 /* share_reload - read the tenants again; after an error everything is as it was */

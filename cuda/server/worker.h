@@ -43,6 +43,7 @@ struct worker_options {
 	void (*ended)(int error);
 };
 
+/* The driver that this worker serves, after start. */
 extern struct cuda_driver worker_driver;
 /* WORKER_PUT - in a driver's table, @function in the place of @name, where the driver has that */
 #define WORKER_PUT(driver, name, function)         \

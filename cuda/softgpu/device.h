@@ -5,6 +5,7 @@
 
 #include "cuda/front/front.h"
 
+/* How many devices there are, and what a runtime checks one by: 0, or the CUDA error. */
 int device_count(void);
 int device_identity(int device, struct front_device *identity);
 

@@ -37,6 +37,7 @@
 
 /* ---- object.c: handles ---- */
 
+/* What a handle can name. */
 enum object_kind {
 	OBJECT_CONTEXT,
 	OBJECT_STREAM,
@@ -131,6 +132,7 @@ struct task {
 	struct point *waits;
 };
 
+/* How a stream stands to the legacy default stream: it is that one, waits for it, or does not. */
 enum stream_kind { STREAM_LEGACY, STREAM_BLOCKING, STREAM_NON_BLOCKING };
 
 struct stream {
@@ -157,6 +159,7 @@ struct stream {
 /* stream_resolve - the stream a handle means in the current context, its defaults included */
 CUresult stream_resolve(CUstream handle, struct stream **stream);
 
+/* stream_create - NULL without room for one more; its thread starts with its first task */
 struct stream *stream_create(struct context *context, enum stream_kind kind, unsigned int flags,
 			     int priority);
 
@@ -182,6 +185,7 @@ bool thread_in_callback(void);
 
 /* ---- event.c ---- */
 
+/* context_events_destroy - all events of a context that goes */
 void context_events_destroy(struct context *context);
 /* For object.c: sizes of what is private to event.c and pool.c. */
 size_t event_bytes(void);
@@ -269,6 +273,7 @@ struct kernel {
 	_Atomic(struct function *) last;
 };
 
+/* context_modules_unload - all modules of a context that goes */
 void context_modules_unload(struct context *context);
 /* function_of - the function behind a CUfunction or CUkernel, of the current context */
 CUresult function_of(CUfunction handle, struct context *context, struct function **function);
@@ -307,6 +312,7 @@ CUresult image_options(unsigned int count, const CUjit_option *options, void **v
 /* image_report - a load failed: the sentence to the program's log and to standard error */
 CUresult image_report(const struct image_log *log, CUresult result, const struct error *error);
 
+/* Guards modules, libraries and functions. */
 extern pthread_mutex_t module_lock;
 
 /* ---- occupancy.c ---- */

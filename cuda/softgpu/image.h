@@ -26,6 +26,7 @@ int image_copy(const void *data, struct image **image, struct error *error);
 #define IMAGE_NO_FILE (-EIO)
 int image_read(const char *path, struct image **image, struct error *error);
 
+/* image_free - gives the copy's memory back */
 void image_free(struct image *image);
 
 /* image_text - the PTX to parse, the caller's to free; errors as fatbin_text() */

@@ -61,6 +61,7 @@
 
 struct ptx_warp;
 struct ptx_code;
+/* Executes one step for the active lanes; returns the next step, or NULL to stop here. */
 typedef const struct ptx_code *(*ptx_handler)(struct ptx_warp *warp, const struct ptx_code *code);
 
 /* Where an operand lies: the low two bits of its number; the rest is a byte offset. */
@@ -144,6 +145,7 @@ struct ptx_frame {
 	uint32_t depth;
 };
 
+/* Lanes of a warp that go together: where they are, and whom they wait for. */
 struct ptx_group {
 	enum ptx_group_state state;
 	uint32_t mask;
@@ -245,6 +247,7 @@ struct ptx_callable {
 	uint32_t result_units;	  /* behind the parameters */
 };
 
+/* A global variable, for those who look it up by name. */
 struct ptx_module_variable {
 	char *name;
 	uint64_t address;
@@ -296,16 +299,19 @@ struct ptx_run {
 	pthread_mutex_t lock; /* guards launch->fault* and launch->print */
 };
 
+/* An operand's 32 lanes, to read and to write; the first of a set of lanes. */
 static inline const void *ptx_source(const struct ptx_warp *warp, uint32_t operand)
 {
 	return warp->bases[operand & 3] + (operand & ~3u);
 }
 
+/* ptx_target - where a result's 32 lanes go */
 static inline void *ptx_target(const struct ptx_warp *warp, uint32_t operand)
 {
 	return warp->bases[PTX_BASE_FRAME] + operand;
 }
 
+/* ptx_first_lane - the lowest lane of @mask, which is not 0 */
 static inline uint32_t ptx_first_lane(uint32_t mask)
 {
 	return (uint32_t)__builtin_ctz(mask);
@@ -356,6 +362,7 @@ static inline const struct ptx_code *ptx_branch(struct ptx_warp *warp, const str
 
 /* ---- tables of handlers ---- */
 
+/* Handlers by name, as the selecting code asks for them. */
 struct ptx_handler_entry {
 	const char *name;
 	ptx_handler run;
@@ -369,6 +376,7 @@ ptx_handler ptx_handler_find(const char *name);
 /* ptx_handler_variant - "avx512", "avx2" or "plain" */
 const char *ptx_handler_variant(void);
 
+/* Tables of the files that are compiled once, for every variant. */
 extern const struct ptx_handler_table ptx_control_table;
 extern const struct ptx_handler_table ptx_warp_table;
 extern const struct ptx_handler_table ptx_system_table;
@@ -389,6 +397,7 @@ static inline void *ptx_aligned_alloc(size_t bytes)
 void *ptx_host_pointer(struct ptx_warp *warp, uint64_t address, uint64_t bytes, uint32_t lane,
 		       uint32_t writes);
 
+/* Begin and end a module's heap for malloc() in kernels; 0 or -errno. */
 int ptx_heap_init(struct ptx_heap *heap);
 void ptx_heap_free(struct ptx_heap *heap, const struct ptx_memory *memory);
 /* ptx_heap_take - @bytes of the heap; 0 where there is no room */

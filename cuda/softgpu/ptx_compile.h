@@ -29,6 +29,7 @@ enum ptx_virtual {
 	PTX_VIRTUAL_READY,    /* number is what the code will hold: constants, special registers */
 };
 
+/* An operand of a draft: a virtual register, constant or place, not a slot yet. */
 struct ptx_draft_operand {
 	enum ptx_virtual kind;
 	uint32_t number;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The 16 bits of a value as IEEE binary16, rounded to nearest even. */
 static inline uint32_t half_bits(float value)
 {
 	uint32_t bits;
@@ -14,6 +15,7 @@ static inline uint32_t half_bits(float value)
 	return bits;
 }
 
+/* The value of 16 bits of IEEE binary16, exactly. */
 static inline float half_value(uint32_t bits)
 {
 	float value;
@@ -81,11 +83,13 @@ static inline float half_odd(double value)
 	return half_value(inexact ? (bits - (uint32_t)beyond) | 1 : bits);
 }
 
+/* The value of 16 bits of bfloat16, exactly. */
 static inline float bhalf_widen(uint16_t half)
 {
 	return half_value((uint32_t)half << 16);
 }
 
+/* The 16 bits of a value as bfloat16, rounded to nearest even. */
 static inline uint16_t bhalf_narrow(float value)
 {
 	uint32_t bits = half_bits(value);

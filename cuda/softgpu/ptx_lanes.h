@@ -26,6 +26,7 @@
 #endif
 #define EACH_LANE PTX_INDEPENDENT for (unsigned int lane = 0; lane < PTX_LANES; lane++)
 
+/* PTX's own names of types, from which macros make handlers' names. */
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
@@ -48,6 +49,7 @@ typedef u64 u64_lane;
 typedef s64 s64_lane;
 typedef f64 f64_lane;
 
+/* Each lane's bit, to make vectors of a mask. */
 static const u32 lane_bits[PTX_LANES] __attribute__((aligned(64), unused)) = {
 	1u << 0,  1u << 1,  1u << 2,  1u << 3,	1u << 4,  1u << 5,  1u << 6,  1u << 7,
 	1u << 8,  1u << 9,  1u << 10, 1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15,
@@ -55,6 +57,7 @@ static const u32 lane_bits[PTX_LANES] __attribute__((aligned(64), unused)) = {
 	1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31,
 };
 
+/* Whether all 32 lanes are active, so that nothing of the others must be kept. */
 static inline bool lanes_full(const struct ptx_warp *warp)
 {
 	return warp->mask == warp->live;

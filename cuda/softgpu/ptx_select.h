@@ -8,6 +8,7 @@
 
 #include "cuda/softgpu/ptx_compile.h"
 
+/* A label by its name within a scope. */
 struct select_label {
 	struct ptx_name *name;
 	uint32_t scope;
@@ -28,6 +29,7 @@ struct selector {
 	bool in_guard;
 };
 
+/* Short, as each function here has it first. */
 typedef struct selector *S;
 
 /* Drafts are named by number while others may be added behind them. */
@@ -42,8 +44,11 @@ struct values {
 	struct ptx_draft_operand v[PTX_CODE_OPERANDS];
 };
 
-/* ---- ptx_select_operand.c ---- */
-
+/*
+ * ptx_select_operand.c. A failure is said once (select_fail) and false returned. modifier_* take
+ * modifiers off the statement, type_* say what a type is, operand_* make values, with drafts of
+ * their own where that takes any, draft_* add drafts: FAILED, or false, after a failure.
+ */
 bool select_fail(S s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool select_not_implemented(S s);
 bool select_no_memory(S s);
@@ -78,8 +83,10 @@ const char *name_format(char *buffer, size_t bytes, const char *format, ...)
 bool draft_after(S s, D d, const char *name);
 #define NAME(...) name_format((char[64]){ 0 }, 64, __VA_ARGS__)
 
-/* ---- ptx_select_arithmetic.c ---- */
-
+/*
+ * ptx_select_arithmetic.c. modifier_rounding: "rn" and its kin, "" without one; drafts that set
+ * and restore a rounding stand around those that want it. select_OPCODE as above.
+ */
 const char *modifier_rounding(S s);
 void draft_round_begin(S s, const char *mode);
 void draft_round_end(S s, const char *mode);
@@ -111,8 +118,7 @@ bool select_dot(S s);
 bool select_vabsdiff4(S s);
 bool select_clamped(S s);
 
-/* ---- ptx_select_convert.c ---- */
-
+/* ptx_select_convert.c. Operands wider or narrower than the instruction's type, as PTX allows. */
 bool select_setp(S s);
 bool select_set(S s);
 bool select_selp(S s);
@@ -126,8 +132,7 @@ bool select_cvt(S s);
 bool select_cvta(S s);
 bool select_isspacep(S s);
 
-/* ---- ptx_select_memory.c ---- */
-
+/* ptx_select_memory.c. A parameter is read and written in units of a slot. */
 struct ptx_draft_operand operand_parameter_unit(const struct ptx_variable *variable, uint64_t unit);
 bool select_ld(S s);
 bool select_st(S s);
@@ -135,8 +140,7 @@ bool select_atom(S s);
 bool select_cp(S s);
 bool select_nothing(S s);
 
-/* ---- ptx_select_control.c ---- */
-
+/* ptx_select_control.c. Labels may be named before they are placed. */
 bool select_shfl(S s);
 bool select_vote(S s);
 bool select_match(S s);

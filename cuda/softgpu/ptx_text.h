@@ -39,6 +39,7 @@ enum ptx_token_kind {
 	PTX_TOKEN_BAD,
 };
 
+/* One token; @text points into the source. */
 struct ptx_token {
 	enum ptx_token_kind kind;
 	unsigned int line;
@@ -47,6 +48,7 @@ struct ptx_token {
 	uint64_t integer;
 };
 
+/* Where reading stands. */
 struct ptx_lexer {
 	const char *at;
 	const char *end;
@@ -65,6 +67,7 @@ struct ptx_arena {
 void *ptx_arena_take(struct ptx_arena *arena, size_t bytes);
 void ptx_arena_free(struct ptx_arena *arena);
 
+/* Types of PTX that this machine has. */
 enum ptx_type {
 	PTX_TYPE_NONE,
 	PTX_TYPE_PRED,
@@ -96,6 +99,7 @@ enum ptx_type ptx_type_find(const char *name);
 const char *ptx_type_name(enum ptx_type type);
 unsigned int ptx_type_bytes(enum ptx_type type); /* 0 for pred */
 
+/* State spaces. */
 enum ptx_space {
 	PTX_SPACE_GENERIC,
 	PTX_SPACE_GLOBAL,
@@ -223,6 +227,7 @@ struct ptx_function {
 	struct ptx_draft_function *draft; /* the compiler's */
 };
 
+/* What a name can be: one register, a numbered row of them (%r<8>), a variable. */
 enum ptx_symbol_kind { PTX_SYMBOL_REGISTER, PTX_SYMBOL_REGISTERS, PTX_SYMBOL_VARIABLE };
 
 struct ptx_symbol {

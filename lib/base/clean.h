@@ -14,11 +14,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* What autofree and autoclose call at the end of a variable's scope. */
 static inline void clean_free(void *pointer)
 {
 	free(*(void **)pointer);
 }
 
+/* clean_close - closes a descriptor that is there */
 static inline void clean_close(int *fd)
 {
 	int saved_errno = errno;
@@ -31,6 +33,7 @@ static inline void clean_close(int *fd)
 #define autofree  __attribute__((cleanup(clean_free)))
 #define autoclose __attribute__((cleanup(clean_close)))
 
+/* steal_fd - the descriptor, which its variable no longer closes */
 static inline int steal_fd(int *fd)
 {
 	int taken = *fd;

@@ -12,6 +12,7 @@
 #ifndef CAUSEWAY_LIB_BASE_LOG_H
 #define CAUSEWAY_LIB_BASE_LOG_H
 
+/* From what stops a service to what only its author wants to see. */
 enum log_level {
 	LOG_LEVEL_ERROR,
 	LOG_LEVEL_WARNING,
@@ -34,6 +35,7 @@ void log_set_level(enum log_level level);
 /* log_enabled - whether a line of @level would be written; to spare the work of composing one */
 int log_enabled(enum log_level level);
 
+/* One line to standard error, where @level is wanted; the macros below say it shorter. */
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

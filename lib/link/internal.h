@@ -84,6 +84,7 @@ struct link_address {
 	uint32_t cid;	/* vsock, scif */
 };
 
+/* link_address_parse - 0, or -EINVAL with a sentence that names @text */
 int link_address_parse(const char *text, struct link_address *address, struct error *error);
 /* link_address_connect - a connected, blocking, close-on-exec socket, or -errno */
 int link_address_connect(const struct link_address *address, int64_t deadline_ms,

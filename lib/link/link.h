@@ -37,6 +37,8 @@
 /* Every medium can hand out at least this many contiguous bytes for writing and for reading. */
 #define LINK_CONTIGUOUS_BYTES (256u << 10)
 
+/* What carries a link. */
+/* What carries a link. */
 enum link_medium { LINK_UNIX, LINK_RING, LINK_TCP, LINK_VSOCK, LINK_SCIF };
 
 struct link;
@@ -74,6 +76,7 @@ int link_connect(const char *address, const struct link_options *options, struct
  */
 int link_adopt(int fd, const struct link_options *options, struct link **link, struct error *error);
 
+/* link_medium - what carries this one */
 enum link_medium link_medium(const struct link *link);
 /* link_medium_name - "unix", "ring", "tcp", "vsock" or "scif" */
 const char *link_medium_name(enum link_medium medium);

@@ -50,6 +50,7 @@ struct spin {
 	bool outside;		   /* the peer needs no processor that this side could yield */
 };
 
+/* Nanoseconds of the monotonic clock. */
 static inline uint64_t spin_clock_ns(void)
 {
 	struct timespec now;
@@ -58,6 +59,7 @@ static inline uint64_t spin_clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Tells the processor that this is a spin. */
 static inline void spin_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -67,6 +69,7 @@ static inline void spin_relax(void)
 #endif
 }
 
+/* spin_begin - a wait begins: takes the time and how long to spin at most */
 static inline void spin_begin(struct spin *spin)
 {
 	spin->rounds = 0;

@@ -82,6 +82,7 @@ struct vhost_shm_call {
 	int status;    /* if so */
 };
 
+/* Requests to the VMM that have no answer yet, oldest first. */
 struct vhost_shm_calls {
 	struct vhost_shm_call calls[VHOST_SHM_CALLS_MAX];
 	unsigned int first, count;
@@ -156,6 +157,7 @@ int vhost_device_shm_unmap(struct vhost_device *device, uint64_t offset, uint64_
 int vhost_shm_woken(struct vhost_device *device, struct error *error);
 void vhost_shm_drop(struct vhost_device *device);
 
+/* vhost_device_queue - one of the device's queues, which @index must be */
 static inline struct vhost_queue *vhost_device_queue(struct vhost_device *device,
 						     unsigned int index)
 {

@@ -48,6 +48,7 @@ struct vhost_memory_region {
 	struct vhost_mapping *mapping;
 };
 
+/* A guest's memory: what the VMM told, in its order. */
 struct vhost_memory {
 	struct vhost_memory_region regions[VHOST_MEMORY_REGIONS_MAX];
 	unsigned int count;

@@ -28,6 +28,7 @@
 #define CARD_LIBRARIES_MAX 128
 #define CARD_CLIENTS_MAX   1024
 
+/* How programs share the card's cores (causeway-card(8)). */
 enum card_policy { CARD_POLICY_TIME, CARD_POLICY_SPACE, CARD_POLICY_FIRST };
 
 /* What a node (a VM, or the host) may have of the card. */
@@ -66,6 +67,7 @@ enum card_ask_kind {
 	CARD_TELL_ENDED,      /* .cpu_us: all that the program's processes used */
 };
 
+/* What a worker asks its supervisor, over their socket pair. */
 struct card_ask {
 	enum card_ask_kind kind;
 	pid_t process;
@@ -74,6 +76,7 @@ struct card_ask {
 	char name[CARD_NAME_MAX + 1];
 };
 
+/* What the supervisor answers. */
 enum card_answer_kind {
 	CARD_ANSWER_WELCOME = 1,
 	CARD_ANSWER_WAIT,

@@ -37,6 +37,7 @@ struct policy {
 	cpu_set_t taken; /* CARD_POLICY_SPACE */
 };
 
+/* policy_init - nothing runs, nobody waits */
 void policy_init(struct policy *policy, const struct card_settings *settings);
 
 /**
@@ -53,6 +54,7 @@ struct policy_program *policy_next(struct policy *policy);
 /* policy_check_queue - -EBUSY with a sentence when more wait than may: the last must leave */
 int policy_check_queue(const struct policy *policy, struct error *error);
 
+/* policy_leave - a program that ran or waited is gone; others may begin now */
 void policy_leave(struct policy *policy, struct policy_program *program);
 
 /* policy_place - how many wait before this one */

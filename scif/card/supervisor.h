@@ -13,6 +13,7 @@
 
 #include "scif/card/policy.h"
 
+/* Whether somebody listens for clients. */
 enum card_state { CARD_DOWN, CARD_BOOTING, CARD_ONLINE };
 
 struct supervisor;

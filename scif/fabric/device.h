@@ -26,6 +26,7 @@ struct device_system {
 	void *(*map)(int fd, uint64_t bytes, int prot, uint64_t offset);
 };
 
+/* The system's own calls, unless a test has put others here. */
 extern struct device_system device_system;
 
 /* device_start - the thread that watches drivers' endpoints; 0 or -errno */

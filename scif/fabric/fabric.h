@@ -74,6 +74,7 @@
 #define SCIF_SIGNAL_LOCAL    0x10u
 #define SCIF_SIGNAL_REMOTE   0x20u
 
+/* Where an endpoint is in its life; the table above has who moves it on. */
 enum endpoint_state {
 	ENDPOINT_UNBOUND,
 	ENDPOINT_BOUND,
@@ -109,6 +110,7 @@ struct inbox {
 	int wake_fd; /* edge-triggered: nobody reads it, so nobody can make it block */
 };
 
+/* Who is behind a node. */
 enum node_kind { NODE_HOST, NODE_CARD, NODE_VM };
 
 struct node_limits {

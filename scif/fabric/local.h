@@ -15,6 +15,7 @@
 
 #define LOCAL_LISTENERS_MAX (1 + SETTINGS_CARDS_MAX)
 
+/* A process's mapping of a window, held until it is undone. */
 struct local_map {
 	TAILQ_ENTRY(local_map) link;
 	struct window_map map;
@@ -34,12 +35,14 @@ struct session {
 	uint32_t next_map;
 };
 
+/* A socket through which processes join as @node. */
 struct local_listener {
 	int fd;
 	const char *path;
 	struct node *node;
 };
 
+/* All processes, and the one thread that serves them. */
 struct local {
 	struct fabric *fabric;
 	struct inbox inbox;

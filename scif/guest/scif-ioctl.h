@@ -29,6 +29,7 @@
 
 #define SCIF_ADMIN_PORT_END 1024 /* ports below are the administrator's */
 
+/* A node and a port of it. */
 struct vphi_port {
 	__u16 node;
 	__u16 port;
@@ -62,11 +63,13 @@ struct vphi_ioctl_register {
 	__s64 chosen; /* out */
 };
 
+/* A window, or a row of them, that goes. */
 struct vphi_ioctl_unregister {
 	__s64 offset;
 	__u64 bytes;
 };
 
+/* All four copies: between windows, or with @address in place of @local. */
 struct vphi_ioctl_copy {
 	__s64 local;
 	__u64 bytes;
@@ -76,6 +79,7 @@ struct vphi_ioctl_copy {
 	__s32 padding;
 };
 
+/* Which nodes there are, in MPSS 3's order of members. */
 struct vphi_ioctl_nodes_mpss {
 	__u64 nodes;
 	__s32 count;
@@ -83,6 +87,7 @@ struct vphi_ioctl_nodes_mpss {
 	__u64 self;
 };
 
+/* Which nodes there are, in mainline's order of members. */
 struct vphi_ioctl_nodes {
 	__u64 nodes;
 	__u64 self;
@@ -96,6 +101,7 @@ struct vphi_ioctl_fence_mark {
 	__u64 mark; /* where it goes */
 };
 
+/* Values that are written to both sides when earlier copies are done. */
 struct vphi_ioctl_fence_signal {
 	__s64 local;
 	__u64 local_value;

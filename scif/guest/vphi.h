@@ -257,6 +257,7 @@ static inline void vphi_area_flags(struct vm_area_struct *area, unsigned long se
 #endif
 }
 
+/* The reply's status, 0 or an error number. */
 static inline u32 vphi_reply_status(const struct vphi_call *call)
 {
 	return le32_to_cpu(call->reply.status);

@@ -16,6 +16,7 @@
  */
 bool device_is_used(void);
 
+/* As their namesakes of scif.h, by the driver of this machine's kernel; -1 and errno. */
 scif_epd_t device_open(void);
 int device_bind(scif_epd_t epd, uint16_t port);
 int device_connect(scif_epd_t epd, struct scif_portID *peer);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents against the tree: links and paths lead somewhere, blocks are valid shell, options exist,
-programs that are installed have manual pages, and each file of proto/ is told of."""
+programs and modules' parameters have manual pages, and docs/protocols.md is what proto/ says."""
 import os
 import pathlib
 import re
@@ -67,3 +67,30 @@ def test_protocols_are_told_of():
     files = [path.name for path in (ROOT / "proto").iterdir()]
     assert files
     assert not [name for name in files if name not in text]
+
+
+def test_protocols_page_is_what_the_headers_say():
+    """Each member's offset, size and meaning; the generator asks the compiler."""
+    done = subprocess.run(["/usr/bin/python3", ROOT / "gen/protocols.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module, folder", [("vphi", "scif/guest"), ("vsock_argo", "vsock/argo")])
+def test_module_parameters_have_a_page(module, folder):
+    """Each parameter of the module's source is an entry of its page, and no other is."""
+    source = "".join(path.read_text() for path in sorted((ROOT / folder).glob("*.c")))
+    described = re.findall(r"MODULE_PARM_DESC\((\w+),", source)
+    declared = re.findall(r"module_param(?:_named|_cb|_string)?\((\w+),", source)
+    assert described and sorted(described) == sorted(declared)
+    page = (ROOT / f"docs/{module}.4.scd").read_text()
+    section = page[page.index("# PARAMETERS"):page.index("# FILES")]
+    assert sorted(re.findall(r"^\*(\w+)\*$", section, re.M)) == sorted(described)
+
+
+def test_module_defaults_are_those_of_the_page():
+    """Numbers that stand at parameters' definitions, as the page has them."""
+    page = (ROOT / "docs/vsock_argo.4.scd").read_text()
+    source = (ROOT / "vsock/argo/module.c").read_text()
+    for name, text in re.findall(r"^unsigned int argo_(\w+) = ([\d <]+);", source, re.M):
+        entry = page[page.index(f"\n*{name}*\n"):].split("\n\n")[0]
+        assert str(eval(text)) in entry, name  # a constant expression of our own source

@@ -76,6 +76,7 @@ struct argo_message {
 	u16 domain;
 };
 
+/* A peer's life, in this order. */
 enum argo_peer_state {
 	ARGO_PEER_NEW,
 	ARGO_PEER_UP,
@@ -155,6 +156,7 @@ struct argo_cb {
 	u8 flags;
 };
 
+/* argo_cb - that of a packet */
 static inline struct argo_cb *argo_cb(struct sk_buff *skb)
 {
 	BUILD_BUG_ON(sizeof(struct argo_cb) > sizeof(skb->cb) - 8);
@@ -181,6 +183,7 @@ struct argo {
 	u32 dgram_port;			/* where the search for a free one goes on */
 };
 
+/* The one of this module, its parameters (module.c), and what Linux calls. */
 extern struct argo argo;
 extern unsigned int argo_ring_size;
 extern unsigned int argo_peer_memory;

@@ -47,6 +47,7 @@ struct argo_greeting {
 	bool reply_wanted;
 };
 
+/* argo_round_up - what @bytes take in a ring */
 static inline u32 argo_round_up(u32 bytes)
 {
 	return (bytes + ARGO_SLOT - 1) & ~(ARGO_SLOT - 1);

@@ -19,6 +19,7 @@ typedef void capture_sink(const struct virtio_vsock_header *header, const struct
 /* The sink in use, NULL without; stored and loaded atomically. A sink is never unloaded. */
 extern capture_sink *capture_current;
 
+/* Whether anybody listens: one load on a packet's way. */
 static inline bool capture_is_on(void)
 {
 	return __atomic_load_n(&capture_current, __ATOMIC_RELAXED) != NULL;

@@ -34,11 +34,13 @@ struct counters_flow {
 	uint64_t stalls;
 };
 
+/* Written by one thread, read by any: whole values, no locked instructions. */
 static inline void counter_add(uint64_t *counter, uint64_t amount)
 {
 	__atomic_store_n(counter, *counter + amount, __ATOMIC_RELAXED);
 }
 
+/* counter_read - its value now, from any thread */
 static inline uint64_t counter_read(const uint64_t *counter)
 {
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);

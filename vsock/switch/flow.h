@@ -60,6 +60,7 @@
 struct vm;
 struct flow;
 
+/* A flow's life; the rules are above. */
 enum flow_state {
 	FLOW_REQUESTED,
 	FLOW_OPEN,

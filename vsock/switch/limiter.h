@@ -19,6 +19,7 @@ struct limiter {
 	uint64_t filled_ns;   /* when it was filled last */
 };
 
+/* limiter_set - a new rate, 0 for none; from any thread */
 static inline void limiter_set(struct limiter *limiter, uint64_t bytes_per_s)
 {
 	__atomic_store_n(&limiter->bytes_per_s, bytes_per_s, __ATOMIC_RELAXED);
@@ -52,6 +53,7 @@ static inline uint64_t limiter_wait_ns(struct limiter *limiter, uint64_t (*now_n
 	return (uint64_t)((double)-limiter->bytes * 1e9 / (double)rate) + 1000;
 }
 
+/* limiter_charge - @bytes went; may leave a debt that is waited for */
 static inline void limiter_charge(struct limiter *limiter, uint32_t bytes)
 {
 	limiter->bytes -= bytes;

@@ -42,6 +42,7 @@ struct settings_service {
 	bool identity; /* write the identity preamble first */
 };
 
+/* Whom a side of a rule means. */
 enum settings_party_kind { SETTINGS_PARTY_ANY, SETTINGS_PARTY_CID, SETTINGS_PARTY_GROUP };
 
 /* One side of a connection, in a rule. */
@@ -51,6 +52,7 @@ struct settings_party {
 	char group[SETTINGS_GROUP_BYTES];
 };
 
+/* Who may, or may not, connect to whom, at which ports. */
 struct settings_rule {
 	bool allow;
 	struct settings_party from, to;

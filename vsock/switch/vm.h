@@ -81,6 +81,7 @@ enum vm_host_listener {
 	VM_HOST_LISTENERS,
 };
 
+/* States of a connection with a host program; the table above has their rules. */
 enum connection_state {
 	CONNECTION_GREETING,
 	CONNECTION_CONNECTING,
@@ -235,6 +236,7 @@ bool vm_can_send(struct vm *vm);
 void vm_lock(struct vm *vm);
 void vm_unlock(struct vm *vm);
 
+/* vm_clock_ns - nanoseconds of the monotonic clock */
 uint64_t vm_clock_ns(void);
 
 /* Of a connection or flow, for other threads. */

@@ -24,6 +24,7 @@
 
 struct vm;
 
+/* What another thread asks of a worker, who answers when it is done. */
 enum worker_command {
 	WORKER_NOTHING,
 	WORKER_ADD,

@@ -40,6 +40,7 @@
 	"map [fd00:77::]/64 host\n" \
 	"use both any * *\n"
 
+/* What a line says, and for which side. */
 enum rules_use { RULES_USE_TCP, RULES_USE_VSOCK, RULES_USE_BOTH };
 enum rules_role { RULES_SERVER = 1, RULES_CLIENT = 2 };
 
@@ -48,6 +49,7 @@ struct rules_prefix {
 	unsigned bits; /* of the address that count; 0: any address */
 };
 
+/* Ports from @first to @last. */
 struct rules_ports {
 	uint16_t first, last;
 };
@@ -69,6 +71,7 @@ struct rules_map {
 	unsigned number;
 };
 
+/* All lines, in order; the first that fits decides. */
 struct rules {
 	struct rules_line *lines;
 	struct rules_map *maps;

@@ -45,6 +45,7 @@ struct wrap_state {
 	pid_t pid;	  /* whose descriptors the slots describe */
 };
 
+/* What this process decided at its start. */
 extern struct wrap_state wrap_state;
 
 /* The functions we stand in for, as the next library in line has them. */
@@ -84,6 +85,7 @@ struct wrap_real {
 		       const struct timespec *timeout, const sigset_t *mask);
 };
 
+/* The C library's own functions, once wrap_real_resolve() has looked them up. */
 extern struct wrap_real wrap_real_functions;
 void wrap_real_resolve(void);
 
@@ -94,6 +96,7 @@ void wrap_real_resolve(void);
 /* ── say.c ── */
 enum wrap_say { WRAP_REFUSED, WRAP_EXPLAIN };
 
+/* Open what is told, as the environment wants it; whether a kind is wanted. */
 void wrap_say_open(void);
 bool wrap_says(enum wrap_say kind);
 /* wrap_say - one line "causeway: PROGRAM[PID]: text", where asked for; errno stays */
@@ -172,6 +175,7 @@ struct wrap_slot *wrap_slot_make(int fd);
 void wrap_slots_clear(unsigned first, unsigned last);
 bool wrap_slot_is_empty(const struct wrap_slot *slot);
 
+/* Guards the table of slots, with all signals held back: a handler may call us. */
 void wrap_lock(sigset_t *saved);
 void wrap_unlock(const sigset_t *saved);
 void wrap_table_open(void); /* once, from the constructor */

@@ -10,6 +10,7 @@
 extern "C" {
 #endif
 
+/* How many engines of each kind there may be; cards are of kind MIC. */
 #define COI_MAX_ISA_x86_64_DEVICES 1
 #define COI_MAX_ISA_MIC_DEVICES	   128
 #define COI_MAX_ISA_KNF_DEVICES	   COI_MAX_ISA_MIC_DEVICES

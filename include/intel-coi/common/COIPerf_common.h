@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+/* COIPerfGetCycleCounter - the processor's time stamp counter */
 COIACCESSAPI uint64_t COIPerfGetCycleCounter(void);
 /* COIPerfGetCycleFrequency - the counter's steps in a second */
 COIACCESSAPI uint64_t COIPerfGetCycleFrequency(void);

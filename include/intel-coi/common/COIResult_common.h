@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+/* What every function returns. */
 typedef enum COIRESULT {
 	COI_SUCCESS = 0,
 	COI_ERROR,

@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+/* Cores and hardware threads of this machine, and those that the caller runs on. */
 COIACCESSAPI uint32_t COISysGetCoreCount(void);
 COIACCESSAPI uint32_t COISysGetHardwareThreadCount(void);
 COIACCESSAPI uint32_t COISysGetHardwareThreadIndex(void);

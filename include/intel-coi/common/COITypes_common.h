@@ -10,9 +10,11 @@
 #include <stdint.h>
 #include <wchar.h>
 
+/* Visibility, left to the libraries' own build. */
 #define COIACCESSAPI
 #define COIACCESSAPI2
 
+/* Handles; what is behind them is the library's. */
 typedef struct coiprocess *COIPROCESS;
 typedef struct coipipeline *COIPIPELINE;
 typedef struct coifunction *COIFUNCTION;
@@ -21,11 +23,13 @@ typedef struct coibuffer *COIBUFFER;
 typedef struct coilibrary *COILIBRARY;
 typedef struct coimapinst *COIMAPINSTANCE;
 
+/* An event: copied and compared as a whole. */
 struct coievent {
 	uint64_t opaque[2];
 };
 typedef struct coievent COIEVENT;
 
+/* A bit for each hardware thread of a card. */
 typedef uint64_t COI_CPU_MASK[16];
 typedef wchar_t coi_wchar_t;
 

@@ -7,11 +7,13 @@
 #include "../common/COITypes_common.h"
 
 #ifdef __cplusplus
+/* Before a run function: found by its plain name, in a library and in an executable. */
 #define COINATIVELIBEXPORT extern "C" __attribute__((visibility("default")))
 extern "C" {
 #else
 #define COINATIVELIBEXPORT __attribute__((visibility("default")))
 #endif
+/* The same in an executable, which is to be linked with -rdynamic. */
 #define COINATIVEPROCESSEXPORT COINATIVELIBEXPORT
 
 /* A run function: buffers and their lengths, the source's data, room for what it returns. */

@@ -24,6 +24,9 @@ typedef enum COI_BUFFER_TYPE {
 	COI_BUFFER_OPENCL		/* as normal, but nothing waits for other uses */
 } COI_BUFFER_TYPE;
 
+/*
+ * Flags of a buffer. Addresses that are equal on sinks, or on both sides; hints; memory of a sink.
+ */
 #define COI_SAME_ADDRESS_SINKS		  0x00000001
 #define COI_SAME_ADDRESS_SINKS_AND_SOURCE 0x00000002
 #define COI_OPTIMIZE_SOURCE_READ	  0x00000004
@@ -39,6 +42,7 @@ static const uint64_t COI_VALID_BUFFER_TYPES_AND_FLAGS[COI_BUFFER_OPENCL + 1] = 
 	0x000, 0x1ff, 0x038, 0x024, 0x03f, 0x0ff,
 };
 
+/* What a mapping is for; with WRITE_ENTIRE_BUFFER nothing is brought before. */
 typedef enum COI_MAP_TYPE {
 	COI_MAP_READ_WRITE = 1,
 	COI_MAP_READ_ONLY,
@@ -52,12 +56,14 @@ static const uint64_t
 		{ 0, 0, 1, 0 }, { 0, 1, 1, 1 }, { 0, 1, 1, 1 },
 	};
 
+/* How a copy is made. */
 typedef enum COI_COPY_TYPE {
 	COI_COPY_UNSPECIFIED = 0,
 	COI_COPY_USE_DMA,
 	COI_COPY_USE_CPU /* always waits for the end */
 } COI_COPY_TYPE;
 
+/* Where a buffer is valid, as COIBufferSetState() sets it. */
 typedef enum {
 	COI_BUFFER_VALID = 0,
 	COI_BUFFER_INVALID,
@@ -65,8 +71,10 @@ typedef enum {
 	COI_BUFFER_RESERVED
 } COI_BUFFER_STATE;
 
+/* Whether a change of that state moves the bytes. */
 typedef enum { COI_BUFFER_MOVE = 0, COI_BUFFER_NO_MOVE } COI_BUFFER_MOVE_FLAG;
 
+/* In place of a process: all that the buffer was made for. */
 #define COI_SINK_OWNERS ((COIPROCESS)-2)
 
 /**

@@ -13,9 +13,11 @@
 extern "C" {
 #endif
 
+/* Bounds of struct COI_ENGINE_INFO. */
 #define COI_MAX_DRIVER_VERSION_STR_LEN 255
 #define COI_MAX_HW_THREADS	       1024
 
+/* Whether a card's memory corrects errors. */
 typedef enum {
 	COI_ENG_ECC_DISABLED = 0,
 	COI_ENG_ECC_ENABLED = 1,

@@ -36,6 +36,7 @@ COIACCESSAPI COIRESULT COIEventRegisterUserEvent(COIEVENT *out_pEvent);
 /* COIEventUnregisterUserEvent - waiters get COI_EVENT_CANCELED, what depends on it goes on */
 COIACCESSAPI COIRESULT COIEventUnregisterUserEvent(COIEVENT in_Event);
 
+/* Called once, when the event is over, by a thread of the library. */
 typedef void (*COI_EVENT_CALLBACK)(COIEVENT in_Event, const COIRESULT in_Result,
 				   const void *in_UserData);
 /* COIEventRegisterCallback - called once, when the event comes, or at once when it has */

@@ -17,6 +17,7 @@ typedef enum COI_ACCESS_FLAGS {
 	COI_SINK_WRITE_ENTIRE /* nothing of what the buffer holds is needed */
 } COI_ACCESS_FLAGS;
 
+/* Bounds: pipelines of a process, buffers and bytes of one run function. */
 #define COI_PIPELINE_MAX_PIPELINES	  512
 #define COI_PIPELINE_MAX_IN_BUFFERS	  16384
 #define COI_PIPELINE_MAX_IN_MISC_DATA_LEN 32768

@@ -10,6 +10,7 @@
 extern "C" {
 #endif
 
+/* The caller itself as a process; bounds of names; where a file's length is not known. */
 #define COI_PROCESS_SOURCE	     ((COIPROCESS)-1)
 #define COI_MAX_FILE_NAME_LENGTH     256
 #define COI_FAT_BINARY		     ((uint64_t)-1)
@@ -64,6 +65,7 @@ COIACCESSAPI COIRESULT COIProcessGetFunctionHandles(COIPROCESS in_Process, uint3
 						    const char **in_ppFunctionNameArray,
 						    COIFUNCTION *out_pFunctionHandleArray);
 
+/* As dlopen()'s flags of the same names. */
 #define COI_LOADLIBRARY_LOCAL	 0x00000
 #define COI_LOADLIBRARY_GLOBAL	 0x00100
 #define COI_LOADLIBRARY_LAZY	 0x00001
@@ -106,6 +108,7 @@ COIACCESSAPI COIRESULT COIProcessRegisterLibraries(uint32_t in_NumLibraries,
 						   const char **in_ppFileOfOriginArray,
 						   const uint64_t *in_pFileOfOriginOffSetArray);
 
+/* Accepted for programs that ask; there is no cache here that they would change. */
 #define COI_CACHE_MODE_MASK	      0x00000007
 #define COI_CACHE_MODE_NOCHANGE	      0x00000001
 #define COI_CACHE_MODE_ONDEMAND_SYNC  0x00000002
@@ -123,6 +126,7 @@ COIProcessSetCacheSize(const COIPROCESS in_Process, const uint64_t in_HugePagePo
 		       const uint32_t in_SmallFlags, uint32_t in_NumDependencies,
 		       const COIEVENT *in_pDependencies, COIEVENT *out_pCompletion);
 
+/* How copies would share DMA channels. */
 typedef enum COI_DMA_MODE {
 	COI_DMA_MODE_SINGLE = 0,
 	COI_DMA_MODE_READ_WRITE,

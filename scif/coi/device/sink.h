@@ -47,6 +47,7 @@ struct sink {
 	pthread_mutex_t telling;
 };
 
+/* The one of this process. */
 extern struct sink sink;
 
 /* A buffer that a run function was given: an address, held until memory_release(). */

@@ -27,6 +27,7 @@
 #include "scif/card/client.h"
 #include "scif/coi/message.h"
 
+/* Guards everything of this library but bytes on their way. */
 extern pthread_mutex_t host_lock;
 extern pthread_cond_t host_changed; /* events finished, pipelines drained, processes ended */
 
@@ -40,6 +41,7 @@ enum object_kind {
 	OBJECT_MAP,
 };
 
+/* At the beginning of everything that a handle can name. */
 struct object {
 	LIST_ENTRY(object) link;
 	enum object_kind kind;
@@ -102,6 +104,7 @@ struct coifunction {
 	uint64_t address;
 };
 
+/* A library that was loaded into a sink. */
 struct coilibrary {
 	struct object object;
 	SLIST_ENTRY(coilibrary) link;
@@ -121,6 +124,7 @@ struct call {
 
 TAILQ_HEAD(call_list, call);
 
+/* A card. */
 struct coiengine {
 	uint16_t node;
 };
