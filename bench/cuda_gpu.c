@@ -5,7 +5,8 @@
  *
  *	cuda_gpu [SCALE [N]]	SCALE divides the large sizes, for devices made of a processor;
  *				with N: N samples of h2d_pageable_34, whole, and of matmul_total_ms
- *				alone, for processors that are translated
+ *				alone, for processors that are translated; with N of 1 the product
+ *				is not warmed up
  *
  * Output: one line of JSON, {"NAME": [samples], ...}
  *	h2d_pageable_34, d2h_pageable_34, ..._256	GB/s of 2112 x 4224 floats, and of 256 MiB
@@ -202,6 +203,7 @@ static void measure_matmul(int scale)
 	void *parameters[] = { &device_a, &device_b, &device_c, &rows, &depth, &columns };
 	unsigned int grid = (rows + TILE_EDGE - 1) / TILE_EDGE;
 	double total[SAMPLES], start;
+	int warm = sample_count > 1 ? WARM : 0;
 	uint32_t state = 3;
 
 	for (size_t i = 0; i < (size_t)rows * depth; i++) {
@@ -213,7 +215,7 @@ static void measure_matmul(int scale)
 	CHECK(driver.memory_allocate(&device_a, factor_bytes));
 	CHECK(driver.memory_allocate(&device_b, factor_bytes));
 	CHECK(driver.memory_allocate(&device_c, product_bytes));
-	for (int i = -WARM; i < sample_count; i++) {
+	for (int i = -warm; i < sample_count; i++) {
 		start = bare_now_us();
 		CHECK(driver.copy_in(device_a, a, factor_bytes));
 		CHECK(driver.copy_in(device_b, b, factor_bytes));

@@ -21,7 +21,8 @@ def xen():
     if reason := xen_host.missing():
         pytest.skip(reason)
     checks = os.environ.get("CAUSEWAY_XEN_OPTIONS", "")
-    with xen_host.start(guests=2, quiet=True, kernel_options=checks, guest_options=checks) as made:
+    with xen_host.start(guests=2, kernel=xen_host.KERNEL, quiet=True, kernel_options=checks,
+                        guest_options=checks) as made:
         yield made
 
 

@@ -4,6 +4,7 @@
 CAUSEWAY_SOAK_SECONDS=600 makes the mixed traffic as long as it is meant to be run now and then.
 CAUSEWAY_XEN_OPTIONS has options for all domains' kernels, such as slub_debug=FZPU: every byte of
 kernel memory that is written outside of its object, or after it was freed, is a BUG in their logs.
+CAUSEWAY_XEN_KERNEL=6.12 takes the newer of Debian's kernels for all domains.
 """
 import itertools
 import os
@@ -154,7 +155,7 @@ def test_ss_and_vsockmon_see_it(host):
 def test_rubbish_costs_its_writer_alone(host):
     """A guest that writes rubbish loses its connections; another's go on."""
     writer, victim = host.guests
-    module = kernel_module.build("tests/vm/argo_rubbish", "argo_rubbish")
+    module = kernel_module.build("tests/vm/argo_rubbish", "argo_rubbish", xen_host.KERNEL)
     writer.send_file(module, "/root/argo_rubbish.ko")
     with Server(victim, next(_ports)) as server:
         good = host.start(["vsock_types", "mixed", str(cid(victim)), str(server.port), "20", "8"])
@@ -204,11 +205,14 @@ def test_a_guest_is_destroyed(host, side):
         if side == "server":
             wall = client.start(["vsock_types", "wall", str(cid(victim)), str(server.port)])
             wall.expect(rb"sending")
+        begun = time.monotonic()
         victim.destroy()
         gone = time.monotonic()
         if side == "server":
             assert command.wait(30) == 0, command.stdout
-            assert time.monotonic() - gone < 1  # the module looks 50 times a second
+            noticed = time.monotonic()
+            print(f"xl destroy took {gone - begun:.3f} s, noticed {noticed - begun:.3f} s after its begin")
+            assert noticed - gone < 1  # the module looks 50 times a second
             assert b"20: Connection reset by peer" in command.stdout
             assert wall.wait(30) == 0 and b"send: " in wall.stdout, wall.stdout
         wait_memory(other, lambda numbers, peers: number not in peers, 10, "its peer forgotten")
@@ -266,7 +270,7 @@ def test_dkms(host, kernel):
         pytest.skip(reason)
     release, folder = kernel_module.dkms_install("vsock/argo", kernel)
     built, = (folder / "updates/dkms").glob("vsock_argo.ko*")
-    if kernel != cache.KERNELS[0]:
+    if kernel != xen_host.KERNEL:
         return
     where = f"/lib/modules/{release}"
     host.run(["mkdir", "-p", f"{where}/updates/dkms"], check=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Xen host that tests and benchmarks share: dom0 and guests with vsock_argo.ko and our programs."""
+import os
 import shutil
 import time
 
@@ -13,6 +14,8 @@ LIBRARY = "/usr/lib/x86_64-linux-gnu/libcuda.so.1"
 SOFTGPU = "/opt/softgpu/libcuda.so.1"
 MEMORY = "/sys/kernel/debug/vsock_argo/memory"
 CUDA_PORT = 7000
+# Which of Debian's kernels the tests' domains run.
+KERNEL = os.environ.get("CAUSEWAY_XEN_KERNEL", cache.KERNELS[0])
 
 
 def missing():
