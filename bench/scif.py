@@ -3,12 +3,17 @@
 
 Objects qemu and uml. latency_us is half a round trip of one byte; rma_*_ratio is the guest's speed
 over the host process's, at 64 MiB between registered windows; rma_read_vs_memcpy is the guest's over
-memcpy of the same size. The object thesis has the figures of the system that this one follows
-(Gerangelos 2019, chapter 5), on its own hardware.
+memcpy of the same size. The programs of both sides are fresh in every round and copy in turn: after
+WARM_COPIES each that do not count, TURNS times COPIES of each, and each turn is a sample, its medians'
+ratio. rma_*_cold_ratio is the same of their very first copies, which touch all pages.
+The object thesis has the figures of the system that this one follows (Gerangelos 2019, chapter 5), on
+its own hardware.
 """
 import contextlib
 import pathlib
+import queue
 import statistics
+import subprocess
 
 import daemons
 import measure
@@ -23,6 +28,9 @@ MIB = 1 << 20
 LARGE = 64 * MIB
 ROUND_TRIPS = 300
 COPIES = 5
+WARM_COPIES = 10
+TURNS = 12
+COPY_SECONDS = 60
 CONNECTIONS = 256
 HELD_MIB = 256
 CURVE = [1, 16, 256, 4096, 65536, MIB, 16 * MIB, 256 * MIB]
@@ -116,17 +124,73 @@ def latencies(bench, card, side):
     return {name: measure.Samples(values, "us") for name, values in samples.items()}
 
 
+class Copies:
+    """A program that copies when it is told to: scif_peer with 0 rounds, on one of the sides."""
+
+    def __init__(self, tell, line):
+        self.tell, self.line = tell, line
+        if self.line() != "ready\n":
+            raise measure.Failed("a program that should copy did not start")
+
+    def times(self, count):
+        self.tell(f"{count}\n")
+        return [float(line) for line in iter(self.line, "done\n")]
+
+    def usual(self):
+        return statistics.median(self.times(COPIES))
+
+    @classmethod
+    @contextlib.contextmanager
+    def native(cls, card, words):
+        with card.scifd.start_program(card.scifd.host, [card.program, *words], bufsize=1,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            try:
+                yield cls(process.stdin.write, process.stdout.readline)
+            finally:
+                process.kill()
+
+    @classmethod
+    @contextlib.contextmanager
+    def in_guest(cls, side, words):
+        lines, rest = queue.Queue(), bytearray()
+
+        def take(data):
+            rest.extend(data)
+            *whole, rest[:] = rest.split(b"\n")
+            for line in whole:
+                lines.put(line.decode() + "\n")
+
+        command = side.guest.start(["scif_peer_mpss3", *words], stdout=take)
+        try:
+            yield cls(lambda text: command.write(text.encode()),
+                      lambda: lines.get(timeout=COPY_SECONDS))
+        except queue.Empty:
+            raise measure.Failed(f"scif_peer {' '.join(words)} in the guest: "
+                                 f"{command.stderr.decode()}") from None
+        finally:
+            command.close_input()
+            command.wait(COPY_SECONDS)
+
+
 def ratios(bench, card, side):
     """Copies of 64 MiB: guest over native, and over memcpy."""
-    read, write, plain = [], [], []
+    found = {f"rma_{way}_{kind}": [] for kind in ("ratio", "cold_ratio") for way in ("read", "write")}
+    plain_ratio = []
     for _ in range(bench.rounds):
-        guest_read = copy(side.run, "read", LARGE)
-        read.append(copy(card.native, "read", LARGE) / guest_read)
-        plain.append(card.native("memcpy", str(LARGE), str(COPIES)) / guest_read)
-        guest_write = copy(side.run, "write", LARGE)
-        write.append(copy(card.native, "write", LARGE) / guest_write)
-    return {"rma_read_ratio": measure.Samples(read), "rma_write_ratio": measure.Samples(write),
-            "rma_read_vs_memcpy": measure.Samples(plain)}
+        for way in ("read", "write"):
+            words = ["copy", "1", PORT, way, str(LARGE), "0"]
+            with Copies.native(card, words) as native, Copies.in_guest(side, words) as guest, \
+                    Copies.native(card, ["memcpy", str(LARGE), "0"]) as plain:
+                found[f"rma_{way}_cold_ratio"].append(native.times(1)[0] / guest.times(1)[0])
+                for copies in (native, guest, plain):
+                    copies.times(WARM_COPIES)
+                for _ in range(TURNS):
+                    took = guest.usual()
+                    found[f"rma_{way}_ratio"].append(native.usual() / took)
+                    if way == "read":
+                        plain_ratio.append(plain.usual() / took)
+    return {**{name: measure.Samples(values) for name, values in found.items()},
+            "rma_read_vs_memcpy": measure.Samples(plain_ratio)}
 
 
 def memory(card, side):

@@ -83,12 +83,17 @@ static struct stretch side_next(struct side *side)
 				 vector->iov_len - side->vector_done, 0 };
 }
 
-/* Where reading goes on behind @stretch, the one at the side's position; a hint for move_stream().
+/*
+ * Where the side goes on when @part of @stretch, the one at its position, is done; the stretch
+ * itself where that is not known.
  */
-static const unsigned char *side_ahead(const struct side *side, const struct stretch *stretch)
+static const unsigned char *side_ahead(const struct side *side, const struct stretch *stretch,
+				       uint64_t part)
 {
 	const struct window *window;
 
+	if (part < stretch->bytes)
+		return stretch->start + part;
 	if (side->kind != SIDE_WINDOWS)
 		return stretch->start;
 	window = side->windows[side->window_at];
@@ -195,6 +200,7 @@ static int copy_turn(struct job *job, uint64_t bytes)
 	while (job->done < end) {
 		struct stretch from = side_next(&job->from), to = side_next(&job->to);
 		uint64_t part = end - job->done;
+		struct move_next next;
 
 		if (part > from.bytes)
 			part = from.bytes;
@@ -204,8 +210,10 @@ static int copy_turn(struct job *job, uint64_t bytes)
 			part = last - job->done;
 		if (job->ordered && job->done == last)
 			move_settle();
+		next = (struct move_next){ side_ahead(&job->to, &to, part),
+					   side_ahead(&job->from, &from, part) };
 		if (streams && !to.process && !from.process)
-			move_stream(to.start, from.start, side_ahead(&job->from, &from), part);
+			move_stream(to.start, from.start, &next, part);
 		else
 			status = copy_stretch(to, from, part);
 		if (status < 0)

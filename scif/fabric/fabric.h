@@ -418,8 +418,12 @@ int mappings_add(struct vhost_mapping ***list, unsigned int *count, struct vhost
 void mappings_put(struct vhost_mapping **list, unsigned int count);
 
 /* move.c */
-/* move_stream - as memmove(), past the caches; @ahead: what will be read next, a mere hint */
-void move_stream(unsigned char *to, const unsigned char *from, const unsigned char *ahead,
+/* Where reading and writing will go on; a mere hint. */
+struct move_next {
+	const unsigned char *to, *from;
+};
+/* move_stream - as memmove(), past the caches */
+void move_stream(unsigned char *to, const unsigned char *from, const struct move_next *next,
 		 size_t bytes);
 /* move_settle - what this thread streamed is visible before what it stores from now on */
 void move_settle(void);

@@ -2,15 +2,19 @@
 /*
  * One side of SCIF connections, for tests: in a guest over the ioctls, else over libscif.
  *
- *	scif_peer serve PORT			serve any number of clients until it is killed
- *	scif_peer traffic NODE PORT SECONDS SEED	messages, copies and flags, all of them
- *checked scif_peer many NODE PORT COUNT	so many connections at once, each checked, then held
- *	scif_peer maps NODE PORT COUNT	map and unmap the server's window so often
- *	scif_peer block NODE PORT		wait in a receive for ever
- *	scif_peer hold NODE PORT MIB		register so much, then hold it
- *	scif_peer time NODE PORT BYTES ROUNDS	round trips of so many bytes, in microseconds
- *	scif_peer copy NODE PORT read|write BYTES ROUNDS	copies between windows, microseconds
- *each scif_peer memcpy BYTES ROUNDS	the same of this processor alone
+ *	serve PORT			serve any number of clients until it is killed
+ *	traffic NODE PORT SECONDS SEED	messages, copies and flags, all of them checked
+ *	many NODE PORT COUNT		so many connections at once, each checked, then held
+ *	maps NODE PORT COUNT		map and unmap the server's window so often
+ *	registers NODE PORT COUNT	register and unregister windows so often
+ *	block NODE PORT			wait in a receive for ever
+ *	hold NODE PORT MIB		register so much, copy at both its ends, then hold it
+ *	time NODE PORT BYTES ROUNDS	round trips of so many bytes, in microseconds
+ *	copy NODE PORT WAY BYTES ROUNDS	copies between windows, WAY read or write: microseconds
+ *	memcpy BYTES ROUNDS		the same of this processor alone
+ *
+ * With 0 ROUNDS, copies are paced: a line of the input says how many come next, and "done" follows
+ * them. So several programs can copy in turn, and each is as warm as the others.
  *
  * A server's connection: it registers a window of PEER_WINDOW bytes and sends its offset. Then it
  * obeys orders: one byte, and what belongs to it. A client that finds anything other than it
@@ -142,18 +146,25 @@ static bool serve_flags(scif_epd_t epd, struct peer_flags *flags)
 	return peer_put(epd, &done, 1);
 }
 
-static bool serve_window(scif_epd_t epd)
+/* What a connection had of the server's memory beside its first window. */
+struct served {
+	void *memory;
+	size_t bytes;
+};
+
+/* One for a connection. */
+static bool serve_window(scif_epd_t epd, struct served *served)
 {
 	uint64_t bytes;
 	off_t offset;
-	void *memory;
 
-	if (!peer_get(epd, &bytes, sizeof(bytes)) || bytes > (8ull << 30))
+	if (served->memory || !peer_get(epd, &bytes, sizeof(bytes)) || bytes > (8ull << 30))
 		return false;
-	memory = peer_memory(bytes);
-	memset(memory, 1, bytes);
-	offset = scif_register(epd, memory, bytes, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
-	return peer_put(epd, &offset, sizeof(offset)); /* the memory stays, as its window may */
+	served->memory = peer_memory(bytes);
+	served->bytes = bytes;
+	memset(served->memory, 1, bytes);
+	offset = scif_register(epd, served->memory, bytes, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
+	return peer_put(epd, &offset, sizeof(offset));
 }
 
 static void serve_connection(scif_epd_t epd)
@@ -162,6 +173,7 @@ static void serve_connection(scif_epd_t epd)
 	off_t offset =
 		scif_register(epd, window, PEER_SMALL, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
 	bool goes_on = peer_put(epd, &offset, sizeof(offset));
+	struct served served = { NULL, 0 };
 	char order;
 
 	while (goes_on && peer_get(epd, &order, 1)) {
@@ -170,9 +182,11 @@ static void serve_connection(scif_epd_t epd)
 		else if (order == ORDER_FLAG)
 			goes_on = serve_flags(epd, (struct peer_flags *)window);
 		else
-			goes_on = order == ORDER_WINDOW && serve_window(epd);
+			goes_on = order == ORDER_WINDOW && serve_window(epd, &served);
 	}
 	scif_close(epd);
+	if (served.memory)
+		munmap(served.memory, served.bytes);
 	munmap(window, PEER_SMALL);
 	free(buffer);
 }
@@ -392,6 +406,30 @@ static int peer_maps(uint16_t node, uint16_t port, unsigned int count)
 	return 0;
 }
 
+static int peer_registers(uint16_t node, uint16_t port, unsigned int count)
+{
+	off_t remote;
+	scif_epd_t epd = peer_connect(node, port, &remote);
+	unsigned char *memory = peer_memory(16 * 4096);
+
+	for (unsigned int i = 0; i < count; i++) {
+		size_t bytes = 4096 * (1 + i % 8);
+		unsigned char *start = memory + 4096 * (size_t)(i % 7);
+		off_t window;
+
+		*start = (unsigned char)i;
+		window = scif_register(epd, start, bytes, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
+		if (window < 0)
+			peer_fail("register");
+		if (i % 16 == 0 && scif_writeto(epd, window, bytes, remote, SCIF_RMA_SYNC) < 0)
+			peer_fail("write");
+		if (scif_unregister(epd, window, bytes) < 0)
+			peer_fail("unregister");
+	}
+	printf("%u windows\n", count);
+	return 0;
+}
+
 static int peer_block(uint16_t node, uint16_t port)
 {
 	off_t remote;
@@ -406,14 +444,33 @@ static int peer_block(uint16_t node, uint16_t port)
 	return 0;
 }
 
+/* The last bytes of a window go to the server and come back to its first. */
+static void peer_check_ends(scif_epd_t epd, unsigned char *memory, size_t bytes, off_t window,
+			    off_t remote)
+{
+	size_t part = bytes < PEER_SMALL / 2 ? bytes / 2 : PEER_SMALL / 2;
+
+	for (size_t i = 0; i < part; i++)
+		memory[bytes - part + i] = (unsigned char)(i * 7 + i / 4096);
+	if (scif_writeto(epd, window + (off_t)(bytes - part), part, remote + 8192, SCIF_RMA_SYNC) <
+		    0 ||
+	    scif_readfrom(epd, window, part, remote + 8192, SCIF_RMA_SYNC) < 0)
+		peer_fail("copy");
+	if (memcmp(memory, memory + bytes - part, part) != 0)
+		peer_wrong("the window's ends");
+}
+
 static int peer_hold(uint16_t node, uint16_t port, size_t mebibytes)
 {
-	off_t remote;
+	off_t remote, window;
 	scif_epd_t epd = peer_connect(node, port, &remote);
-	void *memory = peer_memory(mebibytes << 20);
+	unsigned char *memory = peer_memory(mebibytes << 20);
 
-	if (scif_register(epd, memory, mebibytes << 20, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0) < 0)
+	window =
+		scif_register(epd, memory, mebibytes << 20, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
+	if (window < 0)
 		peer_fail("register");
+	peer_check_ends(epd, memory, mebibytes << 20, window, remote);
 	printf("holding\n");
 	fflush(stdout);
 	pause();
@@ -445,9 +502,66 @@ static int peer_time(uint16_t node, uint16_t port, uint32_t bytes, unsigned int 
 	return 0;
 }
 
+/* Copies of one kind: how one is made. */
+struct peer_copies {
+	scif_epd_t epd;
+	off_t local, remote;
+	unsigned char *to, *from; /* of a plain memcpy() */
+	size_t bytes;
+	int (*once)(const struct peer_copies *copies);
+};
+
+static int peer_read_once(const struct peer_copies *copies)
+{
+	return scif_readfrom(copies->epd, copies->local, copies->bytes, copies->remote,
+			     SCIF_RMA_SYNC);
+}
+
+static int peer_write_once(const struct peer_copies *copies)
+{
+	return scif_writeto(copies->epd, copies->local, copies->bytes, copies->remote,
+			    SCIF_RMA_SYNC);
+}
+
+static int peer_memcpy_once(const struct peer_copies *copies)
+{
+	memcpy(copies->to, copies->from, copies->bytes);
+	__asm__ volatile("" : : "r"(copies->to) : "memory");
+	return 0;
+}
+
+static void peer_copy_rounds(const struct peer_copies *copies, unsigned int rounds)
+{
+	for (unsigned int i = 0; i < rounds; i++) {
+		double begun = peer_now();
+
+		if (copies->once(copies) < 0)
+			peer_fail("copy");
+		printf("%.3f\n", (peer_now() - begun) * 1e6);
+	}
+}
+
+/* So many; with 0, as many as each line of the input asks for. */
+static void peer_copy_all(const struct peer_copies *copies, unsigned int rounds)
+{
+	char line[32];
+
+	peer_copy_rounds(copies, rounds);
+	if (rounds)
+		return;
+	printf("ready\n");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		peer_copy_rounds(copies, (unsigned int)strtoul(line, NULL, 0));
+		printf("done\n");
+		fflush(stdout);
+	}
+}
+
 static int peer_copy(uint16_t node, uint16_t port, const char *way, size_t bytes,
 		     unsigned int rounds)
 {
+	bool reads = strcmp(way, "read") == 0;
 	size_t window = (bytes + 4095) & ~(size_t)4095;
 	uint64_t wanted = window;
 	off_t remote, local;
@@ -462,34 +576,24 @@ static int peer_copy(uint16_t node, uint16_t port, const char *way, size_t bytes
 	local = scif_register(epd, memory, window, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
 	if (local < 0)
 		peer_fail("register");
-	for (unsigned int i = 0; i < rounds; i++) {
-		double begun = peer_now();
-		int status = strcmp(way, "read") == 0
-				     ? scif_readfrom(epd, local, bytes, remote, SCIF_RMA_SYNC)
-				     : scif_writeto(epd, local, bytes, remote, SCIF_RMA_SYNC);
-
-		if (status < 0)
-			peer_fail(way);
-		printf("%.3f\n", (peer_now() - begun) * 1e6);
-	}
-	if (strcmp(way, "read") == 0 && memory[bytes - 1] != 1)
+	peer_copy_all(&(struct peer_copies){ epd, local, remote, NULL, NULL, bytes,
+					     reads ? peer_read_once : peer_write_once },
+		      rounds);
+	if (reads && memory[bytes - 1] != 1)
 		peer_wrong("the copy did not arrive");
 	return 0;
 }
 
 static int peer_memcpy(size_t bytes, unsigned int rounds)
 {
-	unsigned char *from = peer_memory(bytes), *to = peer_memory(bytes);
+	struct peer_copies copies = { .to = peer_memory(bytes),
+				      .from = peer_memory(bytes),
+				      .bytes = bytes,
+				      .once = peer_memcpy_once };
 
-	memset(from, 1, bytes);
-	memset(to, 2, bytes);
-	for (unsigned int i = 0; i < rounds; i++) {
-		double begun = peer_now();
-
-		memcpy(to, from, bytes);
-		__asm__ volatile("" : : "r"(to) : "memory");
-		printf("%.3f\n", (peer_now() - begun) * 1e6);
-	}
+	memset(copies.from, 1, bytes);
+	memset(copies.to, 2, bytes);
+	peer_copy_all(&copies, rounds);
 	return 0;
 }
 
@@ -524,6 +628,9 @@ int main(int count, char **words)
 	if (strcmp(what, "maps") == 0 && count == 5)
 		return peer_maps((uint16_t)numbers[0], (uint16_t)numbers[1],
 				 (unsigned int)numbers[2]);
+	if (strcmp(what, "registers") == 0 && count == 5)
+		return peer_registers((uint16_t)numbers[0], (uint16_t)numbers[1],
+				      (unsigned int)numbers[2]);
 	if (strcmp(what, "block") == 0 && count == 4)
 		return peer_block((uint16_t)numbers[0], (uint16_t)numbers[1]);
 	if (strcmp(what, "hold") == 0 && count == 5)
