@@ -12,7 +12,8 @@
 
 #include "lib/base/error.h"
 
-#define CLI_USAGE_STATUS 2
+#define CLI_USAGE_STATUS  2
+#define CLI_CLIENT_FOLDER "/usr/lib/x86_64-linux-gnu/causeway" /* of package causeway-guest */
 
 /* Subcommands; argv[0] is "causeway NAME". */
 int cli_demo(int argc, char **argv);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* causeway tenant: shows the tenants of a running causeway-cudad, and changes what they may have.
+/*
+ * causeway tenant: shows the tenants of a running causeway-cudad, changes what they may have, and
+ * writes the file by which containers get them (cdi.c).
  */
 #include <argp.h>
 #include <errno.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cdi.h"
 #include "cli/cli.h"
 #include "cli/source.h"
 #include "share/policy.h"
@@ -15,8 +18,9 @@
 
 struct tenant_options {
 	const char *control;
-	const char *action; /* list, set, reload */
+	const char *action; /* list, set, reload, cdi */
 	const char *name;
+	struct cdi_options cdi;
 	json_t *changes; /* NAME -> number */
 };
 
@@ -25,6 +29,13 @@ static const struct argp_option options[] = {
 	  "the daemon's control socket (default: cuda.sock.control in /run/causeway, or in "
 	  "$XDG_RUNTIME_DIR/causeway when not root)",
 	  0 },
+	{ "config", 'c', "FILE", 0,
+	  "cdi: the configuration file (default: /etc/causeway/causeway.conf)", 0 },
+	{ "library", 'l', "FOLDER", 0,
+	  "cdi: where the client's libcuda.so.1 and libnvidia-ml.so.1 are (default: those of "
+	  "package causeway-guest)",
+	  0 },
+	{ "output", 'o', "FILE", 0, "cdi: write FILE, as /etc/cdi/causeway.json", 0 },
 	{ 0 },
 };
 
@@ -67,6 +78,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case 'C':
 		chosen->control = argument;
 		break;
+	case 'c':
+		chosen->cdi.config = argument;
+		break;
+	case 'l':
+		chosen->cdi.library = argument;
+		break;
+	case 'o':
+		chosen->cdi.output = argument;
+		break;
 	case ARGP_KEY_ARG:
 		if (state->arg_num == 0)
 			chosen->action = argument;
@@ -84,8 +104,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
-	.args_doc = "list\nset NAME KEY=VALUE...\nreload",
-	.doc = "Show the tenants of a running causeway-cudad, and change what they may have.\v"
+	.args_doc = "list\nset NAME KEY=VALUE...\nreload\ncdi [NAME]",
+	.doc = "Show the tenants of a running causeway-cudad, change what they may have, and write "
+	       "the "
+	       "Container Device Interface file by which containers get them.\v"
 	       "A change lasts until the daemon reads its configuration file again, which `reload` "
 	       "makes it do; the file is for what is to stay.",
 };
@@ -108,12 +130,20 @@ static json_t *tenant_request(const struct tenant_options *chosen)
 int cli_tenant(int argc, char **argv)
 {
 	static const struct error wrong = {
-		.code = -EINVAL, .text = "expected: list, set NAME KEY=VALUE..., or reload"
+		.code = -EINVAL,
+		.text = "expected: list, set NAME KEY=VALUE..., reload, or cdi [NAME]"
 	};
-	struct tenant_options chosen = { .changes = json_object() };
+	struct tenant_options chosen = { .changes = json_object(),
+					 .cdi = { .config = "/etc/causeway/causeway.conf",
+						  .library = CLI_CLIENT_FOLDER } };
 	json_t *request;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &chosen);
+	if (chosen.action && !strcmp(chosen.action, "cdi") && !json_object_size(chosen.changes)) {
+		json_decref(chosen.changes);
+		chosen.cdi.tenant = chosen.name;
+		return cdi_write(&chosen.cdi);
+	}
 	request = tenant_request(&chosen);
 	json_decref(chosen.changes);
 	return source_request(chosen.control, "cuda.sock.control", request,

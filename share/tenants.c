@@ -178,6 +178,32 @@ static int name_read(struct config *config, config_setting_t *group, const struc
 	return 0;
 }
 
+/* socket_read - the tenant's own entrance; no two have the same */
+static int socket_read(struct config *config, config_setting_t *group,
+		       const struct tenants *tenants, struct tenant_settings *tenant,
+		       struct error *error)
+{
+	const char *path = NULL;
+	int status = config_get_string(config, group, "socket", &path, error);
+
+	if (status <= 0)
+		return status;
+	if (*path != '/' || strlen(path) >= sizeof(tenant->socket))
+		return error_set(error, -EINVAL,
+				 "%s:%u: socket is '%s': expected a path from / on, of at most 107 "
+				 "bytes",
+				 config->path, config_setting_source_line(group), path);
+	for (size_t i = 0; i < tenants->count; i++) {
+		if (!strcmp(tenants->list[i].socket, path))
+			return error_set(error, -EINVAL,
+					 "%s:%u: socket '%s' belongs to tenant '%s' already",
+					 config->path, config_setting_source_line(group), path,
+					 tenants->list[i].name);
+	}
+	strcpy(tenant->socket, path);
+	return 0;
+}
+
 static int numbers_read(struct config *config, config_setting_t *group,
 			struct tenant_settings *tenant, struct error *error)
 {
@@ -243,7 +269,7 @@ static int tenant_read(struct config *config, config_setting_t *group,
 {
 	static const char *const known[] = { "name",	    "cids",   "users",	 "weight",
 					     "priority",    "memory", "clients", "devices",
-					     "watchdog_ms", NULL };
+					     "watchdog_ms", "socket", NULL };
 	int status;
 
 	*tenant = tenant_settings_default;
@@ -259,6 +285,8 @@ static int tenant_read(struct config *config, config_setting_t *group,
 		status = memory_read(config, group, tenant, error);
 	if (!status)
 		status = devices_read(config, group, tenant, error);
+	if (!status)
+		status = socket_read(config, group, tenants, tenant, error);
 	if (!status)
 		status = members_read(config, group, "cids", member_cid, &tenant->cids,
 				      &tenant->cid_count, error);

@@ -4,11 +4,13 @@
  *
  *	tenants = (
  *	  { name = "red"; cids = [3, 4]; users = ["alice", 1000]; weight = 3; priority = 1;
- *	    memory = "8G"; clients = 16; devices = [0]; watchdog_ms = 0; },
+ *	    memory = "8G"; clients = 16; devices = [0]; watchdog_ms = 0;
+ *	    socket = "/run/causeway/tenants/red/cuda.sock"; },
  *	  ...
  *	);
  *
- * An identity belongs to the one tenant that names it. One that none names is a tenant of its own
+ * An identity belongs to the one tenant that names it; whoever comes by a tenant's own socket, to
+ * that tenant. One that none names is a tenant of its own
  * with everybody's defaults; the caller makes that one.
  */
 #ifndef CAUSEWAY_SHARE_TENANTS_H
@@ -20,7 +22,8 @@
 #include "lib/base/config.h"
 #include "lib/base/error.h"
 
-#define TENANT_NAME_BYTES  64u /* with the NUL */
+#define TENANT_NAME_BYTES  64u	/* with the NUL */
+#define TENANT_PATH_BYTES  108u /* a Unix socket's, with the NUL */
 #define TENANTS_MAX	   256u
 #define TENANT_MEMBERS_MAX 256u /* of one kind, in one tenant */
 #define TENANT_CLIENTS_MAX 4096u
@@ -32,12 +35,13 @@ struct tenant_settings {
 	size_t cid_count;
 	uint64_t *uids; /* users of this host */
 	size_t uid_count;
-	unsigned int weight;	  /* see share/policy.h */
-	unsigned int priority;	  /* see share/policy.h */
-	uint64_t memory_bytes;	  /* device memory of all its clients together; 0: no limit */
-	unsigned int clients;	  /* at once; 0: no limit of its own */
-	uint32_t devices;	  /* bit i: it may use device i */
-	unsigned int watchdog_ms; /* longest time that a turn may be overdue; 0: any */
+	unsigned int weight;		/* see share/policy.h */
+	unsigned int priority;		/* see share/policy.h */
+	uint64_t memory_bytes;		/* device memory of all its clients together; 0: no limit */
+	unsigned int clients;		/* at once; 0: no limit of its own */
+	uint32_t devices;		/* bit i: it may use device i */
+	char socket[TENANT_PATH_BYTES]; /* an entrance of its own; "": none */
+	unsigned int watchdog_ms;	/* longest time that a turn may be overdue; 0: any */
 };
 
 /* The configuration's list. */

@@ -88,6 +88,7 @@ static int main_open(struct supervisor *supervisor, struct error *error)
 	int status;
 
 	TAILQ_INIT(&supervisor->clients);
+	TAILQ_INIT(&supervisor->tenant_entrances);
 	supervisor->since = time(NULL);
 	/* Before anything else exists, so that the guardian inherits nothing. */
 	status = guardian_start(supervisor, error);

@@ -54,6 +54,7 @@ struct identity {
 	enum identity_kind kind;
 	uint64_t number;		  /* uid or CID; unused for an address */
 	char address[64];		  /* of an IDENTITY_ADDRESS, without port */
+	char tenant[TENANT_NAME_BYTES];	  /* whose own socket it came by, else "" */
 	char text[SUPERVISOR_TEXT_BYTES]; /* for people: "uid 1000 pid 4711", "cid 3" */
 };
 
@@ -98,7 +99,16 @@ struct listener {
 	enum entrance entrance;
 	int fd;
 	struct event *event;
-	const char *path; /* of a Unix socket, else NULL */
+	const char *path;   /* of a Unix socket, else NULL */
+	const char *tenant; /* whose socket it is, else NULL */
+};
+
+/* A tenant's own socket, as configured. */
+struct tenant_entrance {
+	TAILQ_ENTRY(tenant_entrance) link;
+	struct listener listener;
+	char name[TENANT_NAME_BYTES];
+	char path[TENANT_PATH_BYTES];
 };
 
 struct supervisor {
@@ -106,6 +116,7 @@ struct supervisor {
 	struct event_base *base;
 	struct listener listeners[ENTRANCES];
 	size_t listener_count;
+	TAILQ_HEAD(tenant_entrances, tenant_entrance) tenant_entrances;
 	struct listener control; /* not of an entrance */
 	struct exporter *exporter;
 	struct event *accept_again; /* listeners rest while descriptors are short */
@@ -141,9 +152,15 @@ void guardian_stop(struct supervisor *supervisor);
 /* supervisor_listen.c */
 int listen_open(struct supervisor *supervisor, struct error *error);
 void listen_close(struct supervisor *supervisor);
+/*
+ * listen_tenants - open the sockets of these tenants, close those that are no more; 0, or -errno
+ * with a sentence, and then those of the @former tenants alone are open
+ */
+int listen_tenants(struct supervisor *supervisor, const struct tenants *tenants,
+		   const struct tenants *former, struct error *error);
 
 /* supervisor_admission.c */
-int admission_identify(enum entrance entrance, int fd, struct identity *identity);
+int admission_identify(const struct listener *listener, int fd, struct identity *identity);
 int admission_identify_guest(const void *preamble, struct identity *identity);
 /* admission_decide - 0 and whose it is, or -errno as link_refuse() takes it and a sentence */
 int admission_decide(struct supervisor *supervisor, const struct identity *identity,
@@ -187,7 +204,7 @@ const struct tenant_settings *tenant_settings(const struct tenant *tenant);
 /* supervisor_client.c */
 int client_watch(struct supervisor *supervisor);
 void client_unwatch(struct supervisor *supervisor);
-void client_accept(struct supervisor *supervisor, enum entrance entrance, int fd);
+void client_accept(const struct listener *listener, int fd);
 void client_stop_all(struct supervisor *supervisor);
 
 /* supervisor_spawn.c */

@@ -73,13 +73,16 @@ static int identify_address(int fd, struct identity *identity)
 /**
  * admission_identify - the identity that the socket itself tells
  *
- * For ENTRANCE_SWITCH that is the switch's own; admission_identify_guest() replaces it.
+ * For ENTRANCE_SWITCH that is the switch's own; admission_identify_guest() replaces it. A tenant's
+ * own socket says the tenant, and the kernel who of it.
  * Return: 0 or -errno (the peer is gone already).
  */
-int admission_identify(enum entrance entrance, int fd, struct identity *identity)
+int admission_identify(const struct listener *listener, int fd, struct identity *identity)
 {
 	memset(identity, 0, sizeof(*identity));
-	switch (entrance) {
+	if (listener->tenant)
+		snprintf(identity->tenant, sizeof(identity->tenant), "%s", listener->tenant);
+	switch (listener->entrance) {
 	case ENTRANCE_VSOCK:
 		return identify_vsock(fd, identity);
 	case ENTRANCE_TCP:
@@ -112,7 +115,7 @@ int admission_identify_guest(const void *preamble, struct identity *identity)
 static bool identity_same(const struct identity *one, const struct identity *other)
 {
 	return one->kind == other->kind && one->number == other->number &&
-	       strcmp(one->address, other->address) == 0;
+	       strcmp(one->address, other->address) == 0 && strcmp(one->tenant, other->tenant) == 0;
 }
 
 int admission_decide(struct supervisor *supervisor, const struct identity *identity,

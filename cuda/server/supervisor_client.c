@@ -317,8 +317,10 @@ static void client_prepare_tcp(int fd)
  * client_accept - a new connection
  * @fd: non-blocking; owned from here on
  */
-void client_accept(struct supervisor *supervisor, enum entrance entrance, int fd)
+void client_accept(const struct listener *listener, int fd)
 {
+	struct supervisor *supervisor = listener->supervisor;
+	enum entrance entrance = listener->entrance;
 	struct client *client = calloc(1, sizeof(*client));
 
 	if (client) {
@@ -334,7 +336,7 @@ void client_accept(struct supervisor *supervisor, enum entrance entrance, int fd
 	}
 	if (!client || !client->event || !client->timer ||
 	    supervisor->pending_count >= SUPERVISOR_PENDING_MAX ||
-	    admission_identify(entrance, fd, &client->identity) < 0) {
+	    admission_identify(listener, fd, &client->identity) < 0) {
 		link_refuse(fd, -EBUSY, "too many connections at once");
 		close(fd);
 		if (client && client->event)

@@ -31,7 +31,7 @@
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 
-#define GUARDIAN_SOCKETS_MAX 8
+#define GUARDIAN_SOCKETS_MAX (8 + TENANTS_MAX)
 #define GUARDIAN_AGAIN_S     1
 
 enum guardian_kind { GUARDIAN_WORKER, GUARDIAN_WORKER_ENDED, GUARDIAN_SOCKET };
@@ -222,12 +222,15 @@ void guardian_add_socket(struct supervisor *supervisor, const struct listener *l
 /* Everything that a guardian must know, to one that has just started. */
 static void guardian_tell_all(struct supervisor *supervisor)
 {
+	const struct tenant_entrance *entrance;
 	const struct client *client;
 
 	for (size_t i = 0; i < supervisor->listener_count; i++) {
 		if (supervisor->listeners[i].path)
 			guardian_add_socket(supervisor, &supervisor->listeners[i]);
 	}
+	TAILQ_FOREACH(entrance, &supervisor->tenant_entrances, link)
+	guardian_add_socket(supervisor, &entrance->listener);
 	if (supervisor->control.path)
 		guardian_add_socket(supervisor, &supervisor->control);
 	TAILQ_FOREACH(client, &supervisor->clients, link)

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The entrances: a Unix socket for host programs, one for the switch, AF_VSOCK, TCP, and the
- * control socket. A wake-up accepts a bounded number of connections; when descriptors run out
- * the listeners rest for a moment instead of spinning.
+ * The entrances: a Unix socket for host programs, one for the switch, one for each tenant that has
+ * one, AF_VSOCK, TCP, and the control socket. A wake-up accepts a bounded number of connections;
+ * when descriptors run out the listeners rest for a moment instead of spinning.
  */
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <netdb.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cuda/server/supervisor.h"
@@ -26,10 +28,13 @@
 static void listen_rest(struct supervisor *supervisor)
 {
 	const struct timeval rest = { .tv_usec = LISTEN_REST_MS * 1000 };
+	const struct tenant_entrance *entrance;
 
 	log_warning("cannot accept connections: %s", strerror(errno));
 	for (size_t i = 0; i < supervisor->listener_count; i++)
 		event_del(supervisor->listeners[i].event);
+	TAILQ_FOREACH(entrance, &supervisor->tenant_entrances, link)
+	event_del(entrance->listener.event);
 	event_del(supervisor->control.event);
 	event_add(supervisor->accept_again, &rest);
 }
@@ -37,11 +42,14 @@ static void listen_rest(struct supervisor *supervisor)
 static void listen_resume(evutil_socket_t fd, short what, void *argument)
 {
 	struct supervisor *supervisor = argument;
+	const struct tenant_entrance *entrance;
 
 	(void)fd;
 	(void)what;
 	for (size_t i = 0; i < supervisor->listener_count; i++)
 		event_add(supervisor->listeners[i].event, NULL);
+	TAILQ_FOREACH(entrance, &supervisor->tenant_entrances, link)
+	event_add(entrance->listener.event, NULL);
 	event_add(supervisor->control.event, NULL);
 }
 
@@ -63,7 +71,7 @@ static void listen_accept(evutil_socket_t listening_fd, short what, void *argume
 		if (listener == &supervisor->control)
 			control_accept(supervisor, fd);
 		else
-			client_accept(supervisor, listener->entrance, fd);
+			client_accept(listener, fd);
 	}
 }
 
@@ -151,6 +159,101 @@ static int listen_entrance(struct supervisor *supervisor, enum entrance entrance
 	return listen_unix(supervisor, listener, path, mode, error);
 }
 
+static void listen_close_one(struct listener *listener)
+{
+	if (listener->event)
+		event_free(listener->event);
+	listener->event = NULL;
+	if (listener->path)
+		unlink(listener->path);
+	listener->path = NULL;
+	if (listener->fd > 0)
+		close(listener->fd);
+	listener->fd = -1;
+}
+
+/* The folder of a tenant's socket, which containers are given; others may not be there to make it.
+ */
+static void tenant_folder_make(const char *path)
+{
+	char folder[TENANT_PATH_BYTES];
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	*strrchr(folder, '/') = 0;
+	if (*folder && mkdir(folder, 0755) == 0)
+		chmod(folder, 0755); /* whatever the umask */
+}
+
+static int tenant_listen(struct supervisor *supervisor, const struct tenant_settings *settings,
+			 struct error *error)
+{
+	struct tenant_entrance *entrance = calloc(1, sizeof(*entrance));
+	int status;
+
+	if (!entrance)
+		return error_set(error, -ENOMEM, "no memory for a listener");
+	strcpy(entrance->name, settings->name);
+	strcpy(entrance->path, settings->socket);
+	entrance->listener = (struct listener){ .supervisor = supervisor,
+						.fd = -1,
+						.entrance = ENTRANCE_UNIX,
+						.tenant = entrance->name };
+	tenant_folder_make(entrance->path);
+	/* Who may come is said by who reaches the folder: a container's users are any. */
+	status = listen_unix(supervisor, &entrance->listener, entrance->path, 0666, error);
+	if (status < 0) {
+		listen_close_one(&entrance->listener);
+		free(entrance);
+		return status;
+	}
+	TAILQ_INSERT_TAIL(&supervisor->tenant_entrances, entrance, link);
+	return 0;
+}
+
+static bool tenant_listens(const struct supervisor *supervisor,
+			   const struct tenant_settings *settings)
+{
+	const struct tenant_entrance *entrance;
+
+	TAILQ_FOREACH(entrance, &supervisor->tenant_entrances, link)
+	{
+		if (!strcmp(entrance->name, settings->name) &&
+		    !strcmp(entrance->path, settings->socket))
+			return true;
+	}
+	return false;
+}
+
+/* Closes the sockets that are not of these tenants. */
+static void tenants_close_others(struct supervisor *supervisor, const struct tenants *tenants)
+{
+	struct tenant_entrance *entrance, *next;
+
+	for (entrance = TAILQ_FIRST(&supervisor->tenant_entrances); entrance; entrance = next) {
+		const struct tenant_settings *settings = tenants_find_name(tenants, entrance->name);
+
+		next = TAILQ_NEXT(entrance, link);
+		if (settings && !strcmp(settings->socket, entrance->path))
+			continue;
+		TAILQ_REMOVE(&supervisor->tenant_entrances, entrance, link);
+		listen_close_one(&entrance->listener);
+		free(entrance);
+	}
+}
+
+int listen_tenants(struct supervisor *supervisor, const struct tenants *tenants,
+		   const struct tenants *former, struct error *error)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < tenants->count && status >= 0; i++) {
+		if (*tenants->list[i].socket && !tenant_listens(supervisor, &tenants->list[i]))
+			status = tenant_listen(supervisor, &tenants->list[i], error);
+	}
+	tenants_close_others(supervisor, status < 0 ? former : tenants);
+	return status;
+}
+
 /* listen_open - all entrances that are configured; says on which in the log */
 int listen_open(struct supervisor *supervisor, struct error *error)
 {
@@ -189,25 +292,13 @@ int listen_open(struct supervisor *supervisor, struct error *error)
 	return 0;
 }
 
-static void listen_close_one(struct listener *listener)
-{
-	if (listener->event)
-		event_free(listener->event);
-	listener->event = NULL;
-	if (listener->path)
-		unlink(listener->path);
-	listener->path = NULL;
-	if (listener->fd > 0)
-		close(listener->fd);
-	listener->fd = -1;
-}
-
 /* listen_close - no more connections; the socket files go first, so that nobody finds them */
 void listen_close(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->listener_count; i++)
 		listen_close_one(&supervisor->listeners[i]);
 	supervisor->listener_count = 0;
+	tenants_close_others(supervisor, &(const struct tenants){ 0 });
 	listen_close_one(&supervisor->control);
 	exporter_close(supervisor->exporter);
 	supervisor->exporter = NULL;

@@ -393,10 +393,16 @@ int share_admit(struct supervisor *supervisor, const struct identity *identity,
 	const struct tenant_settings *settings = NULL;
 	char name[TENANT_NAME_BYTES];
 
-	if (identity->kind == IDENTITY_CID)
+	if (*identity->tenant)
+		settings = tenants_find_name(&share->configured, identity->tenant);
+	else if (identity->kind == IDENTITY_CID)
 		settings = tenants_find_cid(&share->configured, identity->number);
 	else if (identity->kind == IDENTITY_UID)
 		settings = tenants_find_uid(&share->configured, identity->number);
+	if (*identity->tenant && !settings) {
+		snprintf(text, text_bytes, "there is no tenant '%s' any more", identity->tenant);
+		return -EACCES;
+	}
 	if (settings) {
 		*tenant = tenant_find(share, settings->name, true);
 	} else {
@@ -599,6 +605,11 @@ int share_reload(struct supervisor *supervisor, struct error *error)
 		config_close(&config);
 		if (status)
 			return status;
+	}
+	status = listen_tenants(supervisor, &fresh, &share->configured, error);
+	if (status < 0) {
+		tenants_free(&fresh);
+		return status;
 	}
 	/* Clients keep the tenant under which they came; one that is named no more stays as it was.
 	 */
