@@ -552,6 +552,105 @@ static void a_stream_runs_not_too_far_ahead(void **state)
 	bench_close(&bench);
 }
 
+/* A message from a, and what b says of it: its credit, and then an answer. Whether a heard of the
+ * credit before the answer came. */
+static bool bench_converse(struct guest *a, struct guest *b)
+{
+	unsigned char payload[BUFFER_BYTES];
+	struct virtio_vsock_header header;
+	bool heard;
+
+	guest_post(a, 2);
+	guest_post(b, 1);
+	guest_send_data(a, b, 100, 200, "to b", 4);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	heard = guest_receive(a, &header, payload);
+	if (heard)
+		assert_int_equal(header.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	guest_send_data(b, a, 200, 100, "to a", 4);
+	assert_true(guest_receive(a, &header, payload));
+	assert_int_equal(header.op, VIRTIO_VSOCK_OP_RW);
+	assert_int_equal(header.fwd_cnt, b->taken);
+	return heard;
+}
+
+/* Until b's credit waits for its answers: where this machine lets both come within FLOW_LATE_NS. */
+static void bench_get_used(struct guest *a, struct guest *b)
+{
+	assert_true(bench_converse(a, b)); /* not from the first one on */
+	for (unsigned int i = 0; bench_converse(a, b); i++)
+		assert_true(i < 1000);
+}
+
+/* In a conversation the answer brings the credit. */
+static void credit_comes_with_the_answer(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char payload[BUFFER_BYTES];
+	uint64_t end_ns = vm_clock_ns() + 10000000000ull;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	connect_guests(a, b, 100, 200);
+	bench_get_used(a, b);
+	guest_expect_nothing(a);
+	/* No answer comes: it goes without, and the next one does not wait. */
+	guest_post(b, 2);
+	guest_post(a, 2);
+	guest_send_data(a, b, 100, 200, "more", 4);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	while (!guest_receive(a, &header, payload)) {
+		assert_true(vm_clock_ns() < end_ns);
+		bench_serve(a);
+	}
+	assert_int_equal(header.op, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	assert_int_equal(header.fwd_cnt, b->taken);
+	guest_send_data(a, b, 100, 200, "more", 4);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	assert_int_equal(header.fwd_cnt, b->taken);
+	bench_close(&bench);
+}
+
+/* A sender that has less than half of its window left, or asks, does not wait for credit. */
+static void credit_that_is_needed_does_not_wait(void **state)
+{
+	unsigned char payload[BUFFER_BYTES] = { 0 };
+	struct virtio_vsock_header header;
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	b->window = 4000;
+	connect_guests(a, b, 100, 200);
+	bench_get_used(a, b);
+	guest_post(a, 4);
+	guest_post(b, 4);
+	guest_send_data(a, b, 100, 200, payload, 1000);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	guest_send_data(a, b, 100, 200, payload, 1500); /* 2500 of 4000 that were told */
+	guest_expect(a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	assert_int_equal(header.fwd_cnt, b->taken);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send_data(b, a, 200, 100, "", 1);
+	assert_true(guest_receive(a, &header, payload));
+	bench_converse(a, b);
+	while (bench_converse(a, b))
+		continue;
+	guest_send(a, b, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 100, 200, 0);
+	guest_expect(b, VIRTIO_VSOCK_OP_CREDIT_REQUEST, &header);
+	guest_send(b, a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 200, 100, 0);
+	guest_expect(a, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &header);
+	bench_close(&bench);
+}
+
 /* What waits for credit holds back neither the other direction's credit nor other flows. */
 static void waiting_for_credit_holds_up_nothing_else(void **state)
 {
@@ -925,6 +1024,8 @@ int main(void)
 		cmocka_unit_test(a_flood_to_a_dead_receiver_is_merged),
 		cmocka_unit_test(a_stream_runs_ahead_of_its_receiver),
 		cmocka_unit_test(a_stream_runs_not_too_far_ahead),
+		cmocka_unit_test(credit_comes_with_the_answer),
+		cmocka_unit_test(credit_that_is_needed_does_not_wait),
 		cmocka_unit_test(waiting_for_credit_holds_up_nothing_else),
 		cmocka_unit_test(a_reset_comes_behind_the_data),
 		cmocka_unit_test(flows_take_turns),

@@ -208,15 +208,6 @@ static void flow_reset(struct vm *vm, struct flow_end *end)
 		flow_finish_from(end, false, true);
 }
 
-/* @end's guest has read: the other learns of it, unless it knows more than that already. */
-static void flow_pass_credit(struct vm *vm, struct flow_end *end)
-{
-	struct flow_end *other = flow_other(end);
-
-	if (flow_has_news(other) || __atomic_exchange_n(&other->asks, false, __ATOMIC_RELAXED))
-		flow_owe(vm, end, FLOW_OWES_CREDIT);
-}
-
 /* A packet of a flow that exists. */
 static enum flow_verdict flow_serve(struct vm *vm, struct flow_end *end,
 				    const struct virtio_vsock_header *header,

@@ -11,6 +11,13 @@
  * Promises are bounded: FLOW_AHEAD_BYTES_MAX a flow, FLOW_AHEAD_TOTAL_MAX for all that a VM sends,
  * which is less than what may be copied for it (VM_REMAINDERS_BYTES_MAX), so that a promise can be
  * kept even where descriptors run out. Only streams of packets of FLOW_AHEAD_PACKET_BYTES get one.
+ *
+ * In a conversation a Linux guest gives credit back for each message, right before its answer,
+ * which carries the same numbers: two packets, where its peer is woken for both. So credit waits
+ * for its guest's data (->holds_credit), where all of this is so: the last one was followed by data
+ * within FLOW_LATE_NS (->answers), nobody asked for it, and the peer has half of its window left.
+ * It goes out without data when the peer has not, or after FLOW_LATE_NS, and the next one does not
+ * wait then.
  */
 #include "vsock/switch/flow_data.h"
 #include "vsock/switch/vm.h"
@@ -20,6 +27,7 @@
 #define FLOW_AHEAD_BYTES_MIN	(64u << 10)
 #define FLOW_AHEAD_TOTAL_MAX	(8u << 20)
 #define FLOW_AHEAD_SHARE	4 /* a flow gets at most this part of what the VM has left */
+#define FLOW_LATE_NS		2000000u
 
 static uint32_t flow_read(const uint32_t *counter)
 {
@@ -152,18 +160,27 @@ static void flow_grant(struct vm *vm, struct flow_end *end)
 	__atomic_store_n(&end->ahead, ahead, __ATOMIC_RELEASE);
 }
 
+/* What @end's guest may send yet, of what it was told. */
+static uint32_t flow_left(const struct flow_end *end)
+{
+	int32_t left = (int32_t)(flow_read(&end->told_edge) - flow_read(&end->sent));
+
+	return left > 0 ? (uint32_t)left : 0;
+}
+
 void flow_run_ahead(struct vm *vm, struct flow_end *end, uint32_t bytes)
 {
+	bool held = __atomic_load_n(&flow_other(end)->holds_credit, __ATOMIC_SEQ_CST);
 	uint32_t window, news;
 
 	if (end->ahead == 0 && bytes >= FLOW_AHEAD_PACKET_BYTES &&
 	    end->flow->type == VIRTIO_VSOCK_TYPE_STREAM)
 		flow_grant(vm, end);
-	if (end->ahead == 0 || end->is_telling)
+	if ((end->ahead == 0 && !held) || end->is_telling)
 		return;
 	window = flow_window(flow_other(end));
 	news = flow_taken(end) - flow_read(&end->told_taken);
-	if (news < window / 4 || flow_read(&end->told_taken) + window - end->sent > window / 2)
+	if ((news < window / 4 && !held) || flow_left(end) > window / 2)
 		return;
 	end->is_telling = true;
 	TAILQ_INSERT_TAIL(&vm->tellings, end, telling_link);
@@ -185,8 +202,74 @@ bool flow_put_telling(struct vm *vm)
 	return true;
 }
 
+static void flow_hold_credit(struct vm *vm, struct flow_end *end, bool hold)
+{
+	if (end->holds_credit == hold)
+		return;
+	__atomic_store_n(&end->holds_credit, hold, __ATOMIC_SEQ_CST);
+	if (hold)
+		TAILQ_INSERT_TAIL(&vm->late_credits, end, late_link);
+	else
+		TAILQ_REMOVE(&vm->late_credits, end, late_link);
+}
+
+void flow_pass_credit(struct vm *vm, struct flow_end *end)
+{
+	struct flow_end *other = flow_other(end);
+	bool asked = __atomic_exchange_n(&other->asks, false, __ATOMIC_RELAXED);
+
+	if (!asked && !flow_has_news(other))
+		return;
+	if (!end->holds_credit)
+		end->credit_ns = vm_clock_ns();
+	if (!asked && end->answers) {
+		flow_hold_credit(vm, end, true);
+		if (flow_left(other) >= flow_window(end) / 2)
+			return;
+	}
+	flow_hold_credit(vm, end, false);
+	flow_owe(vm, end, FLOW_OWES_CREDIT);
+}
+
+void flow_answers(struct vm *vm, struct flow_end *end)
+{
+	if (end->credit_ns == 0)
+		return;
+	end->answers = vm_clock_ns() - end->credit_ns < FLOW_LATE_NS;
+	end->credit_ns = 0;
+	flow_hold_credit(vm, end, false);
+}
+
+void flow_pass_late(struct vm *vm)
+{
+	struct flow_end *end;
+
+	while (flow_late_ms(vm) == 0) {
+		end = TAILQ_FIRST(&vm->late_credits);
+		flow_hold_credit(vm, end, false);
+		end->answers = false;
+		if (flow_has_news(flow_other(end)))
+			flow_owe(vm, end, FLOW_OWES_CREDIT);
+	}
+	delivery_end(&vm->worker->delivery);
+}
+
+int flow_late_ms(const struct vm *vm)
+{
+	const struct flow_end *end = TAILQ_FIRST(&vm->late_credits);
+	uint64_t now_ns;
+
+	if (!end)
+		return -1;
+	now_ns = vm_clock_ns();
+	return now_ns - end->credit_ns < FLOW_LATE_NS
+		       ? (int)((end->credit_ns + FLOW_LATE_NS - now_ns) / 1000000) + 1
+		       : 0;
+}
+
 void flow_stay(struct vm *vm, struct flow_end *end)
 {
+	flow_hold_credit(vm, end, false);
 	if (end->is_telling)
 		TAILQ_REMOVE(&vm->tellings, end, telling_link);
 	end->is_telling = false;

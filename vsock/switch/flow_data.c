@@ -245,6 +245,7 @@ enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
 		return FLOW_HELD;
 	}
 	__atomic_store_n(&end->sent, end->sent + header->len, __ATOMIC_RELEASE);
+	flow_answers(vm, end);
 	flow_run_ahead(vm, end, header->len);
 	counter_add(&end->counters.sent.packets, 1);
 	counter_add(&end->counters.sent.bytes, header->len);

@@ -260,6 +260,7 @@ int vm_next_ms(struct vm *vm)
 	int next_ms = vm_nearer(connection_expire(vm), host_rest(vm));
 
 	next_ms = vm_nearer(next_ms, transmit_tell_late(vm));
+	next_ms = vm_nearer(next_ms, flow_late_ms(vm));
 	return vm_nearer(vm_nearer(next_ms, flow_expire(vm)), transmit_rest(vm));
 }
 
@@ -271,6 +272,7 @@ void vm_serve(struct vm *vm)
 	flow_read_mail(vm);
 	if (__atomic_exchange_n(&vm->retries, false, __ATOMIC_ACQ_REL))
 		flow_resume(vm);
+	flow_pass_late(vm);
 	transmit_run(vm);
 	receive_run(vm);
 	flow_wake_waiters(vm);
@@ -421,6 +423,7 @@ struct vm *vm_create(struct vsock_switch *sw, const struct settings_vm *own)
 	TAILQ_INIT(&vm->blocked);
 	TAILQ_INIT(&vm->farewells);
 	TAILQ_INIT(&vm->tellings);
+	TAILQ_INIT(&vm->late_credits);
 	TAILQ_INIT(&vm->timed_flows);
 	TAILQ_INIT(&vm->ready);
 	TAILQ_INIT(&vm->timed);

@@ -183,9 +183,10 @@ struct vm {
 	bool driver_is_new;	      /* what the old driver had open must end */
 	struct flow_end_list blocked; /* ends with something to send that found no place */
 	uint32_t blocked_count;
-	struct flow_end_list farewells; /* ends whose guest is owed a reset */
-	struct flow_end_list tellings;	/* ends whose guest may run further ahead */
-	uint32_t ahead_total;		/* of ->ahead of all its ends */
+	struct flow_end_list farewells;	   /* ends whose guest is owed a reset */
+	struct flow_end_list tellings;	   /* ends whose guest may run further ahead */
+	struct flow_end_list late_credits; /* ends whose credit waits for data, the oldest first */
+	uint32_t ahead_total;		   /* of ->ahead of all its ends */
 	struct flow_list timed_flows;
 	struct flow_kept *kept; /* by head; kept_size of them */
 	uint32_t kept_size, kept_total;
