@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define COI_MAGIC		 0x31494f43u /* "COI1" */
-#define COI_VERSION		 1
+#define COI_VERSION		 2
 #define COI_TOKEN_BYTES		 16
 #define COI_PAYLOAD_MAX		 (1u << 20)
 #define COI_FUNCTIONS_MAX	 128u /* names of one message */
@@ -30,6 +30,7 @@
 #define COI_RUN_MISC_MAX	 32768u
 #define COI_PIPELINES_MAX	 512u
 #define COI_PIPELINE_AHEAD_BYTES 3072u /* runs that are sent ahead: they lie in the ring */
+#define COI_PIPELINE_HOLD_BYTES	 1024u /* answers that a sink may hold back */
 
 /* What a connection is for. */
 enum coi_role {
@@ -59,16 +60,25 @@ enum coi_message_type {
 	COI_LIBRARY_UNLOAD = 6, /* value: id */
 	COI_SHUTDOWN = 7,
 	COI_FLUSH = 8,
+	COI_PROMPT = 9, /* value: number of a pipeline, whose answers are wanted without delay */
 
-	COI_RUN = 32, /* struct coi_run, struct coi_run_buffer[], data */
+	COI_RUN = 32, /* value: coi_run_flags; struct coi_run, struct coi_run_buffer[], data */
 
 	COI_WELCOME = 64,
-	COI_REPLY = 65,	   /* result; value and payload as the request says */
-	COI_COMPLETE = 66, /* result; the function's return value */
-	COI_HELD = 67,	   /* value: buffer */
-	COI_RELEASED = 68, /* value: buffer */
-	COI_SIGNAL = 69,   /* struct coi_signal */
+	COI_REPLY = 65,		 /* result; value and payload as the request says */
+	COI_COMPLETE = 66,	 /* result; the function's return value of more than 8 bytes */
+	COI_HELD = 67,		 /* value: buffer */
+	COI_RELEASED = 68,	 /* value: buffer */
+	COI_SIGNAL = 69,	 /* struct coi_signal */
+	COI_COMPLETE_SHORT = 70, /* result; value: the function's return value, first byte lowest */
 };
+
+/*
+ * A LAZY run's answer may be held back while the pipeline has further runs at hand: until one that
+ * is not, or PROMPT, or COI_PIPELINE_HOLD_BYTES. A row of short functions then costs the source one
+ * message for many, and it says so of those that nobody waits for.
+ */
+enum coi_run_flags { COI_RUN_LAZY = 1 };
 
 struct coi_header {
 	uint32_t type;

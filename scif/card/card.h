@@ -29,7 +29,16 @@
 #define CARD_CLIENTS_MAX   1024
 
 /* How programs share the card's cores (causeway-card(8)). */
-enum card_policy { CARD_POLICY_TIME, CARD_POLICY_SPACE, CARD_POLICY_FIRST };
+enum card_policy {
+	CARD_POLICY_SHARE,
+	CARD_POLICY_TIME,
+	CARD_POLICY_SPACE,
+	CARD_POLICY_FIRST,
+	CARD_POLICIES,
+};
+
+/* card_policy_names - as options and reports have them */
+extern const char *const card_policy_names[CARD_POLICIES];
 
 /* What a node (a VM, or the host) may have of the card. */
 struct card_share {

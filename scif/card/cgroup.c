@@ -62,22 +62,30 @@ static void cgroup_path(const struct card_settings *settings, uint64_t number, c
 	snprintf(path, PATH_MAX, "%s/%llu", settings->cgroup, (unsigned long long)number);
 }
 
-int cgroup_enter(const struct card_settings *settings, uint64_t number, pid_t process,
-		 const struct sandbox_start *start)
+int cgroup_move(const struct card_settings *settings, uint64_t number, const cpu_set_t *cores)
 {
 	char path[PATH_MAX], text[CARD_CORES_MAX * 5] = "";
 	size_t used = 0;
-	int status = 0;
+
+	cgroup_path(settings, number, path);
+	for (int core = 0; core < CARD_CORES_MAX; core++) {
+		if (CPU_ISSET(core, cores))
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d",
+						 used ? "," : "", core);
+	}
+	return cgroup_write(path, "cpuset.cpus", text);
+}
+
+int cgroup_enter(const struct card_settings *settings, uint64_t number, pid_t process,
+		 const struct sandbox_start *start)
+{
+	char path[PATH_MAX], text[32];
+	int status;
 
 	cgroup_path(settings, number, path);
 	if (mkdir(path, 0755) < 0)
 		return -errno;
-	for (int core = 0; core < CARD_CORES_MAX; core++) {
-		if (CPU_ISSET(core, &start->cores))
-			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d",
-						 used ? "," : "", core);
-	}
-	status = cgroup_write(path, "cpuset.cpus", text);
+	status = cgroup_move(settings, number, &start->cores);
 	snprintf(text, sizeof(text), "%u", start->weight);
 	if (status == 0)
 		status = cgroup_write(path, "cpu.weight", text);

@@ -81,28 +81,29 @@ static void init_raise_loopback(void)
 	close(fd);
 }
 
-/* Nice values are a factor of 1.25 apart; 0 is a weight of 100. */
+/* Nice values are a factor of 1.25 apart; the card's own is a weight of 100. */
 static int init_nice(unsigned int weight)
 {
-	double steps = -log(weight / 100.0) / log(1.25);
+	double steps = getpriority(PRIO_PROCESS, 0) - log(weight / 100.0) / log(1.25);
 
 	return steps < -20 ? -20 : steps > 19 ? 19 : (int)lround(steps);
 }
 
 /*
  * Kernels with automatic groups weigh sessions against each other, by a nice value of the session's
- * own; without this file there are none. The caller has just made its session.
+ * own; without this file there are none. The caller has just made its session, and has its nice
+ * value already.
  */
-static void init_nice_session(unsigned int weight)
+static void init_nice_session(void)
 {
 	int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 	char text[16];
 
-	snprintf(text, sizeof(text), "%d", init_nice(weight));
+	snprintf(text, sizeof(text), "%d", getpriority(PRIO_PROCESS, 0));
 	if (fd < 0)
 		return;
 	if (write(fd, text, strlen(text)) < 0)
-		log_warning("weight %u: /proc/self/autogroup: %s", weight, strerror(errno));
+		log_warning("nice value %s: /proc/self/autogroup: %s", text, strerror(errno));
 	close(fd);
 }
 
@@ -154,7 +155,7 @@ static __attribute__((noreturn)) void init_execute(const struct sandbox *box,
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	if (!cgroup_is_used())
-		init_nice_session(start->weight);
+		init_nice_session();
 	for (int i = 0; i < 4; i++) {
 		if (dup2(ends[i], i) < 0)
 			init_fail(failure, -errno);

@@ -12,6 +12,7 @@
  *	 7. init.c:init_run, init_execute      namespaces, root, limits, user, filter.c, execve()
  *	 8. worker_program.c:worker_carry      input and output until the end
  *	 9. supervisor.c:supervisor_on_worker  accounts; the next that waits
+ *	    balance.c:balance_apply            whose cores changed meanwhile (policy_share.c)
  *
  * card.h names the processes. This file: options, control socket, signals.
  */
@@ -113,6 +114,8 @@ static int main_loop(struct supervisor *supervisor, int control, struct error *e
 		event_free(events[i]);
 	if (supervisor->patience)
 		event_free(supervisor->patience);
+	if (supervisor->balance)
+		event_free(supervisor->balance);
 	return status;
 }
 

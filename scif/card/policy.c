@@ -23,8 +23,7 @@ static unsigned int policy_count_node(const struct policy_list *list, unsigned i
 	return count;
 }
 
-/* The cores that programs of @node may have. */
-static cpu_set_t policy_cores(const struct policy *policy, unsigned int node)
+cpu_set_t policy_cores(const struct policy *policy, unsigned int node)
 {
 	const struct card_share *share = &policy->settings->shares[node];
 
@@ -56,20 +55,20 @@ int policy_ask(struct policy *policy, struct policy_program *program, struct err
 	return 0;
 }
 
-/* Takes @wanted of the cores that nobody has; false when there are not so many. */
+/* Takes as many as are wanted of the cores that nobody has; false when there are not so many. */
 static bool policy_take_cores(struct policy *policy, struct policy_program *program,
 			      const cpu_set_t *allowed)
 {
-	unsigned int found = 0;
+	unsigned int wanted = program->cores_wanted ? program->cores_wanted : 1, found = 0;
 
 	CPU_ZERO(&program->cores);
-	for (int core = 0; core < CARD_CORES_MAX && found < program->cores_wanted; core++) {
+	for (int core = 0; core < CARD_CORES_MAX && found < wanted; core++) {
 		if (!CPU_ISSET(core, allowed) || CPU_ISSET(core, &policy->taken))
 			continue;
 		CPU_SET(core, &program->cores);
 		found++;
 	}
-	if (found < program->cores_wanted)
+	if (found < wanted)
 		return false;
 	CPU_OR(&policy->taken, &policy->taken, &program->cores);
 	return true;
@@ -88,7 +87,9 @@ static bool policy_fits(struct policy *policy, struct policy_program *program)
 		return policy_take_cores(policy, program, &allowed);
 	if (settings->policy == CARD_POLICY_FIRST && policy->running_count)
 		return false;
-	program->cores = allowed;
+	CPU_ZERO(&program->cores);
+	if (settings->policy != CARD_POLICY_SHARE) /* there, policy_balance() says which */
+		program->cores = allowed;
 	return true;
 }
 

@@ -6,9 +6,15 @@
  * next one that may run now, policy_leave() ends it in either state. Those who wait are served in
  * order of arrival: the first may hold up others, and is itself held up by none that came later.
  *
- *	CARD_POLICY_TIME   its node's cores, together with others, up to programs_max
- *	CARD_POLICY_SPACE  as many of its node's cores as it wants, alone on them
- *	CARD_POLICY_FIRST  all cores of its node, alone on the card
+ *	CARD_POLICY_SHARE  its node's part of the cores, by weight, as long as other nodes use
+ *theirs CARD_POLICY_TIME   all of its node's cores, together with others CARD_POLICY_SPACE  as many
+ *of its node's cores as it wants, alone on them CARD_POLICY_FIRST  all cores of its node, alone on
+ *the card
+ *
+ * Under CARD_POLICY_SHARE cores change hands while programs run: policy_balance() says who has
+ *which now, and is to be called after programs came or went, and after .idle was changed. A node
+ *whose programs are all idle counts for nobody but itself: it keeps the part that it would have if
+ *it were not, and the others divide the card as if it were not there.
  */
 #ifndef CAUSEWAY_SCIF_CARD_POLICY_H
 #define CAUSEWAY_SCIF_CARD_POLICY_H
@@ -20,9 +26,11 @@
 struct policy_program {
 	TAILQ_ENTRY(policy_program) link;
 	unsigned int node;
-	unsigned int cores_wanted; /* at least 1 */
+	unsigned int cores_wanted; /* at most, and under SPACE exactly; 0: what the card gives */
 	uint64_t memory_bytes;	   /* reserved; 0: none */
 	bool running;
+	bool idle;	 /* the owner's word: it has used no core for a while */
+	bool moved;	 /* policy_balance() changed .cores; the owner clears it */
 	cpu_set_t cores; /* while running */
 	void *owner;
 };
@@ -50,6 +58,12 @@ int policy_ask(struct policy *policy, struct policy_program *program, struct err
 
 /* policy_next - a program that was waiting and runs from now on, or NULL */
 struct policy_program *policy_next(struct policy *policy);
+
+/* policy_cores - that programs of a node may have */
+cpu_set_t policy_cores(const struct policy *policy, unsigned int node);
+
+/* policy_balance - the cores of all that run, anew (SHARE; otherwise nothing changes) */
+void policy_balance(struct policy *policy);
 
 /* policy_check_queue - -EBUSY with a sentence when more wait than may: the last must leave */
 int policy_check_queue(const struct policy *policy, struct error *error);

@@ -16,7 +16,7 @@ static const struct report_column card_columns[] = {
 	{ "state", REPORT_TEXT, "", "down, booting or online" },
 	{ "cores", REPORT_GAUGE, "", "of this host, the card's" },
 	{ "memory", REPORT_GAUGE, "bytes", "of the card" },
-	{ "policy", REPORT_TEXT, "", "time, space or first" },
+	{ "policy", REPORT_TEXT, "", "share, time, space or first" },
 	{ "limits", REPORT_TEXT, "", "cgroup, or affinity, nice and limits of each process" },
 	{ "running", REPORT_GAUGE, "", "programs" },
 	{ "waiting", REPORT_GAUGE, "", "programs" },
@@ -74,19 +74,19 @@ static json_t *report_program(const struct client *client)
 static json_t *report_all(const struct supervisor *supervisor)
 {
 	static const char *const states[] = { "down", "booting", "online" };
-	static const char *const policies[] = { "time", "space", "first" };
 	const struct card_settings *settings = supervisor->settings;
 	json_t *report = report_new("causeway-card", (time_t)supervisor->since), *rows;
 	const struct client *client;
 
 	rows = report_add_table(report, "card", true, card_columns, COUNT(card_columns));
-	json_array_append_new(
-		rows,
-		json_pack("[s, s, i, I, s, s, i, i, i]", settings->name, states[supervisor->state],
-			  (int)settings->core_count, (json_int_t)settings->memory_bytes,
-			  policies[settings->policy], cgroup_is_used() ? "cgroup" : "process",
-			  (int)supervisor->policy.running_count,
-			  (int)supervisor->policy.waiting_count, (int)supervisor->client_count));
+	json_array_append_new(rows, json_pack("[s, s, i, I, s, s, i, i, i]", settings->name,
+					      states[supervisor->state], (int)settings->core_count,
+					      (json_int_t)settings->memory_bytes,
+					      card_policy_names[settings->policy],
+					      cgroup_is_used() ? "cgroup" : "process",
+					      (int)supervisor->policy.running_count,
+					      (int)supervisor->policy.waiting_count,
+					      (int)supervisor->client_count));
 	rows = report_add_table(report, "vm", true, node_columns, COUNT(node_columns));
 	for (unsigned int node = 0; node < CARD_NODES_MAX; node++) {
 		if (supervisor->accounts[node].programs || supervisor->accounts[node].refused)

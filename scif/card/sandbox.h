@@ -71,6 +71,8 @@ bool cgroup_prepare(const struct card_settings *settings);
 bool cgroup_is_used(void);
 int cgroup_enter(const struct card_settings *settings, uint64_t number, pid_t process,
 		 const struct sandbox_start *start);
+/* cgroup_move - a program's cores from now on; 0 or -errno */
+int cgroup_move(const struct card_settings *settings, uint64_t number, const cpu_set_t *cores);
 void cgroup_remove(const struct card_settings *settings, uint64_t number);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "scif/card/card.h"
 
+const char *const card_policy_names[CARD_POLICIES] = { "share", "time", "space", "first" };
+
 static const struct argp_option options[] = {
 	{ "name", 'n', "NAME", 0, "of the card, as scifd knows it (default: mic0)", 0 },
 	{ "socket", 's', "PATH", 0, "scifd's socket of this card; without it, /dev/mic/scif", 0 },
@@ -19,7 +21,7 @@ static const struct argp_option options[] = {
 	{ "library", 'l', "FILE", 0, "a library that every program finds; many times", 0 },
 	{ "cores", 'c', "LIST", 0, "cores of this host that are the card's, as 2-5,8 (all)", 0 },
 	{ "memory", 'm', "BYTES", 0, "of the card; K, M, G, T (half of this host's)", 0 },
-	{ "policy", 'p', "NAME", 0, "time (default), space or first", 0 },
+	{ "policy", 'p', "NAME", 0, "share (default), time, space or first", 0 },
 	{ "programs", 'P', "N", 0, "at once (64)", 0 },
 	{ "queue", 'q', "N", 0, "that may wait (64)", 0 },
 	{ "vm", 'V', "NODE,...", 0, "weight=N, cores=LIST, programs=N of a VM; many times", 0 },
@@ -119,15 +121,13 @@ static uint64_t settings_bytes(const char *text)
 static void settings_policy(struct argp_state *state, struct card_settings *settings,
 			    const char *name)
 {
-	static const char *const names[] = { "time", "space", "first" };
-
-	for (int i = 0; i < 3; i++) {
-		if (strcmp(name, names[i]))
+	for (int i = 0; i < CARD_POLICIES; i++) {
+		if (strcmp(name, card_policy_names[i]))
 			continue;
 		settings->policy = (enum card_policy)i;
 		return;
 	}
-	argp_error(state, "--policy=%s: expected time, space or first", name);
+	argp_error(state, "--policy=%s: expected share, time, space or first", name);
 }
 
 static error_t settings_option(int key, char *argument, struct argp_state *state)

@@ -33,25 +33,41 @@ static void supervisor_refuse(struct client *client, const struct error *error)
 	supervisor_send(client, &answer);
 }
 
-/* Whoever may run now does. */
+static void supervisor_grant(struct client *client)
+{
+	const struct card_settings *settings = client->supervisor->settings;
+	const struct policy_program *program = &client->program;
+	struct card_answer answer = {
+		.kind = CARD_ANSWER_GRANT,
+		.weight = settings->shares[program->node].weight,
+		.cores = program->cores,
+		.memory_bytes =
+			program->memory_bytes ? program->memory_bytes : settings->memory_bytes,
+		.number = client->number,
+	};
+
+	client->granted = true;
+	client->supervisor->accounts[program->node].programs++;
+	balance_begin(client);
+	supervisor_send(client, &answer);
+}
+
+/* Whoever may run now does, on the cores that are its now; so do those that ran before. */
 static void supervisor_settle(struct supervisor *supervisor)
 {
-	struct policy_program *program;
+	struct client *client;
 
-	while ((program = policy_next(&supervisor->policy))) {
-		struct client *client = program->owner;
-		struct card_answer answer = {
-			.kind = CARD_ANSWER_GRANT,
-			.weight = supervisor->settings->shares[program->node].weight,
-			.cores = program->cores,
-			.memory_bytes = program->memory_bytes ? program->memory_bytes
-							      : supervisor->settings->memory_bytes,
-			.number = client->number,
-		};
-
-		supervisor->accounts[program->node].programs++;
-		supervisor_send(client, &answer);
+	while (policy_next(&supervisor->policy))
+		continue;
+	policy_balance(&supervisor->policy);
+	TAILQ_FOREACH(client, &supervisor->clients, link)
+	{
+		if (!client->program.running || client->granted)
+			continue;
+		client->program.moved = false;
+		supervisor_grant(client);
 	}
+	balance_apply(supervisor);
 }
 
 static void supervisor_admit(struct client *client, const struct card_ask *ask)
@@ -63,7 +79,7 @@ static void supervisor_admit(struct client *client, const struct card_ask *ask)
 	int status;
 
 	*program = (struct policy_program){ .node = client->node,
-					    .cores_wanted = ask->hello.cores ? ask->hello.cores : 1,
+					    .cores_wanted = ask->hello.cores,
 					    .memory_bytes = ask->hello.memory_bytes,
 					    .owner = client };
 	memcpy(client->name, ask->name, sizeof(client->name));
@@ -115,35 +131,7 @@ static void supervisor_welcome(struct client *client)
 
 uint64_t supervisor_cpu_us(const struct client *client)
 {
-	char path[64], text[1024], *at;
-	unsigned long long ticks[4] = { 0 };
-	size_t got;
-	FILE *file;
-
-	if (client->process <= 0 || client->counted)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", client->process, client->process);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	got = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[got] = 0;
-	/* The program is the init's first child; what its children used counts when it reaps them
-	 */
-	snprintf(path, sizeof(path), "/proc/%d/stat", atoi(text));
-	file = atoi(text) > 0 ? fopen(path, "re") : NULL;
-	if (!file)
-		return 0;
-	got = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[got] = 0;
-	at = strrchr(text, ')');
-	if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu",
-			  &ticks[0], &ticks[1], &ticks[2], &ticks[3]) != 4)
-		return 0;
-	return (ticks[0] + ticks[1] + ticks[2] + ticks[3]) * 1000000 /
-	       (unsigned long long)sysconf(_SC_CLK_TCK);
+	return client->process > 0 && !client->counted ? processes_cpu_us(client->process) : 0;
 }
 
 static void supervisor_forget(struct client *client)
@@ -185,6 +173,7 @@ static void supervisor_on_worker(evutil_socket_t fd, short what, void *context)
 		break;
 	case CARD_TELL_STARTED:
 		client->process = ask.process;
+		balance_apply(client->supervisor); /* it may have been moved since it was granted */
 		break;
 	case CARD_TELL_ENDED:
 		client->supervisor->accounts[client->node].cpu_us += ask.cpu_us;

@@ -30,6 +30,8 @@ struct client {
 	bool ending;  /* it was asked to end */
 	pid_t worker, process;
 	uint64_t number;
+	uint64_t used_us, busy_ms; /* balance.c: of its cores, and when it last used more */
+	bool granted;		   /* it was told that it may run */
 	char name[CARD_NAME_MAX + 1];
 	struct policy_program program;
 };
@@ -53,7 +55,7 @@ struct supervisor {
 	int acceptor_fd;
 	int status; /* why the card went down, when it did so by itself */
 	struct event_base *base;
-	struct event *acceptor_event, *patience;
+	struct event *acceptor_event, *patience, *balance;
 };
 
 /* supervisor_boot - library folder, acceptor; 0 or -errno with a sentence */
@@ -65,6 +67,16 @@ int supervisor_boot(struct supervisor *supervisor, struct error *error);
 void supervisor_end_programs(struct supervisor *supervisor, bool shut_down);
 /* supervisor_cpu_us - of a program that runs */
 uint64_t supervisor_cpu_us(const struct client *client);
+
+/* balance.c: balance_begin - a program that may run from now on */
+void balance_begin(struct client *client);
+/* balance_apply - programs go where policy_balance() has put them, if they are not there already */
+void balance_apply(struct supervisor *supervisor);
+
+/* processes.c: processes_cpu_us - what all processes below and with @init have used */
+uint64_t processes_cpu_us(pid_t init);
+/* processes_move - all their threads to these cores */
+void processes_move(pid_t init, const cpu_set_t *cores);
 
 /* report.c: supervisor_answer - a request of the control socket */
 json_t *supervisor_answer(void *context, const char *command, const json_t *request);

@@ -22,9 +22,13 @@
 #include "scif/card/wire.h"
 #include "scif/card/worker.h"
 
-#define PROGRAM_VARIABLES_OWN 10
-#define PROGRAM_TEXT_MAX      4096
-#define PROGRAM_LOOK_MS	      100 /* between looks at the client while its program waits */
+#define PROGRAM_VARIABLES_OWN 12
+/* Turns that a thread spins at a barrier before it sleeps, 0.1 ms: threads of one program may come
+ * to share a core, and then the one that spins is what it waits for. The library's own number is
+ * a hundred times that. */
+#define PROGRAM_SPIN_COUNT "2000"
+#define PROGRAM_TEXT_MAX   4096
+#define PROGRAM_LOOK_MS	   100 /* between looks at the client while its program waits */
 
 static uint64_t program_now_us(void)
 {
@@ -104,6 +108,7 @@ static void program_environment(struct worker *worker, char **variables, int cou
 				const unsigned char *token, struct program_text *own)
 {
 	static const char *const threads[] = { "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS" };
+	bool sharing = worker->settings->policy == CARD_POLICY_SHARE;
 	static char path[CARD_PAYLOAD_MAX + 64];
 	char number[2 * CARD_TOKEN_BYTES + 1];
 	int total = count;
@@ -117,6 +122,11 @@ static void program_environment(struct worker *worker, char **variables, int cou
 		if (!program_has(variables, count, threads[i]))
 			variables[total++] = program_print(own, threads[i], number);
 	}
+	if (sharing && !program_has(variables, count, "GOMP_SPINCOUNT") &&
+	    !program_has(variables, count, "OMP_WAIT_POLICY"))
+		variables[total++] = program_print(own, "GOMP_SPINCOUNT", PROGRAM_SPIN_COUNT);
+	if (sharing && !program_has(variables, count, "OMP_NUM_THREADS"))
+		variables[total++] = program_print(own, "CAUSEWAY_CARD_THREADS", "follow");
 	snprintf(path, sizeof(path), "LD_LIBRARY_PATH=/home/lib");
 	for (int i = 0; i < count; i++) {
 		if (strncmp(variables[i], "LD_LIBRARY_PATH=", 16) != 0)

@@ -7,6 +7,10 @@
 #include <string.h>
 
 #define MESSAGE_AT_ONCE 1024 /* bytes: what is not longer goes out by one call */
+#define STREAM_ROOM	4096 /* bytes: a ring of SCIF's */
+#define STREAM_ALIGN	16
+/* Where a header lies so that its payload is aligned. */
+#define STREAM_BEGIN (STREAM_ALIGN - sizeof(struct coi_header) % STREAM_ALIGN)
 
 int message_send_all(scif_epd_t epd, const void *bytes, size_t count)
 {
@@ -89,6 +93,101 @@ int message_receive(scif_epd_t epd, struct coi_header *header, unsigned char **p
 		*payload = NULL;
 	}
 	return status;
+}
+
+int message_stream_open(struct message_stream *stream, scif_epd_t epd)
+{
+	*stream = (struct message_stream){ .epd = epd,
+					   .bytes = malloc(STREAM_ROOM),
+					   .room = STREAM_ROOM,
+					   .at = STREAM_BEGIN,
+					   .end = STREAM_BEGIN };
+	return stream->bytes ? 0 : -ENOMEM;
+}
+
+void message_stream_close(struct message_stream *stream)
+{
+	free(stream->bytes);
+	stream->bytes = NULL;
+}
+
+/* What is left goes where the next message belongs; then there is room for @need bytes of it. */
+static int stream_make_room(struct message_stream *stream, size_t need)
+{
+	if (stream->at != STREAM_BEGIN) {
+		memmove(stream->bytes + STREAM_BEGIN, stream->bytes + stream->at,
+			stream->end - stream->at);
+		stream->end -= stream->at - STREAM_BEGIN;
+		stream->at = STREAM_BEGIN;
+	}
+	if (need > stream->room - STREAM_BEGIN) {
+		unsigned char *bytes = realloc(stream->bytes, need + STREAM_BEGIN);
+
+		if (!bytes)
+			return -ENOMEM;
+		stream->bytes = bytes;
+		stream->room = need + STREAM_BEGIN;
+	}
+	return 0;
+}
+
+/* Whatever has come and fits, without waiting; 0 or -errno. */
+static int stream_take(struct message_stream *stream)
+{
+	int got = scif_recv(stream->epd, stream->bytes + stream->end,
+			    (int)(stream->room - stream->end), 0);
+
+	if (got < 0)
+		return errno == EINTR ? 0 : -errno;
+	stream->end += (size_t)got;
+	return 0;
+}
+
+/* At least @need bytes of the message; others with them when @more says so. */
+static int stream_fill(struct message_stream *stream, size_t need, bool more)
+{
+	int status = stream_make_room(stream, need);
+
+	if (status == 0 && more && stream->end - stream->at < need)
+		status = stream_take(stream);
+	if (status == 0 && stream->end - stream->at < need) {
+		size_t lacking = need - (stream->end - stream->at);
+
+		status = message_receive_all(stream->epd, stream->bytes + stream->end, lacking);
+		if (status == 0)
+			stream->end += lacking;
+	}
+	return status;
+}
+
+int message_stream_next(struct message_stream *stream, bool more, struct coi_header *header,
+			unsigned char **payload)
+{
+	int status = stream_fill(stream, sizeof(*header), false);
+
+	*payload = NULL;
+	if (status < 0)
+		return status;
+	memcpy(header, stream->bytes + stream->at, sizeof(*header));
+	if (header->bytes > COI_PAYLOAD_MAX)
+		return -EPROTO;
+	status = stream_fill(stream, sizeof(*header) + header->bytes, true);
+	if (status < 0)
+		return status;
+	if (more && stream->end - stream->at == sizeof(*header) + header->bytes)
+		stream_take(stream); /* an error comes again, after this message */
+	if (header->bytes)
+		*payload = stream->bytes + stream->at + sizeof(*header);
+	stream->at += sizeof(*header) + header->bytes;
+	return 0;
+}
+
+bool message_stream_more(struct message_stream *stream)
+{
+	/* The payload that was given out lies before ->at, and stays. */
+	if (stream->at == stream->end && stream->end < stream->room)
+		stream_take(stream); /* a connection that broke shows at the next message */
+	return stream->end > stream->at;
 }
 
 int message_greeting_check(const struct coi_greeting *greeting, const uint8_t *token)

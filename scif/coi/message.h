@@ -24,6 +24,31 @@ int message_receive_all(scif_epd_t epd, void *bytes, size_t count);
  * for a length beyond COI_PAYLOAD_MAX, or -errno */
 int message_receive(scif_epd_t epd, struct coi_header *header, unsigned char **payload);
 
+/*
+ * A stream of messages read with few calls: a call of SCIF from a VM costs more than many messages.
+ * One thread; not by value.
+ */
+struct message_stream {
+	scif_epd_t epd;
+	unsigned char *bytes;
+	size_t room, at, end; /* what was read and not yet taken: from at to end */
+};
+
+/* message_stream_open - 0 or -ENOMEM */
+int message_stream_open(struct message_stream *stream, scif_epd_t epd);
+void message_stream_close(struct message_stream *stream);
+/**
+ * message_stream_next - the next message, waiting for it
+ * @more: others are likely to have come with it
+ * @payload: aligned as by malloc(), valid until the next call; NULL for none
+ *
+ * Return: 0, -EPROTO for a length beyond COI_PAYLOAD_MAX, or -errno.
+ */
+int message_stream_next(struct message_stream *stream, bool more, struct coi_header *header,
+			unsigned char **payload);
+/* message_stream_more - whether something of a further message is there already */
+bool message_stream_more(struct message_stream *stream);
+
 /* message_greeting_check - 0; -EPROTO or -EACCES (the token) */
 int message_greeting_check(const struct coi_greeting *greeting, const uint8_t *token);
 

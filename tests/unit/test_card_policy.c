@@ -17,6 +17,8 @@ static int start(void **state)
 {
 	(void)state;
 	memset(&settings, 0, sizeof(settings));
+	for (int node = 0; node < CARD_NODES_MAX; node++)
+		settings.shares[node].weight = 100;
 	settings.memory_bytes = 1000;
 	settings.programs_max = 4;
 	settings.queue_max = 2;
@@ -35,6 +37,7 @@ static void test_time_shares_all_cores(void **state)
 	struct policy_program a = program(17, 1), b = program(18, 1);
 
 	(void)state;
+	settings.policy = CARD_POLICY_TIME;
 	assert_int_equal(card_share_parse(&settings, "18,cores=2+3", &error), 0);
 	assert_int_equal(policy_ask(&policy, &a, &error), 0);
 	assert_int_equal(policy_ask(&policy, &b, &error), 0);
@@ -44,6 +47,122 @@ static void test_time_shares_all_cores(void **state)
 	assert_int_equal(CPU_COUNT(&a.cores), 4);
 	assert_int_equal(CPU_COUNT(&b.cores), 2);
 	assert_true(CPU_ISSET(2, &b.cores) && CPU_ISSET(3, &b.cores));
+}
+
+/* Lets programs run, and divides the cores. */
+static void run_all(struct policy_program *programs, int count)
+{
+	for (int i = 0; i < count; i++) {
+		assert_int_equal(policy_ask(&policy, &programs[i], &error), 0);
+		assert_ptr_equal(policy_next(&policy), &programs[i]);
+	}
+	policy_balance(&policy);
+}
+
+static bool apart(const struct policy_program *one, const struct policy_program *other)
+{
+	cpu_set_t both;
+
+	CPU_AND(&both, &one->cores, &other->cores);
+	return CPU_COUNT(&both) == 0;
+}
+
+static void test_share_divides_and_gives_back(void **state)
+{
+	struct policy_program programs[] = { program(17, 0), program(18, 0), program(19, 0) };
+	struct policy_program *a = &programs[0], *b = &programs[1], *c = &programs[2];
+	cpu_set_t before;
+
+	(void)state;
+	run_all(a, 1);
+	assert_int_equal(CPU_COUNT(&a->cores), 4); /* alone: all of it */
+	run_all(b, 1);
+	assert_int_equal(CPU_COUNT(&a->cores), 2);
+	assert_int_equal(CPU_COUNT(&b->cores), 2);
+	assert_true(a->moved && apart(a, b));
+	before = b->cores;
+	run_all(c, 1);
+	assert_true(apart(a, b) && apart(a, c) && apart(b, c));
+	/* None is left idle, and nobody moves to a core that another had. */
+	assert_int_equal(CPU_COUNT(&a->cores) + CPU_COUNT(&b->cores) + CPU_COUNT(&c->cores), 4);
+	CPU_AND(&before, &before, &b->cores);
+	assert_true(CPU_COUNT(&before) >= 1);
+	policy_leave(&policy, a);
+	policy_leave(&policy, c);
+	policy_balance(&policy);
+	assert_int_equal(CPU_COUNT(&b->cores), 4);
+}
+
+static void test_share_spreads_more_than_there_are_cores(void **state)
+{
+	struct policy_program programs[8];
+	unsigned int load[4] = { 0 };
+
+	(void)state;
+	settings.programs_max = 8;
+	for (int i = 0; i < 8; i++)
+		programs[i] = program(17 + (unsigned int)i, 0);
+	run_all(programs, 8);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(CPU_COUNT(&programs[i].cores), 1);
+		for (int core = 0; core < 4; core++)
+			load[core] += CPU_ISSET(core, &programs[i].cores) != 0;
+	}
+	for (int core = 0; core < 4; core++)
+		assert_int_equal(load[core], 2);
+	/* What has its place keeps it. */
+	for (int i = 0; i < 8; i++)
+		programs[i].moved = false;
+	policy_balance(&policy);
+	for (int i = 0; i < 8; i++)
+		assert_false(programs[i].moved);
+}
+
+static void test_share_heeds_weights_and_wishes(void **state)
+{
+	struct policy_program programs[] = { program(17, 0), program(18, 0), program(18, 0) };
+
+	(void)state;
+	assert_int_equal(card_share_parse(&settings, "17,weight=300", &error), 0);
+	run_all(programs, 3);
+	assert_int_equal(CPU_COUNT(&programs[0].cores), 3);
+	assert_int_equal(CPU_COUNT(&programs[1].cores), 1); /* a node's programs share its part */
+	assert_true(CPU_EQUAL(&programs[1].cores, &programs[2].cores));
+	policy_leave(&policy, &programs[0]);
+	policy_leave(&policy, &programs[2]);
+	programs[0] = program(17, 1);
+	run_all(programs, 1);
+	assert_int_equal(CPU_COUNT(&programs[0].cores), 1); /* no more than it asked for */
+	assert_int_equal(CPU_COUNT(&programs[1].cores), 3);
+	assert_true(apart(&programs[0], &programs[1]));
+}
+
+static void test_share_keeps_to_a_nodes_cores(void **state)
+{
+	struct policy_program programs[] = { program(17, 0), program(18, 0), program(19, 0) };
+
+	(void)state;
+	assert_int_equal(card_share_parse(&settings, "19,cores=0-1", &error), 0);
+	run_all(programs, 3);
+	assert_true(CPU_COUNT(&programs[2].cores) >= 1);
+	assert_false(CPU_ISSET(2, &programs[2].cores) || CPU_ISSET(3, &programs[2].cores));
+	assert_true(apart(&programs[0], &programs[2]) && apart(&programs[1], &programs[2]));
+}
+
+static void test_share_leaves_the_idle_out(void **state)
+{
+	struct policy_program programs[] = { program(17, 0), program(18, 0) };
+
+	(void)state;
+	run_all(programs, 2);
+	programs[1].idle = true;
+	policy_balance(&policy);
+	assert_int_equal(CPU_COUNT(&programs[0].cores), 4); /* as if it were alone */
+	assert_int_equal(CPU_COUNT(&programs[1].cores), 2); /* should it go on at once */
+	programs[1].idle = false;
+	policy_balance(&policy);
+	assert_int_equal(CPU_COUNT(&programs[0].cores), 2);
+	assert_true(apart(&programs[0], &programs[1]));
 }
 
 static void test_programs_and_queue_are_bounded(void **state)
@@ -161,6 +280,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_time_shares_all_cores, start),
+		cmocka_unit_test_setup(test_share_divides_and_gives_back, start),
+		cmocka_unit_test_setup(test_share_spreads_more_than_there_are_cores, start),
+		cmocka_unit_test_setup(test_share_heeds_weights_and_wishes, start),
+		cmocka_unit_test_setup(test_share_keeps_to_a_nodes_cores, start),
+		cmocka_unit_test_setup(test_share_leaves_the_idle_out, start),
 		cmocka_unit_test_setup(test_programs_and_queue_are_bounded, start),
 		cmocka_unit_test_setup(test_a_nodes_own_bound, start),
 		cmocka_unit_test_setup(test_space_never_gives_a_core_twice, start),

@@ -262,10 +262,8 @@ COI_EXPORT COIRESULT COIBufferAddRef(void *in_pBuffer)
 		result = COI_INVALID_HANDLE;
 	} else if (memory->references++ == 0) {
 		header.value = id;
-		pthread_mutex_lock(&memory->pipeline->sending);
-		if (message_send(memory->pipeline->epd, &header, NULL, 0) < 0)
+		if (pipeline_hold(memory->pipeline, &header, NULL) < 0)
 			result = COI_ERROR;
-		pthread_mutex_unlock(&memory->pipeline->sending);
 	}
 	pthread_mutex_unlock(&memory_lock);
 	return result;

@@ -3,6 +3,10 @@
  * A pipeline of the sink: its thread takes run functions from its connection, one after another,
  * and answers each. Nothing runs before the program has said so, nor after the source has asked for
  * the end.
+ *
+ * Answers to LAZY runs are held as long as more is at hand, so that a row of short functions costs
+ * the source one message; what is held is sent before anything else is, and by whoever finds out
+ * that it must not wait: the pipeline's thread when it runs dry, the control thread on PROMPT.
  */
 #include <errno.h>
 #include <sched.h>
@@ -27,10 +31,13 @@ static bool pipeline_enter(struct pipeline *pipeline)
 	return may;
 }
 
+/* It goes on being busy while it holds answers: the process must not end before they are sent. */
 static void pipeline_leave(struct pipeline *pipeline)
 {
 	pthread_mutex_lock(&sink.lock);
-	pipeline->busy = false;
+	pthread_mutex_lock(&pipeline->sending);
+	pipeline->busy = pipeline->held_bytes > 0;
+	pthread_mutex_unlock(&pipeline->sending);
 	if (sink.ending)
 		pthread_cond_broadcast(&sink.changed);
 	pthread_mutex_unlock(&sink.lock);
@@ -97,6 +104,76 @@ static COIRESULT pipeline_call(struct pipeline *pipeline, const struct message_r
 	return result;
 }
 
+/* With the sending lock: what is held goes; 0 or -errno. */
+static int pipeline_flush(struct pipeline *pipeline)
+{
+	size_t bytes = pipeline->held_bytes;
+
+	pipeline->held_bytes = 0;
+	return bytes ? message_send_all(pipeline->epd, pipeline->held, bytes) : 0;
+}
+
+int pipeline_hold(struct pipeline *pipeline, struct coi_header *header, const struct iovec *part)
+{
+	size_t bytes = part ? part->iov_len : 0;
+	int status = 0;
+
+	pthread_mutex_lock(&pipeline->sending);
+	if (sizeof(*header) + bytes > sizeof(pipeline->held) - pipeline->held_bytes)
+		status = pipeline_flush(pipeline);
+	if (status == 0 && sizeof(*header) + bytes > sizeof(pipeline->held)) {
+		status = message_send(pipeline->epd, header, part, 1);
+	} else if (status == 0) {
+		header->bytes = (uint32_t)bytes;
+		memcpy(pipeline->held + pipeline->held_bytes, header, sizeof(*header));
+		pipeline->held_bytes += sizeof(*header);
+		if (bytes)
+			memcpy(pipeline->held + pipeline->held_bytes, part->iov_base, bytes);
+		pipeline->held_bytes += bytes;
+	}
+	pthread_mutex_unlock(&pipeline->sending);
+	return status;
+}
+
+void pipeline_prompt(uint64_t number)
+{
+	struct pipeline *pipeline;
+
+	pthread_mutex_lock(&sink.lock);
+	LIST_FOREACH(pipeline, &sink.pipelines, link)
+	{
+		if (pipeline->greeting.pipeline != number)
+			continue;
+		pthread_mutex_lock(&pipeline->sending);
+		pipeline->prompt = true;
+		pipeline_flush(pipeline); /* a connection that broke ends its thread */
+		pthread_mutex_unlock(&pipeline->sending);
+	}
+	pthread_mutex_unlock(&sink.lock);
+}
+
+/* The answer to a RUN; it may be held back when the source said so and more is at hand. */
+static int pipeline_answer(struct pipeline *pipeline, struct coi_header *reply, struct iovec *part,
+			   bool lazy)
+{
+	bool dry = !message_stream_more(&pipeline->stream);
+	int status;
+
+	if (part->iov_len <= sizeof(reply->value)) {
+		reply->type = COI_COMPLETE_SHORT;
+		memcpy(&reply->value, part->iov_base, part->iov_len);
+		part->iov_len = 0;
+	}
+	status = pipeline_hold(pipeline, reply, part);
+	pthread_mutex_lock(&pipeline->sending);
+	if (status == 0 && (!lazy || dry || pipeline->prompt))
+		status = pipeline_flush(pipeline);
+	if (dry)
+		pipeline->prompt = false;
+	pthread_mutex_unlock(&pipeline->sending);
+	return status;
+}
+
 /* Executes one RUN and answers it; 0, or -errno to end the pipeline. */
 static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 			const unsigned char *payload)
@@ -116,10 +193,9 @@ static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 		free(part.iov_base);
 		return -ECANCELED;
 	}
+	threads_follow();
 	reply.result = pipeline_call(pipeline, &run, part.iov_base);
-	pthread_mutex_lock(&pipeline->sending);
-	status = message_send(pipeline->epd, &reply, &part, 1);
-	pthread_mutex_unlock(&pipeline->sending);
+	status = pipeline_answer(pipeline, &reply, &part, header->value & COI_RUN_LAZY);
 	pipeline_leave(pipeline);
 	free(part.iov_base);
 	return status;
@@ -152,11 +228,13 @@ static void *pipeline_serve(void *argument)
 
 	pipeline_pin(&pipeline->greeting);
 	while (status == 0) {
-		status = message_receive(pipeline->epd, &header, &payload);
+		status = message_stream_next(&pipeline->stream, true, &header, &payload);
 		if (status == 0)
 			status = pipeline_run(pipeline, &header, payload);
-		free(payload);
 	}
+	pthread_mutex_lock(&pipeline->sending);
+	pipeline_flush(pipeline);
+	pthread_mutex_unlock(&pipeline->sending);
 	memory_forget(pipeline);
 	scif_close(pipeline->epd);
 	pthread_mutex_lock(&sink.lock);
@@ -164,6 +242,7 @@ static void *pipeline_serve(void *argument)
 	sink.pipeline_count--;
 	pthread_cond_broadcast(&sink.changed);
 	pthread_mutex_unlock(&sink.lock);
+	message_stream_close(&pipeline->stream);
 	free(pipeline->addresses);
 	free(pipeline->lengths);
 	free(pipeline);
@@ -176,8 +255,10 @@ int pipeline_open(scif_epd_t epd, const struct coi_greeting *greeting)
 	pthread_attr_t attributes;
 	int status = 0;
 
-	if (!pipeline)
+	if (!pipeline || message_stream_open(&pipeline->stream, epd) < 0) {
+		free(pipeline);
 		return -ENOMEM;
+	}
 	pipeline->epd = epd;
 	pipeline->greeting = *greeting;
 	pthread_mutex_init(&pipeline->sending, NULL);
@@ -197,8 +278,10 @@ int pipeline_open(scif_epd_t epd, const struct coi_greeting *greeting)
 	}
 	pthread_mutex_unlock(&sink.lock);
 	pthread_attr_destroy(&attributes);
-	if (status < 0)
+	if (status < 0) {
+		message_stream_close(&pipeline->stream);
 		free(pipeline);
+	}
 	return status;
 }
 

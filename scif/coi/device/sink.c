@@ -116,6 +116,9 @@ static int sink_do(const struct coi_header *header, const unsigned char *payload
 		return 0;
 	case COI_FLUSH:
 		return 0;
+	case COI_PROMPT:
+		pipeline_prompt(header->value);
+		return 0;
 	case COI_SHUTDOWN:
 		sink_end();
 		return 0;
@@ -252,6 +255,7 @@ __attribute__((constructor)) static void sink_begin(void)
 	    sink_token(token) < 0)
 		return;
 	sink.client = (uint16_t)atoi(client);
+	sink.threads_follow = getenv("CAUSEWAY_CARD_THREADS") != NULL;
 	sink.listener = scif_open();
 	port = sink.listener < 0 ? -1 : scif_bind(sink.listener, 0);
 	if (port < 0 || scif_listen(sink.listener, 16) < 0 ||

@@ -5,7 +5,7 @@
  * Threads: one takes connections and then control messages; one for each pipeline executes run
  * functions; the program's own call what they like. Locks: sink.lock (gate, pipelines), memory_lock
  * (buffers), pipeline->sending (its connection's outgoing side), sink.telling (the control
- * connection's). Order: memory_lock, then a sending lock; sink.lock is held alone.
+ * connection's). Order: memory_lock or sink.lock, then a sending lock.
  */
 #ifndef CAUSEWAY_SCIF_COI_DEVICE_SINK_H
 #define CAUSEWAY_SCIF_COI_DEVICE_SINK_H
@@ -21,9 +21,14 @@ struct pipeline {
 	LIST_ENTRY(pipeline) link;
 	scif_epd_t epd;
 	pthread_t thread;
+	struct message_stream stream; /* what comes: of its thread */
 	pthread_mutex_t sending;
 	struct coi_greeting greeting;
-	bool busy; /* executes a run function */
+	bool busy; /* executes a run function, or holds answers */
+	/* Answers that the source has not got yet; with .sending. */
+	unsigned char held[COI_PIPELINE_HOLD_BYTES];
+	size_t held_bytes;
+	bool prompt; /* the source waits: until nothing more is at hand, none is held */
 	void **addresses;
 	uint64_t *lengths;
 	uint32_t room; /* of both */
@@ -35,9 +40,10 @@ LIST_HEAD(pipeline_list, pipeline);
 struct sink {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool offloaded; /* there is a source */
-	bool started;	/* the program lets run functions execute */
-	bool ending;	/* no further run function begins */
+	bool offloaded;	     /* there is a source */
+	bool started;	     /* the program lets run functions execute */
+	bool ending;	     /* no further run function begins */
+	bool threads_follow; /* the number of threads is the card's to choose */
 	struct pipeline_list pipelines;
 	unsigned int pipeline_count;
 
@@ -59,6 +65,10 @@ struct memory_use {
 /* pipeline.c */
 /* pipeline_open - a thread that serves the connection, which is its own from now on. 0 or -errno */
 int pipeline_open(scif_epd_t epd, const struct coi_greeting *greeting);
+/* pipeline_prompt - no answer of that pipeline is held back any more, until it runs dry */
+void pipeline_prompt(uint64_t number);
+/* pipeline_hold - a message behind those that are held, and held as they are; 0 or -errno */
+int pipeline_hold(struct pipeline *pipeline, struct coi_header *header, const struct iovec *part);
 /* pipeline_idle_wait - until no run function executes */
 void pipeline_idle_wait(void);
 
@@ -79,6 +89,10 @@ COIRESULT library_load(const struct coi_library *wanted, const char *name, uint6
 COIRESULT library_unload(uint64_t id);
 /* library_find - an exported function of the program or of a library that was loaded, or NULL */
 void *library_find(const char *name);
+
+/* threads.c: threads_follow - the calling thread's OpenMP teams, and OpenBLAS, get as many threads
+ * as it has cores, where the card says so */
+void threads_follow(void);
 
 /* sink_tell - a message of the sink's own accord; 0 or -errno */
 int sink_tell(uint32_t type, uint64_t value, const void *payload, size_t bytes);

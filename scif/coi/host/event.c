@@ -49,6 +49,7 @@ struct event {
 	uint64_t id;
 	bool user, done;
 	COIRESULT result;
+	struct operation *run; /* whose it is, when it is a run function's */
 	SLIST_HEAD(, dependency) dependencies;
 	struct callback_list callbacks;
 };
@@ -128,6 +129,21 @@ uint64_t event_begin(void)
 	struct event *event = event_new(false);
 
 	return event ? event->id : 0;
+}
+
+void event_is_runs(uint64_t id, struct operation *run)
+{
+	struct event *event = event_find(id);
+
+	if (event)
+		event->run = run;
+}
+
+/* With the lock: somebody wants it to come. */
+static void event_want(const struct event *event)
+{
+	if (event && !event->done && event->run)
+		pipeline_want(event->run);
 }
 
 COIEVENT event_value(uint64_t id)
@@ -241,6 +257,11 @@ int operation_after(struct operation *operation, uint64_t id)
 
 	if (!event || event->done)
 		return 0;
+	if (event->run && event->run->pipeline == operation->pipeline) {
+		operation->ordered = true;
+		return 0;
+	}
+	event_want(event);
 	dependency = malloc(sizeof(*dependency));
 	if (!dependency)
 		return -ENOMEM;
@@ -354,6 +375,7 @@ COIRESULT event_wait(uint64_t id)
 	COIRESULT result;
 
 	pthread_mutex_lock(&host_lock);
+	event_want(event_find(id));
 	while (!event_came(&value, &result))
 		pthread_cond_wait(&host_changed, &host_lock);
 	pthread_mutex_unlock(&host_lock);
@@ -379,6 +401,25 @@ static uint32_t events_look(uint32_t count, const COIEVENT *list, uint32_t *indi
 			*result = one;
 	}
 	return came;
+}
+
+/* With the lock: a list that is waited for, all of it or any. */
+static void events_want(uint32_t count, const COIEVENT *list, bool all)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct event *event = event_find(list[i].opaque[0]);
+
+		if (event && !event->done && event->run && all)
+			pipeline_mark(event->run);
+		else
+			event_want(event);
+	}
+	for (uint32_t i = 0; i < count && all; i++) {
+		struct event *event = event_find(list[i].opaque[0]);
+
+		if (event && !event->done && event->run)
+			pipeline_want_marked(event->run);
+	}
 }
 
 static struct timespec event_limit(int32_t timeout_ms)
@@ -414,6 +455,7 @@ COI_EXPORT COIRESULT COIEventWait(uint16_t in_NumEvents, const COIEVENT *in_pEve
 	if (in_TimeoutMilliseconds > 0)
 		limit = event_limit(in_TimeoutMilliseconds);
 	pthread_mutex_lock(&host_lock);
+	events_want(in_NumEvents, in_pEvents, in_WaitForAll);
 	for (;;) {
 		came = events_look(in_NumEvents, in_pEvents, out_pSignaledIndices, &result);
 		if (came >= wanted || in_TimeoutMilliseconds == 0 || status == ETIMEDOUT)
@@ -488,6 +530,7 @@ COI_EXPORT COIRESULT COIEventRegisterCallback(const COIEVENT in_Event,
 	pthread_mutex_lock(&host_lock);
 	event = event_find(in_Event.opaque[0]);
 	if (event && !event->done) {
+		event_want(event);
 		STAILQ_INSERT_TAIL(&event->callbacks, callback, link);
 	} else {
 		event_came(&in_Event, &callback->result);

@@ -57,6 +57,8 @@ struct operation {
 	STAILQ_ENTRY(operation) next; /* of a worker's or a pipeline's queue */
 	unsigned int waits;	      /* events that have not come */
 	uint64_t done;		      /* the event that it finishes */
+	struct coipipeline *pipeline; /* of a run function: it keeps these in order; or NULL */
+	bool ordered; /* so it waits for none of its pipeline's that it has to follow */
 	/* What a worker does with it: the result. The operation may be freed by it, no more used.
 	 */
 	COIRESULT (*execute)(struct operation *operation);
@@ -70,6 +72,9 @@ STAILQ_HEAD(operation_list, operation);
 uint64_t event_begin(void);
 /* event_pending - keeps of a list those that have not come; how many; with the lock */
 uint32_t event_pending(uint64_t *ids, uint32_t count);
+/* event_is_runs - it is a run function's, whose pipeline may hold it back (pipeline_want()), and
+ * which others of that pipeline follow by themselves; NULL: no more. With the lock. */
+void event_is_runs(uint64_t id, struct operation *run);
 /* event_finish - it came, with that result; with the lock. What waited for it is made ready. */
 void event_finish(uint64_t id, COIRESULT result);
 COIEVENT event_value(uint64_t id);
@@ -144,7 +149,7 @@ struct coiprocess {
 	struct card_exited end;
 	pthread_mutex_t calling;
 	struct call_list calls;
-	uint32_t next_tag, next_buffer, pipelines;
+	uint32_t next_tag, next_buffer, next_pipeline, pipelines;
 	SLIST_HEAD(, coifunction) functions;
 	SLIST_HEAD(, coilibrary) libraries;
 	pthread_t controller, watcher;
@@ -161,6 +166,10 @@ void process_free(struct coiprocess *process);
 COIRESULT process_port(struct coiprocess *process);
 /* process_is - the handle is a process's that is not being destroyed; with the lock */
 bool process_is(COIPROCESS process);
+/* process_die - a connection broke: nothing further will be answered; with the lock.
+ * process_is_dead takes the lock itself */
+void process_die(struct coiprocess *process);
+bool process_is_dead(struct coiprocess *process);
 /* process_call - one control message and its answer's result. @answer may be NULL */
 COIRESULT process_call(struct coiprocess *process, struct coi_header *header,
 		       const struct iovec *parts, unsigned int count, void *answer, size_t room,
@@ -267,6 +276,12 @@ COIRESULT transfer_read(const struct instance *from, uint64_t offset, void *to, 
 
 /* pipeline.c */
 void pipeline_end_all(struct coiprocess *process);
+/* With the lock: somebody waits for the event of this run function: its answer must not be held
+ * back. Who waits for all of a list marks each first, and then wants those that are marked: of each
+ * pipeline the last, after which the others have come. */
+void pipeline_want(struct operation *run);
+void pipeline_mark(struct operation *run);
+void pipeline_want_marked(struct operation *run);
 
 /* COIRESULT of an errno of SCIF's calls towards a sink */
 COIRESULT result_of(int status);

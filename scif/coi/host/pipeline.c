@@ -5,10 +5,15 @@
  *	queued	what was asked for; its head is looked at by pipeline_pump()
  *	sent	the sink has it, or it lies in the ring; COMPLETE comes for each in order
  *
- * The head is sent when all that it waits for has come and its buffers are valid in the sink. Ahead
- * of what the sink executes go at most COI_PIPELINE_AHEAD_BYTES, which the ring holds, so that
- * sending never waits for a function to end. Bytes are moved by workers, or by the program's
- *thread.
+ * The head is sent when all that it waits for has come and its buffers are valid in the sink; what
+ * comes before it in the same pipeline is not waited for, since the sink keeps the order. Ahead of
+ * what the sink executes go at most COI_PIPELINE_AHEAD_BYTES, which the ring holds, so that
+ * sending never waits for a function to end; once so much is out, more goes when half of that is
+ * answered, as many as fit in one message. Bytes are moved by workers, or by the program's thread,
+ * and not before all that was sent is answered if one of those may use the same buffer.
+ *
+ * Most runs are sent as LAZY: their answers may come together. As soon as somebody waits for one
+ * that would not come by itself, since others are behind it, the sink is asked to hold none back.
  *
  * A run function has two events: its completion, and the end of its uses of buffers, which comes
  * later when the sink took references.
@@ -22,8 +27,10 @@
 
 #include "scif/coi/export.h"
 
-#define PIPELINE_STACK_MIN 16384u
-#define PIPELINE_PAGE	   4096u
+#define PIPELINE_STACK_MIN  16384u
+#define PIPELINE_PAGE	    4096u
+#define PIPELINE_LOW_BYTES  (COI_PIPELINE_AHEAD_BYTES / 2)
+#define PIPELINE_LAZY_BYTES (COI_PIPELINE_AHEAD_BYTES / 4) /* of runs, between two that are not */
 
 struct coipipeline {
 	struct object object;
@@ -31,12 +38,21 @@ struct coipipeline {
 	struct coiprocess *process;
 	scif_epd_t epd;
 	pthread_t reader;
+	struct message_stream stream; /* of the reader */
 	struct operation_list queued, sent;
-	size_t ahead;	       /* bytes of what was sent and not answered */
+	uint32_t number;     /* the sink knows it by */
+	size_t ahead;	     /* bytes of what was sent and not answered */
+	bool full;	     /* so much that nothing goes until it is PIPELINE_LOW_BYTES */
+	size_t lazy_bytes;   /* sent since the last run that was not LAZY */
+	unsigned int wanted; /* LAZY runs that were sent, and are waited for */
+	struct operation *marked;
 	bool pumping;	       /* one thread is at it */
 	bool failed;	       /* the connection is gone */
+	bool ending;	       /* since it was to end */
 	struct operation pump; /* for a worker */
 	bool pump_queued;
+	struct operation prompt; /* likewise */
+	bool prompt_queued;
 };
 
 /* A buffer of a run function. */
@@ -47,16 +63,23 @@ struct use {
 };
 
 struct run {
-	struct operation operation;
-	struct coipipeline *pipeline;
-	uint64_t uses_done; /* 0 without buffers */
+	struct operation operation; /* .pipeline is its pipeline */
+	uint64_t uses_done;	    /* 0 without buffers */
 	struct coi_header header;
 	unsigned char *message;
 	size_t bytes;
+	bool wanted, sent;
+	struct coiprocess *process;
 	void *answer;
 	uint16_t answer_bytes;
 	uint32_t use_count;
 	struct use uses[];
+};
+
+/* Messages that go out by one call. */
+struct batch {
+	unsigned char bytes[COI_PIPELINE_AHEAD_BYTES];
+	size_t used;
 };
 
 static LIST_HEAD(, coipipeline) pipelines = LIST_HEAD_INITIALIZER(pipelines);
@@ -82,7 +105,7 @@ static COIRESULT run_rest(struct operation *operation)
 		if (buffer->type != COI_BUFFER_STREAMING_TO_SOURCE)
 			continue;
 		version = version_new(buffer->bytes);
-		result = version ? transfer_read(buffer_instance(buffer, run->pipeline->process), 0,
+		result = version ? transfer_read(buffer_instance(buffer, run->process), 0,
 						 version->memory, buffer->bytes)
 				 : COI_RESOURCE_EXHAUSTED;
 		pthread_mutex_lock(&host_lock);
@@ -104,7 +127,9 @@ static void run_finish(struct run *run, COIRESULT result)
 	bool more = false;
 
 	event_finish(rest->done, result);
+	event_is_runs(run->uses_done, NULL); /* what is left of it, nobody keeps in order */
 	rest->done = run->uses_done;
+	rest->pipeline = NULL;
 	for (uint32_t i = 0; i < run->use_count && result == COI_SUCCESS; i++) {
 		struct coibuffer *buffer = buffer_whole(run->uses[i].buffer, NULL);
 
@@ -134,23 +159,26 @@ static void run_cancel(struct run *run)
 {
 	event_finish(run->operation.done, COI_PROCESS_DIED);
 	event_finish(run->uses_done, COI_SUCCESS);
+	run->operation.pipeline = NULL;
 	run->operation.ready = run_drop;
 	if (run->operation.waits == 0)
 		run_free(run);
 }
 
-/* With the lock: the connection is gone. */
+/* With the lock: the connection is gone. The queue is the pump's while there is one. */
 static void pipeline_fail(struct coipipeline *pipeline)
 {
 	struct operation *operation;
 
 	pipeline->failed = true;
 	pipeline->ahead = 0;
+	pipeline->full = false;
+	pipeline->wanted = 0;
 	while ((operation = STAILQ_FIRST(&pipeline->sent))) {
 		STAILQ_REMOVE_HEAD(&pipeline->sent, next);
 		run_finish((struct run *)operation, COI_PROCESS_DIED);
 	}
-	while ((operation = STAILQ_FIRST(&pipeline->queued))) {
+	while (!pipeline->pumping && (operation = STAILQ_FIRST(&pipeline->queued))) {
 		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
 		run_cancel((struct run *)operation);
 	}
@@ -169,7 +197,7 @@ static bool run_moves(const struct run *run)
 		if (buffer->type != COI_BUFFER_NORMAL && buffer->type != COI_BUFFER_OPENCL)
 			continue;
 		if (use->access != COI_SINK_WRITE_ENTIRE &&
-		    !buffer_instance(buffer, run->pipeline->process)->valid)
+		    !buffer_instance(buffer, run->process)->valid)
 			return true;
 	}
 	return false;
@@ -185,10 +213,10 @@ static COIRESULT run_move(struct run *run)
 		struct coibuffer *buffer = use->buffer;
 
 		if (use->version)
-			result = transfer_write(buffer_instance(buffer, run->pipeline->process), 0,
+			result = transfer_write(buffer_instance(buffer, run->process), 0,
 						use->version->memory, buffer->bytes);
 		else if (use->access != COI_SINK_WRITE_ENTIRE)
-			result = buffer_bring(buffer, run->pipeline->process);
+			result = buffer_bring(buffer, run->process);
 		version_put(use->version);
 		use->version = NULL;
 	}
@@ -204,7 +232,7 @@ static void run_own(const struct run *run)
 		if (run->uses[i].access == COI_SINK_READ ||
 		    (buffer->type != COI_BUFFER_NORMAL && buffer->type != COI_BUFFER_OPENCL))
 			continue;
-		buffer_own(buffer, buffer_instance(buffer, run->pipeline->process));
+		buffer_own(buffer, buffer_instance(buffer, run->process));
 	}
 }
 
@@ -213,18 +241,17 @@ static struct run *pipeline_head(struct coipipeline *pipeline)
 {
 	struct run *run = (struct run *)STAILQ_FIRST(&pipeline->queued);
 
-	if (!run || run->operation.waits)
+	if (!run || run->operation.waits || pipeline->failed)
 		return NULL;
-	if (pipeline->ahead && pipeline->ahead + run->bytes > COI_PIPELINE_AHEAD_BYTES)
+	if (pipeline->full && pipeline->ahead > PIPELINE_LOW_BYTES)
+		return NULL;
+	pipeline->full = pipeline->ahead && pipeline->ahead + run->bytes > COI_PIPELINE_AHEAD_BYTES;
+	if (pipeline->full)
+		return NULL;
+	/* One that was sent may use what would be moved. */
+	if (run->operation.ordered && !STAILQ_EMPTY(&pipeline->sent) && run_moves(run))
 		return NULL;
 	return run;
-}
-
-static int run_send(struct run *run)
-{
-	struct iovec part = { run->message, run->bytes - sizeof(run->header) };
-
-	return message_send(run->pipeline->epd, &run->header, &part, 1);
 }
 
 static void pipeline_pump_later(struct coipipeline *pipeline)
@@ -233,6 +260,114 @@ static void pipeline_pump_later(struct coipipeline *pipeline)
 		return;
 	pipeline->pump_queued = true;
 	operation_queue(&pipeline->pump);
+}
+
+/* With the lock: a worker asks the sink to hold no answer back, if there is one that it might. */
+static void pipeline_prompt_later(struct coipipeline *pipeline)
+{
+	if (pipeline->prompt_queued || pipeline->failed)
+		return;
+	pipeline->prompt_queued = true;
+	operation_queue(&pipeline->prompt);
+}
+
+static COIRESULT pipeline_prompt_worker(struct operation *operation)
+{
+	struct coipipeline *pipeline =
+		(struct coipipeline *)((char *)operation - offsetof(struct coipipeline, prompt));
+	struct coi_header header = { .type = COI_PROMPT, .value = pipeline->number };
+
+	process_call(pipeline->process, &header, NULL, 0, NULL, 0, NULL);
+	pthread_mutex_lock(&host_lock);
+	pipeline->prompt_queued = false;
+	pthread_cond_broadcast(&host_changed);
+	pthread_mutex_unlock(&host_lock);
+	return COI_SUCCESS;
+}
+
+void pipeline_want(struct operation *operation)
+{
+	struct run *run = (struct run *)operation;
+	struct coipipeline *pipeline = operation->pipeline;
+
+	if (run->wanted)
+		return;
+	run->wanted = true;
+	if (!run->sent || !(run->header.value & COI_RUN_LAZY))
+		return;
+	pipeline->wanted++;
+	/* The sink answers the last when it has nothing else to do. */
+	if (STAILQ_NEXT(operation, next))
+		pipeline_prompt_later(pipeline);
+}
+
+void pipeline_mark(struct operation *operation)
+{
+	struct operation *before = operation->pipeline->marked;
+
+	if (!before || before->done < operation->done)
+		operation->pipeline->marked = operation;
+}
+
+void pipeline_want_marked(struct operation *operation)
+{
+	if (operation->pipeline->marked != operation)
+		return;
+	operation->pipeline->marked = NULL;
+	pipeline_want(operation);
+}
+
+/* With the lock: the head is as good as sent, and its message is in the batch, if that has room. */
+static void pipeline_take(struct coipipeline *pipeline, struct run *run, struct batch *batch)
+{
+	STAILQ_REMOVE_HEAD(&pipeline->queued, next);
+	run_own(run);
+	pipeline->ahead += run->bytes;
+	pipeline->lazy_bytes += run->bytes;
+	if (run->wanted || pipeline->lazy_bytes >= PIPELINE_LAZY_BYTES)
+		pipeline->lazy_bytes = 0;
+	else
+		run->header.value = COI_RUN_LAZY;
+	run->header.bytes = (uint32_t)(run->bytes - sizeof(run->header));
+	run->sent = true;
+	STAILQ_INSERT_TAIL(&pipeline->sent, &run->operation, next);
+	if (run->bytes > sizeof(batch->bytes))
+		return;
+	memcpy(batch->bytes + batch->used, &run->header, sizeof(run->header));
+	memcpy(batch->bytes + batch->used + sizeof(run->header), run->message,
+	       run->bytes - sizeof(run->header));
+	batch->used += run->bytes;
+}
+
+/* With the lock, which is given up meanwhile: sends the head, and what can go with it. */
+static void pipeline_send(struct coipipeline *pipeline, struct run *run)
+{
+	struct batch batch = { .used = 0 };
+	struct iovec alone = { run->message, run->bytes - sizeof(run->header) };
+	struct coi_header header;
+	int status;
+
+	pipeline_take(pipeline, run, &batch);
+	header = run->header;
+	if (batch.used == 0) {
+		run->message = NULL; /* it may be answered, and freed, when its last byte is out */
+	} else {
+		while ((run = pipeline_head(pipeline)) && !run_moves(run) &&
+		       run->bytes <= sizeof(batch.bytes) - batch.used)
+			pipeline_take(pipeline, run, &batch);
+	}
+	if (pipeline->wanted)
+		pipeline_prompt_later(pipeline);
+	pthread_mutex_unlock(&host_lock);
+	if (batch.used) {
+		status = message_send_all(pipeline->epd, batch.bytes, batch.used);
+	} else {
+		status = message_send(pipeline->epd, &header, &alone, 1);
+		free(alone.iov_base);
+	}
+	pthread_mutex_lock(&host_lock);
+	if (status < 0)
+		pipeline_fail(pipeline);
 }
 
 /* With the lock, which is given up meanwhile: sends what may go. @may_move: this thread may take
@@ -246,12 +381,7 @@ static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
 	pipeline->pumping = true;
 	while ((run = pipeline_head(pipeline))) {
 		COIRESULT result = COI_SUCCESS;
-		int status = 0;
 
-		if (pipeline->failed) {
-			pipeline_fail(pipeline);
-			break;
-		}
 		if (run_moves(run)) {
 			if (!may_move) {
 				pipeline_pump_later(pipeline);
@@ -261,22 +391,16 @@ static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
 			result = run_move(run);
 			pthread_mutex_lock(&host_lock);
 		}
-		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
-		if (result != COI_SUCCESS) {
-			run_finish(run, result);
+		if (result == COI_SUCCESS) {
+			pipeline_send(pipeline, run);
 			continue;
 		}
-		run_own(run);
-		pipeline->ahead += run->bytes;
-		STAILQ_INSERT_TAIL(&pipeline->sent, &run->operation, next);
-		pthread_mutex_unlock(&host_lock);
-		/* It may be answered, and freed, as soon as its last byte is out. */
-		status = run_send(run);
-		pthread_mutex_lock(&host_lock);
-		if (status < 0)
-			pipeline_fail(pipeline);
+		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
+		run_finish(run, result);
 	}
 	pipeline->pumping = false;
+	if (pipeline->failed)
+		pipeline_fail(pipeline);
 	pthread_cond_broadcast(&host_changed);
 }
 
@@ -298,22 +422,29 @@ static void run_ready(struct operation *operation)
 	struct run *run = (struct run *)operation;
 
 	/* By whoever finished an event: that thread has other things to do. */
-	if (STAILQ_FIRST(&run->pipeline->queued) == operation)
-		pipeline_pump_later(run->pipeline);
+	if (STAILQ_FIRST(&run->operation.pipeline->queued) == operation)
+		pipeline_pump_later(run->operation.pipeline);
 }
 
-/* One COMPLETE; with the lock. -EPROTO when nothing was sent. */
+/* One COMPLETE of either kind; with the lock. -EPROTO when nothing was sent. */
 static int pipeline_complete(struct coipipeline *pipeline, const struct coi_header *header,
 			     const unsigned char *payload)
 {
 	struct run *run = (struct run *)STAILQ_FIRST(&pipeline->sent);
+	bool is_short = header->type == COI_COMPLETE_SHORT;
 
-	if (!run || header->tag != run->header.tag || header->bytes > run->answer_bytes ||
-	    header->result >= COI_NUM_RESULTS)
+	if (!run || header->tag != run->header.tag || header->result >= COI_NUM_RESULTS)
+		return -EPROTO;
+	if (is_short ? header->bytes || run->answer_bytes > sizeof(header->value)
+		     : header->bytes > run->answer_bytes)
 		return -EPROTO;
 	STAILQ_REMOVE_HEAD(&pipeline->sent, next);
 	pipeline->ahead -= run->bytes;
-	if (header->bytes)
+	if (run->wanted && run->header.value & COI_RUN_LAZY && pipeline->wanted)
+		pipeline->wanted--;
+	if (is_short && run->answer_bytes)
+		memcpy(run->answer, &header->value, run->answer_bytes);
+	else if (header->bytes)
 		memcpy(run->answer, payload, header->bytes);
 	run_finish(run, (COIRESULT)header->result);
 	pipeline_pump(pipeline, false);
@@ -324,23 +455,28 @@ static void *pipeline_read(void *argument)
 {
 	struct coipipeline *pipeline = argument;
 	struct coi_header header;
+	bool more = false;
 	int status = 0;
 
 	while (status == 0) {
 		unsigned char *payload;
 
-		status = message_receive(pipeline->epd, &header, &payload);
+		status = message_stream_next(&pipeline->stream, more, &header, &payload);
 		pthread_mutex_lock(&host_lock);
 		if (status == 0 && header.type == COI_HELD)
 			buffer_hold(pipeline->process, header.value, 1);
 		else if (status == 0)
-			status = header.type == COI_COMPLETE
+			status = header.type == COI_COMPLETE || header.type == COI_COMPLETE_SHORT
 					 ? pipeline_complete(pipeline, &header, payload)
 					 : -EPROTO;
+		if (status < 0 && !pipeline->ending)
+			process_die(pipeline->process);
 		if (status < 0)
 			pipeline_fail(pipeline);
+		/* More than one is out: the answers may come together. */
+		more = !STAILQ_EMPTY(&pipeline->sent) &&
+		       STAILQ_NEXT(STAILQ_FIRST(&pipeline->sent), next);
 		pthread_mutex_unlock(&host_lock);
-		free(payload);
 		event_calls();
 	}
 	return NULL;
@@ -353,12 +489,14 @@ static void pipeline_destroy(struct coipipeline *pipeline)
 
 	pthread_mutex_lock(&host_lock);
 	while (!STAILQ_EMPTY(&pipeline->queued) || !STAILQ_EMPTY(&pipeline->sent) ||
-	       pipeline->pumping || pipeline->pump_queued)
+	       pipeline->pumping || pipeline->pump_queued || pipeline->prompt_queued)
 		pthread_cond_wait(&host_changed, &host_lock);
+	pipeline->ending = true;
 	pthread_mutex_unlock(&host_lock);
 	message_send(pipeline->epd, &end, NULL, 0);
 	pthread_join(pipeline->reader, NULL);
 	scif_close(pipeline->epd);
+	message_stream_close(&pipeline->stream);
 	pthread_mutex_lock(&host_lock);
 	LIST_REMOVE(pipeline, link);
 	pipeline->process->pipelines--;
@@ -436,6 +574,8 @@ COI_EXPORT COIRESULT COIPipelineCreate(COIPROCESS in_Process, COI_CPU_MASK in_Ma
 		result = COI_RESOURCE_EXHAUSTED;
 	else
 		in_Process->pipelines++;
+	if (result == COI_SUCCESS)
+		greeting.pipeline = in_Process->next_pipeline++;
 	pthread_mutex_unlock(&host_lock);
 	if (result != COI_SUCCESS)
 		return result;
@@ -444,12 +584,18 @@ COI_EXPORT COIRESULT COIPipelineCreate(COIPROCESS in_Process, COI_CPU_MASK in_Ma
 	if (status >= 0) {
 		pipeline->process = in_Process;
 		pipeline->epd = status;
+		pipeline->number = greeting.pipeline;
 		pipeline->pump.execute = pipeline_pump_worker;
+		pipeline->prompt.execute = pipeline_prompt_worker;
 		STAILQ_INIT(&pipeline->queued);
 		STAILQ_INIT(&pipeline->sent);
-		status = pipeline_start(pipeline);
-		if (status < 0)
+		status = message_stream_open(&pipeline->stream, pipeline->epd);
+		if (status == 0)
+			status = pipeline_start(pipeline);
+		if (status < 0) {
+			message_stream_close(&pipeline->stream);
 			scif_close(pipeline->epd);
+		}
 	}
 	pthread_mutex_lock(&host_lock);
 	if (status < 0)
@@ -509,7 +655,7 @@ static COIRESULT run_use(struct run *run, struct use *use, struct coi_run_buffer
 	if (!object_is(buffer, OBJECT_BUFFER))
 		return COI_INVALID_HANDLE;
 	whole = buffer_whole(buffer, &offset);
-	instance = buffer_instance(whole, run->pipeline->process);
+	instance = buffer_instance(whole, run->process);
 	if (!instance)
 		return COI_MISSING_DEPENDENCY;
 	if (whole->maps && whole->type == COI_BUFFER_NORMAL)
@@ -556,6 +702,16 @@ static COIRESULT run_fill(struct run *run, const struct coi_run *what, const COI
 	return result;
 }
 
+/* Whether it leaves something in a buffer that streams to the source. */
+static bool run_leaves(const struct run *run)
+{
+	for (uint32_t i = 0; i < run->use_count; i++) {
+		if (run->uses[i].buffer->type == COI_BUFFER_STREAMING_TO_SOURCE)
+			return true;
+	}
+	return false;
+}
+
 /* With the lock: the order among the uses of its buffers; then it is queued. */
 static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *events)
 {
@@ -566,6 +722,11 @@ static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *even
 		return result;
 	operation->done = event_begin();
 	run->uses_done = run->use_count ? event_begin() : 0;
+	event_is_runs(operation->done, operation);
+	/* The source takes what such a buffer holds before the next function may write there. */
+	run->wanted = run_leaves(run);
+	if (!run->wanted)
+		event_is_runs(run->uses_done, operation);
 	for (uint32_t i = 0; i < run->use_count; i++) {
 		const struct use *use = &run->uses[i];
 
@@ -575,7 +736,7 @@ static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *even
 	}
 	operation->ready = run_ready;
 	run->header = (struct coi_header){ .type = COI_RUN, .tag = (uint32_t)operation->done };
-	STAILQ_INSERT_TAIL(&run->pipeline->queued, operation, next);
+	STAILQ_INSERT_TAIL(&run->operation.pipeline->queued, operation, next);
 	return COI_SUCCESS;
 }
 
@@ -600,7 +761,7 @@ COI_EXPORT COIRESULT COIPipelineRunFunction(
 	run = calloc(1, sizeof(*run) + in_NumBuffers * sizeof(run->uses[0]));
 	if (!run)
 		return COI_OUT_OF_MEMORY;
-	run->pipeline = in_Pipeline;
+	run->operation.pipeline = in_Pipeline;
 	run->answer = out_pAsyncReturnValue;
 	run->answer_bytes = in_AsyncReturnValueLen;
 	pthread_mutex_lock(&host_lock);
@@ -610,6 +771,7 @@ COI_EXPORT COIRESULT COIPipelineRunFunction(
 	else if (in_Pipeline->failed)
 		result = COI_PROCESS_DIED;
 	if (result == COI_SUCCESS) {
+		run->process = in_Pipeline->process;
 		what.function = in_Function->address;
 		result = run_fill(run, &what, in_pBuffers, in_pBufferAccessFlags, in_pMiscData);
 	}

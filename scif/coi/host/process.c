@@ -54,8 +54,17 @@ bool process_is(COIPROCESS process)
 	return object_is(process, OBJECT_PROCESS);
 }
 
-/* With the lock: nothing further will be answered. */
-static void process_die(struct coiprocess *process)
+bool process_is_dead(struct coiprocess *process)
+{
+	bool dead;
+
+	pthread_mutex_lock(&host_lock);
+	dead = process->dead;
+	pthread_mutex_unlock(&host_lock);
+	return dead;
+}
+
+void process_die(struct coiprocess *process)
 {
 	struct call *call;
 

@@ -26,6 +26,9 @@ struct transfer {
 COIRESULT transfer_write(const struct instance *to, uint64_t offset, const void *from,
 			 uint64_t bytes)
 {
+	/* Its windows may be there a little longer than its connections. */
+	if (process_is_dead(to->process))
+		return COI_PROCESS_DIED;
 	if (scif_vwriteto(to->process->data, (void *)from, bytes, (off_t)(to->offset + offset),
 			  SCIF_RMA_SYNC) < 0)
 		return errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
@@ -34,6 +37,8 @@ COIRESULT transfer_write(const struct instance *to, uint64_t offset, const void 
 
 COIRESULT transfer_read(const struct instance *from, uint64_t offset, void *to, uint64_t bytes)
 {
+	if (process_is_dead(from->process))
+		return COI_PROCESS_DIED;
 	if (scif_vreadfrom(from->process->data, to, bytes, (off_t)(from->offset + offset),
 			   SCIF_RMA_SYNC) < 0)
 		return errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
