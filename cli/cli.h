@@ -26,6 +26,7 @@ int cli_cuda(int argc, char **argv);
 int cli_card(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_tenant(int argc, char **argv);
+int cli_usage(int argc, char **argv);
 
 /* Where the other parts of Causeway are. */
 struct cli_paths {

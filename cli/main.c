@@ -29,6 +29,7 @@ static const struct {
 	{ "vm", cli_vm, "causeway vm", "add, remove and list the VMs of causeway-switch" },
 	{ "cuda", cli_cuda, "causeway cuda", "show which CUDA functions programs find" },
 	{ "tenant", cli_tenant, "causeway tenant", "show tenants, and change what they may have" },
+	{ "usage", cli_usage, "causeway usage", "show who used how much of the devices" },
 	{ "card", cli_card, "causeway card", "show software coprocessors, reset and restart them" },
 	{ "doctor", cli_doctor, "causeway doctor",
 	  "say what a host or guest lacks, and what mends it" },

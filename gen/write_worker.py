@@ -146,8 +146,7 @@ def _dispatch(api, call, out):
     out += _padding(request_block(api, call))
     out += lines
     out += [f'\tif (!worker_driver.{call.symbol})', '\t\treturn CUDA_ERROR_NOT_SUPPORTED;']
-    if 'waits' in call.words:
-        out.append('\tworker_step_aside(call);')
+    out.append('\tworker_step_aside(call);' if 'waits' in call.words else '\tworker_step_back(call);')
     out += [f'\tresult = worker_driver.{call.symbol}({", ".join(arguments)});', '\tif (result)',
             '\t\treturn result;']
     for p in call.parameters:

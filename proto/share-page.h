@@ -3,9 +3,9 @@
  * The page that causeway-cudad and one worker share: turns on each device, and what was used.
  *
  * One page for each worker, so that a worker that goes wrong reaches nobody else's. Each word has
- * one writer, but for `bell`; all are accessed atomically. The supervisor takes nothing in it for
- * granted: a sequence that is not the current turn's is ignored, a counter that falls is read as
- * one that stood still.
+ * one writer, but for `bell`; a worker's threads add to `calls` and `copied_bytes`. All are
+ * accessed atomically. The supervisor takes nothing in it for granted: a sequence that is not the
+ * current turn's is ignored, a counter that falls is read as one that stood still.
  *
  *	worker wants a turn	want = 1, then a byte count into the kick (an eventfd)
  *	supervisor gives it	budget_ns, then grant = sequence << 2 | kind, bell + 1, futex wake
@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 3u
+#define SHARE_PAGE_VERSION 4u
 #define SHARE_PAGE_DEVICES 16u
 
 /* With fewer processors online neither side looks for the other's next word in a loop. */
@@ -53,11 +53,18 @@ struct share_page_device {
 	uint32_t want;
 	uint64_t used_ns; /* device time of all that ended, by the driver's events */
 	uint64_t launches;
-	uint64_t copied_bytes;
 	uint64_t waits; /* how often work had to wait for a turn, and how long in all */
 	uint64_t waited_ns;
 	uint32_t ending; /* the sequence of a turn whose last work is about to be done */
-	uint8_t reserved_worker[12];
+	uint8_t reserved_worker[20];
+};
+
+/* Which way a copy went. */
+enum share_copy {
+	SHARE_COPY_IN,	   /* from the client to the device */
+	SHARE_COPY_OUT,	   /* from the device to the client */
+	SHARE_COPY_WITHIN, /* between two places of devices */
+	SHARE_COPIES,
 };
 
 struct share_page {
@@ -67,7 +74,8 @@ struct share_page {
 	uint64_t memory_bytes;
 	uint64_t memory_since_ms; /* CLOCK_MONOTONIC */
 	uint64_t memory_byte_ms;
-	uint8_t reserved[32];
+	uint64_t calls; /* requests that were executed */
+	uint64_t copied_bytes[SHARE_COPIES];
 	struct share_page_device devices[SHARE_PAGE_DEVICES];
 };
 

@@ -4,7 +4,8 @@
 
 ways -> the ways to allocate that this driver has; alloc WAY BYTES -> CUresult NUMBER BYTES, with
 the bytes that count against a quota; free NUMBER -> CUresult; info -> FREE TOTAL;
-fill NUMBER BYTE -> CUresult; dirty NUMBER -> CUresult COUNT, with the bytes of it that are not zero
+fill NUMBER BYTE -> CUresult; dirty NUMBER -> CUresult COUNT, with the bytes of it that are not zero;
+put NUMBER BYTES, get NUMBER BYTES, move NUMBER NUMBER BYTES -> CUresult: copies
 """
 import ctypes
 import sys
@@ -128,6 +129,14 @@ def answer(words, blocks):
     handle, release, count = blocks[int(words[1])]
     if words[0] == "free":
         return [release(handle)]
+    if words[0] in ("put", "get"):
+        size = ctypes.c_size_t(int(words[2]))
+        content = ctypes.create_string_buffer(size.value)
+        return [cuda.cuMemcpyHtoD_v2(handle, content, size) if words[0] == "put"
+                else cuda.cuMemcpyDtoH_v2(content, handle, size)]
+    if words[0] == "move":
+        return [cuda.cuMemcpyDtoD_v2(handle, blocks[int(words[2])][0],
+                                     ctypes.c_size_t(int(words[3]))) or cuda.cuCtxSynchronize()]
     if words[0] == "fill":
         return [cuda.cuMemsetD8_v2(handle, int(words[2]), ctypes.c_size_t(count))
                 or cuda.cuCtxSynchronize()]

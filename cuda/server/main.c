@@ -12,7 +12,7 @@
  *3
  *	6. supervisor_client.c:client_hung_up, client_worker_ended	whichever comes first
  * Beside them: supervisor_guardian.c cleans up if this process is killed, supervisor_control.c
- * tells `causeway status` who is there.
+ * tells `causeway status` who is there, supervisor_account.c what each used.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -104,6 +104,8 @@ static int main_open(struct supervisor *supervisor, struct error *error)
 		return error_set(error, status, "cannot set up the event loop: %s",
 				 strerror(-status));
 	status = share_open(supervisor, error);
+	if (status >= 0)
+		status = accounts_open(supervisor, error);
 	return status < 0 ? status : listen_open(supervisor, error);
 }
 
@@ -156,6 +158,7 @@ int main(int argc, char **argv)
 	status = main_loop(&supervisor);
 	listen_close(&supervisor);
 	client_unwatch(&supervisor);
+	accounts_close(&supervisor);
 	share_close(&supervisor);
 	guardian_stop(&supervisor);
 	event_base_free(supervisor.base);

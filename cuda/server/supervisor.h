@@ -19,6 +19,8 @@
 #include "lib/base/error.h"
 #include "proto/identity.h"
 #include "proto/link.h"
+#include "proto/share-page.h"
+#include "share/journal.h"
 #include "share/tenants.h"
 
 #define SUPERVISOR_PENDING_MAX 512 /* connections without a worker: unproven or being refused */
@@ -43,6 +45,7 @@ struct supervisor_options {
 	int64_t max_clients_per_identity;
 	bool turns;	   /* clients take turns on the device, and are measured */
 	bool clear_memory; /* device memory is cleared when it is allocated */
+	struct journal_settings accounting;
 	char token[LINK_TOKEN_BYTES_MAX + 1];
 };
 
@@ -69,9 +72,18 @@ enum client_state {
 	CLIENT_ENDED,	    /* being freed */
 };
 
+struct accounts;     /* supervisor_account.c */
 struct client_share; /* supervisor_share.c */
 struct share;
 struct tenant;
+
+/* What a client, or all clients of a tenant, has used; see struct share_page_device. */
+struct share_usage {
+	uint64_t device_ns, launches, calls, waits, waited_ns;
+	uint64_t copied_bytes[SHARE_COPIES];
+	uint64_t memory_bytes;	 /* now */
+	uint64_t memory_byte_ms; /* memory over time */
+};
 
 struct client {
 	TAILQ_ENTRY(client) link;
@@ -91,6 +103,7 @@ struct client {
 	bool killed;		    /* the grace time was over */
 	struct tenant *tenant;	    /* whose it is; these two from admission on */
 	struct client_share *share; /* its turns and accounts */
+	struct share_usage written; /* of its accounts, what is in the journal */
 	time_t since;
 };
 
@@ -128,7 +141,8 @@ struct supervisor {
 	uint64_t admitted_total;
 	time_t since;
 	struct share *share;
-	int hangup_epoll; /* tells which served client hung up, see supervisor_client.c */
+	struct accounts *accounts; /* NULL: there is no journal */
+	int hangup_epoll;	   /* tells which served client hung up, see supervisor_client.c */
 	struct event *hangup_event;
 	int guardian_fd; /* -1 while there is none */
 	int guardian_pidfd;
@@ -166,13 +180,37 @@ int admission_identify_guest(const void *preamble, struct identity *identity);
 int admission_decide(struct supervisor *supervisor, const struct identity *identity,
 		     struct tenant **tenant, char *text, size_t text_bytes);
 
+/* supervisor_account.c */
+/* The columns of a table that says what somebody used. */
+#define ACCOUNTS_COLUMNS                                                                   \
+	{ "device", REPORT_COUNTER, "seconds", "device time, by the driver's events" },    \
+		{ "launches", REPORT_COUNTER, "", "pieces of work given to the device" },  \
+		{ "calls", REPORT_COUNTER, "", "requests that reached the worker" },       \
+		{ "copied_in", REPORT_COUNTER, "bytes", "bytes copied to the device" },    \
+		{ "copied_out", REPORT_COUNTER, "bytes", "bytes copied from the device" }, \
+		{ "copied_within", REPORT_COUNTER, "bytes", "bytes copied on devices" },   \
+		{ "memory", REPORT_GAUGE, "bytes", "device memory allocated" },            \
+		{ "memory_time", REPORT_COUNTER, "byte_seconds", "memory over time" },     \
+		{ "queue", REPORT_GAUGE, "", "clients that wait for a turn" },             \
+		{ "waits", REPORT_COUNTER, "", "times that work waited for a turn" },      \
+	{                                                                                  \
+		"waited", REPORT_COUNTER, "seconds", "how long it waited in all"           \
+	}
+
+/* accounts_open - the journal, where one is configured; 0 or -errno */
+int accounts_open(struct supervisor *supervisor, struct error *error);
+/* accounts_close - write what is not written yet */
+void accounts_close(struct supervisor *supervisor);
+/* accounts_start - a client is served: from now on there is something to write down */
+void accounts_start(struct supervisor *supervisor);
+/* accounts_write - @client has ended: what it has used into the journal */
+void accounts_write(struct client *client, const struct share_usage *usage);
+/* accounts_append - the cells of ACCOUNTS_COLUMNS */
+void accounts_append(json_t *row, const struct share_usage *usage, json_int_t queue);
+/* accounts_report - the table of what each client used */
+void accounts_report(const struct supervisor *supervisor, json_t *report);
+
 /* supervisor_share.c */
-/* What a client, or all clients of a tenant, has used; see struct share_page_device. */
-struct share_usage {
-	uint64_t device_ns, launches, copied_bytes, waits, waited_ns;
-	uint64_t memory_bytes;	 /* now */
-	uint64_t memory_byte_ms; /* memory over time */
-};
 
 /* Open and close the tenants' part: pages, policy, timers. 0 or -errno with a sentence. */
 int share_open(struct supervisor *supervisor, struct error *error);
@@ -196,6 +234,8 @@ void share_client_descriptors(const struct client *client, int descriptors[3], u
 /* share_client_end - its worker is gone: turns go on without it, its accounts to the tenant's */
 void share_client_end(struct client *client);
 void share_client_usage(const struct client *client, struct share_usage *usage);
+/* share_client_waits - whether it waits for a turn on some device */
+bool share_client_waits(const struct client *client);
 /* share_report - the tables of tenants and turns into a report */
 void share_report(const struct supervisor *supervisor, json_t *report);
 const char *tenant_name(const struct tenant *tenant);

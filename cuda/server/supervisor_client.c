@@ -199,6 +199,7 @@ static int client_serve(struct client *client, struct tenant *tenant)
 	supervisor->admitted_total++;
 	client->since = time(NULL);
 	client_enter(client, CLIENT_SERVED);
+	accounts_start(supervisor);
 	log_info("client %llu (%s): worker %d", (unsigned long long)client->id,
 		 client->identity.text, client->pid);
 	return 0;

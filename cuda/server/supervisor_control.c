@@ -104,6 +104,7 @@ json_t *control_report(void *context)
 	}
 	json_object_set_new(report, "clients", clients);
 	share_report(supervisor, report);
+	accounts_report(supervisor, report);
 	report_add_process(report);
 	return report;
 }

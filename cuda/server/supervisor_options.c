@@ -218,6 +218,8 @@ static int options_from_file(struct supervisor_options *options, struct error *e
 	group = config_section(&config, "cuda");
 	if (group)
 		status = options_from_group(options, &config, group, error);
+	if (status >= 0)
+		status = journal_settings_read(&options->accounting, &config, error);
 	config_close(&config);
 	return status;
 }

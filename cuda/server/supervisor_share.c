@@ -78,6 +78,8 @@ struct share {
 	struct tenant_list tenants;
 	size_t count; /* of .tenants */
 	struct tenants configured;
+	uint64_t past_ns[SHARE_PAGE_DEVICES]; /* device time of clients that are gone */
+	uint64_t turns[SHARE_PAGE_DEVICES];   /* that were given */
 };
 
 static struct turn *turn_of(struct share_client *client)
@@ -172,6 +174,7 @@ static void device_schedule(struct supervisor *supervisor, unsigned int device)
 	share = share_of(turn, device);
 	budget_ns = share_budget(policy);
 	if (next) {
+		supervisor->share->turns[device]++;
 		turn->sequence = turn->sequence % SEQUENCE_MAX + 1;
 		turn->base_ns = turn_used(share, device);
 	} else if (budget_ns == turn->told_ns) {
@@ -533,7 +536,10 @@ void share_client_usage(const struct client *client, struct share_usage *usage)
 	*usage = (struct share_usage){
 		.memory_bytes = load(&share->page->memory_bytes),
 		.memory_byte_ms = load(&share->page->memory_byte_ms),
+		.calls = load(&share->page->calls),
 	};
+	for (unsigned int i = 0; i < SHARE_COPIES; i++)
+		usage->copied_bytes[i] = load(&share->page->copied_bytes[i]);
 	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	since_ms = load(&share->page->memory_since_ms);
 	if (since_ms < now_ms)
@@ -543,7 +549,6 @@ void share_client_usage(const struct client *client, struct share_usage *usage)
 
 		usage->device_ns += load(&page->used_ns);
 		usage->launches += load(&page->launches);
-		usage->copied_bytes += load(&page->copied_bytes);
 		usage->waits += load(&page->waits);
 		usage->waited_ns += load(&page->waited_ns);
 	}
@@ -553,7 +558,9 @@ static void usage_add(struct share_usage *sum, const struct share_usage *usage)
 {
 	sum->device_ns += usage->device_ns;
 	sum->launches += usage->launches;
-	sum->copied_bytes += usage->copied_bytes;
+	sum->calls += usage->calls;
+	for (unsigned int i = 0; i < SHARE_COPIES; i++)
+		sum->copied_bytes[i] += usage->copied_bytes[i];
 	sum->waits += usage->waits;
 	sum->waited_ns += usage->waited_ns;
 	sum->memory_bytes += usage->memory_bytes;
@@ -570,6 +577,7 @@ void share_client_end(struct client *client)
 	if (!share)
 		return;
 	share_client_usage(client, &usage);
+	accounts_write(client, &usage);
 	usage.memory_bytes = 0;
 	usage_add(&tenant->past, &usage);
 	client->share = NULL;
@@ -579,6 +587,7 @@ void share_client_end(struct client *client)
 
 		if (policy->holder == &turn->client && turn->told_ns != SHARE_UNBOUNDED)
 			share_end(policy, turn_used(share, i) - turn->base_ns);
+		supervisor->share->past_ns[i] += turn_used(share, i);
 		share_client_close(policy, &turn->client);
 	}
 	slot_free(tenant, share->slot);
@@ -723,15 +732,67 @@ static const struct report_column tenant_columns[] = {
 	{ "weight", REPORT_GAUGE, "", "its weight among tenants of its priority" },
 	{ "priority", REPORT_GAUGE, "", "its class; higher ones are served first" },
 	{ "clients", REPORT_GAUGE, "", "its clients" },
-	{ "device", REPORT_COUNTER, "seconds", "device time, by the driver's events" },
-	{ "launches", REPORT_COUNTER, "", "pieces of work given to the device" },
-	{ "copied", REPORT_COUNTER, "bytes", "bytes copied to, from and on the device" },
-	{ "memory", REPORT_GAUGE, "bytes", "device memory allocated" },
-	{ "memory_limit", REPORT_GAUGE, "bytes", "most of it that it may have; 0: any" },
-	{ "memory_time", REPORT_COUNTER, "byte_seconds", "memory over time" },
-	{ "waits", REPORT_COUNTER, "", "times that work waited for a turn" },
-	{ "waited", REPORT_COUNTER, "seconds", "how long it waited in all" },
+	{ "client_limit", REPORT_GAUGE, "", "most of them at once; 0: any" },
+	{ "memory_limit", REPORT_GAUGE, "bytes", "device memory that it may have; 0: any" },
+	ACCOUNTS_COLUMNS,
 };
+
+static const struct report_column device_columns[] = {
+	{ "device", REPORT_LABEL, "", "its number" },
+	{ "holder", REPORT_TEXT, "", "the tenant whose turn it is" },
+	{ "queue", REPORT_GAUGE, "", "clients that wait for a turn" },
+	{ "used", REPORT_COUNTER, "seconds", "device time of all clients" },
+	{ "turns", REPORT_COUNTER, "", "turns that were given" },
+};
+
+/* client_waits - on how many devices it waits for a turn */
+static unsigned int client_waits(const struct client *client)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		count += client->share->turns[i].client.waits;
+	return count;
+}
+
+bool share_client_waits(const struct client *client)
+{
+	return client->share && client_waits(client);
+}
+
+static void device_report(const struct supervisor *supervisor, json_t *report)
+{
+	json_t *rows =
+		report_add_table(report, "device", true, device_columns, COUNT(device_columns));
+	const struct share *share = supervisor->share;
+
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
+		const struct share_client *holder = share->policies[i].holder;
+		uint64_t used_ns = share->past_ns[i];
+		const struct client *client;
+		json_int_t queue = 0;
+
+		TAILQ_FOREACH(client, &supervisor->clients, link)
+		{
+			if (!client->share)
+				continue;
+			used_ns += load(&client->share->page->devices[i].used_ns);
+			queue += client->share->turns[i].client.waits;
+		}
+		/* How many there are is not known here: the first, and those that were used. */
+		if (i && !used_ns && !holder)
+			continue;
+		json_array_append_new(
+			rows,
+			json_pack(
+				"[i, s, I, f, I]", (int)i,
+				holder ? tenant_name(
+						 share_of(turn_of((struct share_client *)holder), i)
+							 ->owner->tenant)
+				       : "",
+				queue, used_ns / NS_PER_S, (json_int_t)share->turns[i]));
+	}
+}
 
 void share_report(const struct supervisor *supervisor, json_t *report)
 {
@@ -741,8 +802,11 @@ void share_report(const struct supervisor *supervisor, json_t *report)
 
 	TAILQ_FOREACH(tenant, &supervisor->share->tenants, link)
 	{
+		const struct tenant_settings *settings = &tenant->settings;
 		struct share_usage sum = tenant->past, usage;
 		const struct client *client;
+		json_int_t queue = 0;
+		json_t *row;
 
 		TAILQ_FOREACH(client, &supervisor->clients, link)
 		{
@@ -750,16 +814,13 @@ void share_report(const struct supervisor *supervisor, json_t *report)
 				continue;
 			share_client_usage(client, &usage);
 			usage_add(&sum, &usage);
+			queue += share_client_waits(client);
 		}
-		json_array_append_new(
-			rows, json_pack("[s, I, I, I, f, I, I, I, I, f, I, f]",
-					tenant->settings.name, (json_int_t)tenant->settings.weight,
-					(json_int_t)tenant->settings.priority,
-					(json_int_t)tenant->clients, sum.device_ns / NS_PER_S,
-					(json_int_t)sum.launches, (json_int_t)sum.copied_bytes,
-					(json_int_t)sum.memory_bytes,
-					(json_int_t)tenant->settings.memory_bytes,
-					sum.memory_byte_ms / 1e3, (json_int_t)sum.waits,
-					sum.waited_ns / NS_PER_S));
+		row = json_pack("[s, I, I, I, I, I]", settings->name, (json_int_t)settings->weight,
+				(json_int_t)settings->priority, (json_int_t)tenant->clients,
+				(json_int_t)settings->clients, (json_int_t)settings->memory_bytes);
+		accounts_append(row, &sum, queue);
+		json_array_append_new(rows, row);
 	}
+	device_report(supervisor, report);
 }

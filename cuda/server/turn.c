@@ -40,7 +40,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -639,6 +638,8 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 	struct turn *turn;
 
 	*work = (struct turn_work){ .stream = stream, .cost = cost, .estimate_ns = estimate_ns };
+	if (!page)
+		return;
 	if (worker_driver.cuCtxGetDevice(&device) || worker_driver.cuCtxGetCurrent(&context) ||
 	    device < 0 || device >= (int)SHARE_PAGE_DEVICES || stream_captures(stream))
 		return;
@@ -713,51 +714,14 @@ void turn_end(struct turn_work *work, CUresult result)
 	pthread_mutex_unlock(&turn->lock);
 }
 
-void turn_count_copy(struct turn_work *work, uint64_t bytes)
+void turn_open(struct share_page *shared, int descriptor)
 {
-	struct turn *turn = work->turn;
-
-	if (turn)
-		__atomic_store_n(&turn->page->copied_bytes, turn->page->copied_bytes + bytes,
-				 __ATOMIC_RELAXED);
-}
-
-void turn_count_memory(uint64_t bytes)
-{
-	uint64_t now_ms = now_ns() / 1000000, past;
-
-	if (!page)
-		return;
-	past = page->memory_byte_ms + page->memory_bytes * (now_ms - page->memory_since_ms);
-	__atomic_store_n(&page->memory_byte_ms, past, __ATOMIC_RELAXED);
-	__atomic_store_n(&page->memory_since_ms, now_ms, __ATOMIC_RELAXED);
-	__atomic_store_n(&page->memory_bytes, bytes, __ATOMIC_RELEASE);
-}
-
-bool turn_opened(void)
-{
-	return page;
-}
-
-int turn_open(int page_fd, int descriptor)
-{
-	void *at = mmap(NULL, sizeof(struct share_page), PROT_READ | PROT_WRITE, MAP_SHARED,
-			page_fd, 0);
-
-	close(page_fd);
-	if (at == MAP_FAILED) {
-		close(descriptor);
-		return -errno;
-	}
-	page = at;
+	page = shared;
 	kick_fd = descriptor;
 	spins = sysconf(_SC_NPROCESSORS_ONLN) >= SHARE_SPIN_PROCESSORS;
-	if (page->magic != SHARE_PAGE_MAGIC || page->version != SHARE_PAGE_VERSION)
-		return -EPROTO;
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
 		turns[i].page = &page->devices[i];
 		turns[i].stall_ns = STALL_NS;
 		pthread_mutex_init(&turns[i].lock, NULL);
 	}
-	return 0;
 }

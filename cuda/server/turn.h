@@ -14,19 +14,13 @@
 
 #include "gen/cuda_driver.h"
 
-/**
- * turn_open - map the page and put the calls between; before any thread starts
- * @page_fd, @kick_fd: from the supervisor; owned from here on
- *
- * Return: 0 or -errno.
+struct share_page;
+
+/*
+ * turn_open - take turns from now on; before any thread starts. @page is account_open()'s, @kick_fd
+ * is owned from here on.
  */
-int turn_open(int page_fd, int kick_fd);
-
-/* turn_count_memory - all that this process has allocated by now, for the accounts */
-void turn_count_memory(uint64_t bytes);
-
-/* turn_opened - whether there is a page */
-bool turn_opened(void);
+void turn_open(struct share_page *page, int kick_fd);
 
 /* One piece of work on its way to the driver; the fields are turn.c's. */
 struct turn_work {
@@ -47,9 +41,6 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 
 /* turn_end - the driver has it (@result), or refused it */
 void turn_end(struct turn_work *work, CUresult result);
-
-/* turn_count_copy - bytes that a copy moves, for the accounts */
-void turn_count_copy(struct turn_work *work, uint64_t bytes);
 
 /* turn_calls_open - put the calls between, into the driver's table; nothing without a page */
 void turn_calls_open(struct cuda_driver *driver);

@@ -6,6 +6,8 @@
  * estimate comes from its bytes; kernels, fills and graphs are told apart by what they run and how
  * large, and learn theirs.
  */
+#include "cuda/common/range.h"
+#include "cuda/server/account.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
@@ -48,7 +50,7 @@ static uint64_t copy_ns(uint64_t bytes)
 	})
 
 /* WITH_COPY - the same for a copy of @bytes */
-#define WITH_COPY(stream, bytes, call)                                 \
+#define WITH_COPY(stream, way, bytes, call)                            \
 	({                                                             \
 		struct turn_work work_;                                \
 		CUresult result_;                                      \
@@ -56,7 +58,7 @@ static uint64_t copy_ns(uint64_t bytes)
 		turn_begin(&work_, stream, COPY_COST, copy_ns(bytes)); \
 		result_ = real.call;                                   \
 		if (!result_)                                          \
-			turn_count_copy(&work_, bytes);                \
+			account_copy(way, bytes);                      \
 		turn_end(&work_, result_);                             \
 		result_;                                               \
 	})
@@ -101,52 +103,75 @@ static CUresult launch_graph(CUgraphExec graph, CUstream stream)
 	return WITH_TURN(stream, kernel_cost(graph, 0), 0, cuGraphLaunch(graph, stream));
 }
 
+/* address_way - of a copy whose ends may be memory that is shared with the client */
+static enum share_copy address_way(CUdeviceptr to, CUdeviceptr from)
+{
+	struct range part;
+
+	if (worker_range_host(from, 1, &part))
+		return SHARE_COPY_IN;
+	return worker_range_host(to, 1, &part) ? SHARE_COPY_OUT : SHARE_COPY_WITHIN;
+}
+
+/* memory_way - of a copy that says what its ends are */
+static enum share_copy memory_way(CUmemorytype to, CUmemorytype from)
+{
+	if (from == CU_MEMORYTYPE_HOST)
+		return SHARE_COPY_IN;
+	return to == CU_MEMORYTYPE_HOST ? SHARE_COPY_OUT : SHARE_COPY_WITHIN;
+}
+
 static CUresult copy_in(CUdeviceptr to, const void *from, size_t bytes)
 {
-	return WITH_COPY(NULL, bytes, cuMemcpyHtoD_v2(to, from, bytes));
+	return WITH_COPY(NULL, SHARE_COPY_IN, bytes, cuMemcpyHtoD_v2(to, from, bytes));
 }
 
 static CUresult copy_in_async(CUdeviceptr to, const void *from, size_t bytes, CUstream stream)
 {
-	return WITH_COPY(stream, bytes, cuMemcpyHtoDAsync_v2(to, from, bytes, stream));
+	return WITH_COPY(stream, SHARE_COPY_IN, bytes,
+			 cuMemcpyHtoDAsync_v2(to, from, bytes, stream));
 }
 
 static CUresult copy_out(void *to, CUdeviceptr from, size_t bytes)
 {
-	return WITH_COPY(NULL, bytes, cuMemcpyDtoH_v2(to, from, bytes));
+	return WITH_COPY(NULL, SHARE_COPY_OUT, bytes, cuMemcpyDtoH_v2(to, from, bytes));
 }
 
 static CUresult copy_out_async(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
-	return WITH_COPY(stream, bytes, cuMemcpyDtoHAsync_v2(to, from, bytes, stream));
+	return WITH_COPY(stream, SHARE_COPY_OUT, bytes,
+			 cuMemcpyDtoHAsync_v2(to, from, bytes, stream));
 }
 
 static CUresult copy_any(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
-	return WITH_COPY(stream, bytes, cuMemcpyAsync(to, from, bytes, stream));
+	return WITH_COPY(stream, address_way(to, from), bytes,
+			 cuMemcpyAsync(to, from, bytes, stream));
 }
 
 static CUresult copy_within(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
-	return WITH_COPY(stream, bytes, cuMemcpyDtoDAsync_v2(to, from, bytes, stream));
+	return WITH_COPY(stream, SHARE_COPY_WITHIN, bytes,
+			 cuMemcpyDtoDAsync_v2(to, from, bytes, stream));
 }
 
 static CUresult copy_peer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
 			  CUcontext from_context, size_t bytes, CUstream stream)
 {
-	return WITH_COPY(stream, bytes,
+	return WITH_COPY(stream, SHARE_COPY_WITHIN, bytes,
 			 cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, stream));
 }
 
 static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream)
 {
-	return WITH_COPY(stream, copy->WidthInBytes * copy->Height,
-			 cuMemcpy2DAsync_v2(copy, stream));
+	return WITH_COPY(stream, memory_way(copy->dstMemoryType, copy->srcMemoryType),
+			 copy->WidthInBytes * copy->Height, cuMemcpy2DAsync_v2(copy, stream));
 }
 
 static CUresult copy_3d(const CUDA_MEMCPY3D *copy, CUstream stream)
 {
-	return WITH_COPY(stream, copy->WidthInBytes * copy->Height * copy->Depth,
+	return WITH_COPY(stream, memory_way(copy->dstMemoryType, copy->srcMemoryType),
+			 copy->WidthInBytes * copy->Height * copy->Depth,
 			 cuMemcpy3DAsync_v2(copy, stream));
 }
 
@@ -190,7 +215,7 @@ static CUresult fill_2d32(CUdeviceptr to, size_t pitch, unsigned int value, size
 
 void turn_calls_open(struct cuda_driver *driver)
 {
-	if (!turn_opened())
+	if (!account_opened())
 		return;
 	real = *driver;
 	WORKER_PUT(driver, cuLaunchKernel, launch);

@@ -2,27 +2,33 @@
 /*
  * The worker's threads: who reads the link, the gate for requests, and late errors.
  *
- * Leader and followers. The thread that holds read_lock is the leader: it reads a request, takes
- * order_lock and executes it, so that requests are executed in the order in which they came. Before
- * it enters a driver call that may wait for the device (worker_step_aside) it gives both locks up;
- * a follower that waits for read_lock becomes the leader, and one is started where there is none.
+ * Leader and followers. The thread that holds read_lock is the leader: it reads a request, which
+ * gives it the next number, and executes it when that number is due, so that requests are executed
+ * in the order in which they came. Before it enters a driver call that may wait for the device
+ * (worker_step_aside) it gives up read_lock and ends its turn; a follower that waits for read_lock
+ * becomes the leader, and one is started where there is none.
  *
  * A host function of the program that the device's stream calls has not returned before the client
  * says so, in a request. A leader in a driver call that executes in its turn could wait for that
  * very request; therefore, while host functions are outstanding, it gives up read_lock alone
- * (worker_step_back). The follower then executes host_function_done at once, and anything else
- * when order_lock is free.
+ * (worker_step_back). The follower executes host_function_done at once. Anything else has to wait
+ * for its number, and host_function_done may be behind it: so the follower gives up read_lock as
+ * well, its bulk in memory, and the next one reads on. The client bounds how many requests can be
+ * between the two (WORK_WHILE_OUTSTANDING of its callback.c, and one for each of its threads), and
+ * what becomes of all these threads is that they end.
  *
  * A request without reply that fails leaves its result in `late`; the next call that settles
  * takes it. Errors that CUDA keeps for good come back from the driver itself.
  */
+#include "cuda/server/account.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define THREADS_MAX 64u
+#define THREADS_MAX	 512u /* more than the requests that may have to wait for a host function */
+#define THREADS_IDLE_MAX 8u   /* more than these end once they have nothing to do */
 #define STACK_BYTES                                                                   \
 	(8u << 20) /* a driver's compiler may run on it; untouched pages cost nothing \
 		    */
@@ -32,7 +38,15 @@ struct link *worker_link;
 struct worker_options worker_options;
 
 static pthread_mutex_t read_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Whose turn it is. .next is the leader's, under read_lock. */
+static struct {
+	uint64_t next;	      /* number of the next request */
+	uint64_t now;	      /* that is due; atomic, written by who has its turn */
+	unsigned int waiting; /* threads in order_enter(); atomic */
+	pthread_mutex_t lock; /* order_lock: .changed alone */
+	pthread_cond_t changed;
+} order = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 static unsigned int idle_threads; /* waiting for read_lock, or about to; atomic */
 static unsigned int threads;	  /* started and not ended; under threads_lock */
@@ -189,7 +203,7 @@ static bool worker_thread_start(void)
 /* worker_stop_leading - give up read_lock if somebody can take it */
 static bool worker_stop_leading(struct worker_call *call)
 {
-	if (!call->leading || call->bulk_left)
+	if (!call->leading || (call->bulk_left && !call->bulk))
 		return false;
 	if (!__atomic_load_n(&idle_threads, __ATOMIC_ACQUIRE) && !worker_thread_start())
 		return false;
@@ -198,20 +212,98 @@ static bool worker_stop_leading(struct worker_call *call)
 	return true;
 }
 
+static bool order_due(uint64_t number)
+{
+	return __atomic_load_n(&order.now, __ATOMIC_SEQ_CST) == number;
+}
+
+/* order_leave - the turn of this thread's request is over, the next one is due */
+static void order_leave(struct worker_call *call)
+{
+	if (!call->in_turn)
+		return;
+	call->in_turn = false;
+	__atomic_add_fetch(&order.now, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&order.waiting, __ATOMIC_SEQ_CST))
+		return;
+	pthread_mutex_lock(&order.lock);
+	pthread_cond_broadcast(&order.changed);
+	pthread_mutex_unlock(&order.lock);
+}
+
+/*
+ * order_enter - take the next number and wait until it is due; by the leader
+ *
+ * With host functions outstanding whoever has its turn may wait for one, and for what is behind
+ * this request in the link: then this thread stops leading before it waits.
+ */
+static void order_enter(struct worker_call *call)
+{
+	uint64_t number = order.next++;
+
+	call->in_turn = true;
+	if (order_due(number))
+		return;
+	if (worker_host_outstanding() && !worker_bulk_buffer(call))
+		worker_stop_leading(call);
+	__atomic_add_fetch(&order.waiting, 1, __ATOMIC_SEQ_CST);
+	pthread_mutex_lock(&order.lock);
+	while (!order_due(number))
+		pthread_cond_wait(&order.changed, &order.lock);
+	pthread_mutex_unlock(&order.lock);
+	__atomic_sub_fetch(&order.waiting, 1, __ATOMIC_SEQ_CST);
+}
+
 void worker_step_aside(struct worker_call *call)
 {
-	if (!worker_stop_leading(call) && call->leading)
-		return;
-	if (call->in_turn) {
-		call->in_turn = false;
-		pthread_mutex_unlock(&order_lock);
-	}
+	if (worker_stop_leading(call) || !call->leading)
+		order_leave(call);
 }
 
 void worker_step_back(struct worker_call *call)
 {
 	if (worker_host_outstanding())
 		worker_stop_leading(call);
+}
+
+CUresult worker_bulk_take(struct worker_call *call, void *to, uint64_t bytes)
+{
+	int error = 0;
+
+	if (call->bulk) {
+		memcpy(to, call->bulk + call->bulk_taken, bytes);
+		call->bulk_taken += bytes;
+	} else {
+		error = link_read(worker_link, to, bytes);
+	}
+	if (error)
+		return worker_link_failed(call, error);
+	call->bulk_left -= bytes;
+	return CUDA_SUCCESS;
+}
+
+CUresult worker_bulk_buffer(struct worker_call *call)
+{
+	uint64_t bytes = call->bulk_left;
+	unsigned char *memory;
+	CUresult result;
+
+	if (!bytes || call->bulk)
+		return CUDA_SUCCESS;
+	if (bytes > worker_options.image_limit)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memory = malloc(bytes);
+	if (!memory)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = worker_bulk_take(call, memory, bytes);
+	if (result) {
+		free(memory);
+		return result;
+	}
+	call->bulk = memory;
+	call->bulk_taken = 0;
+	call->bulk_left = bytes;
+	return CUDA_SUCCESS;
 }
 
 /* request_valid - the gate: what every request must obey, whatever it asks for */
@@ -282,22 +374,20 @@ int worker_serve_one(struct worker_call *call)
 	if (error)
 		return error;
 	row = &worker_rows[call->request.call];
-	if (call->request.call != CALL_host_function_done) {
-		pthread_mutex_lock(&order_lock);
-		call->in_turn = true;
-	}
+	account_call();
+	if (call->request.call != CALL_host_function_done)
+		order_enter(call);
 	result = request_execute(call, row);
 	error = call->broken ? -EPROTO : call->link_error;
-	if (!error && call->bulk_left)
+	if (!error && call->bulk_left && !call->bulk)
 		error = link_discard(worker_link, call->bulk_left);
+	free(call->bulk);
+	call->bulk = NULL;
 	if (!error && !(row->flags & WORKER_REPLY) && result)
 		worker_late(result);
 	if (!error && (row->flags & WORKER_REPLY))
 		error = worker_reply_send(call, result);
-	if (call->in_turn) {
-		call->in_turn = false;
-		pthread_mutex_unlock(&order_lock);
-	}
+	order_leave(call);
 	return error;
 }
 
@@ -320,13 +410,19 @@ void worker_call_close(struct worker_call *call)
 	call->reply = NULL;
 }
 
-/* worker_lead - lead, step aside, follow, until the link ends; this thread counts as idle */
-static int worker_lead(void)
+/*
+ * worker_lead - lead, step aside, follow, until the link ends; this thread counts as idle
+ *
+ * @spare: it may end, with 0, where others are idle.
+ */
+static int worker_lead(bool spare)
 {
 	struct worker_call call;
 	int error = worker_call_open(&call);
 
 	while (!error) {
+		if (spare && __atomic_load_n(&idle_threads, __ATOMIC_ACQUIRE) > THREADS_IDLE_MAX)
+			break;
 		pthread_mutex_lock(&read_lock);
 		__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
 		call.leading = true;
@@ -338,7 +434,7 @@ static int worker_lead(void)
 	}
 	__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
 	worker_call_close(&call);
-	if (!__atomic_exchange_n(&ended, 1, __ATOMIC_ACQ_REL) && worker_options.ended)
+	if (error && !__atomic_exchange_n(&ended, 1, __ATOMIC_ACQ_REL) && worker_options.ended)
 		worker_options.ended(error);
 	return error;
 }
@@ -346,7 +442,7 @@ static int worker_lead(void)
 static void *worker_thread(void *unused)
 {
 	(void)unused;
-	worker_lead();
+	worker_lead(true);
 	pthread_mutex_lock(&threads_lock);
 	threads--;
 	pthread_cond_signal(&threads_ended);
@@ -359,7 +455,7 @@ int worker_serve(void)
 	int error;
 
 	__atomic_add_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
-	error = worker_lead();
+	error = worker_lead(false);
 	pthread_mutex_lock(&threads_lock);
 	while (threads)
 		pthread_cond_wait(&threads_ended, &threads_lock);

@@ -11,8 +11,10 @@
  *	worker_virtual.c, worker_linker.c   the hand-written requests
  *
  * Locks: read_lock (who reads the link; worker.c), reply_lock (the writing side of the link;
- * worker_reply.c), table_lock (handles and ranges; worker_table.c, a leaf). order_lock (worker.c)
- * is held while a request is executed in its turn. Order: read_lock, order_lock, reply_lock, leaf.
+ * worker_reply.c; never held in a call of the driver's, which may be waiting for a host function,
+ * whose message wants it), table_lock (handles and ranges; worker_table.c, a leaf). A request's
+ *turn (worker.c) is like a lock that is taken under read_lock. Order: read_lock, turn, reply_lock,
+ *leaf.
  */
 #ifndef CAUSEWAY_CUDA_SERVER_WORKER_H
 #define CAUSEWAY_CUDA_SERVER_WORKER_H
@@ -67,12 +69,14 @@ struct worker_call {
 	struct cuda_wire_request request;
 	unsigned char *payload; /* block and tail, copied from the link */
 	size_t payload_bytes;
-	size_t taken;	    /* of the payload, by worker_block() and worker_tail() */
-	uint64_t bulk_left; /* bytes of bulk still in the link */
-	bool leading;	    /* this thread reads the link: it holds read_lock */
-	bool in_turn;	    /* this thread holds order_lock */
-	bool broken;	    /* the request breaks the format: the connection ends */
-	int link_error;	    /* the link failed under the request */
+	size_t taken;	     /* of the payload, by worker_block() and worker_tail() */
+	uint64_t bulk_left;  /* bytes of bulk still in the link, or in .bulk */
+	unsigned char *bulk; /* all that was left, out of the link; NULL: it is still there */
+	uint64_t bulk_taken; /* of .bulk */
+	bool leading;	     /* this thread reads the link: it holds read_lock */
+	bool in_turn;	     /* this thread's request has its turn, and no later one */
+	bool broken;	     /* the request breaks the format: the connection ends */
+	int link_error;	     /* the link failed under the request */
 	unsigned char *reply;
 	size_t reply_tail_bytes; /* behind the block */
 };
@@ -88,6 +92,10 @@ CUresult worker_broken(struct worker_call *call);
 /* worker_link_failed - keep what the link said while the request's bulk was under way */
 CUresult worker_link_failed(struct worker_call *call, int error);
 void *worker_reply_block(struct worker_call *call);
+/* worker_bulk_take - the next @bytes (<= .bulk_left) of the request's bulk to @to */
+CUresult worker_bulk_take(struct worker_call *call, void *to, uint64_t bytes);
+/* worker_bulk_buffer - what is left of the bulk out of the link, so that others may read there */
+CUresult worker_bulk_buffer(struct worker_call *call);
 
 /*
  * worker_step_aside - let another thread read the link and execute what it reads, before this one

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cuda/server/account.h"
 #include "cuda/server/monitor.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
@@ -305,6 +306,7 @@ int main(int argc, char **argv)
 		NULL,	     NULL,
 		NULL
 	};
+	struct share_page *page;
 	pthread_t watcher;
 	int error;
 
@@ -322,8 +324,10 @@ int main(int argc, char **argv)
 	}
 	if (arguments.share_slot >= 0) {
 		error = quota_open(SHARE_MEMORY_FD, (unsigned int)arguments.share_slot);
+		if (!error)
+			error = account_open(SHARE_PAGE_FD, &page);
 		if (!error && arguments.turns)
-			error = turn_open(SHARE_PAGE_FD, SHARE_KICK_FD);
+			turn_open(page, SHARE_KICK_FD);
 		if (error) {
 			log_error("what is shared with the supervisor: %s", strerror(-error));
 			return 1;

@@ -80,7 +80,7 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 {
 	uint64_t bytes = call->bulk_left;
 	struct image *made;
-	int error;
+	CUresult result;
 
 	if (!bytes || bytes > worker_options.image_limit)
 		return CUDA_ERROR_INVALID_IMAGE;
@@ -89,12 +89,11 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	made->bytes = bytes;
 	made->data[bytes] = 0; /* text ends, whatever was sent */
-	error = link_read(worker_link, made->data, bytes);
-	if (error) {
+	result = worker_bulk_take(call, made->data, bytes);
+	if (result) {
 		free(made);
-		return worker_link_failed(call, error);
+		return result;
 	}
-	call->bulk_left = 0;
 	if (!image_length_valid(made)) {
 		free(made);
 		return CUDA_ERROR_INVALID_IMAGE;
@@ -108,7 +107,7 @@ static CUresult image_read(struct worker_call *call, struct image **image)
 
 CUresult worker_bulk_read(struct worker_call *call, void **data, uint64_t *bytes)
 {
-	int error;
+	CUresult result;
 
 	*bytes = call->bulk_left;
 	if (*bytes > worker_options.image_limit)
@@ -117,14 +116,12 @@ CUresult worker_bulk_read(struct worker_call *call, void **data, uint64_t *bytes
 	if (!*data)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	((char *)*data)[*bytes] = 0;
-	error = *bytes ? link_read(worker_link, *data, *bytes) : 0;
-	if (error) {
+	result = worker_bulk_take(call, *data, *bytes);
+	if (result) {
 		free(*data);
 		*data = NULL;
-		return worker_link_failed(call, error);
 	}
-	call->bulk_left = 0;
-	return CUDA_SUCCESS;
+	return result;
 }
 
 static const void *image_form(const struct image *image, uint32_t form)

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "cuda/common/range.h"
+#include "cuda/server/account.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
@@ -241,7 +242,7 @@ static void allocated_set(uint64_t bytes)
 {
 	table.allocated_bytes = bytes;
 	quota_publish(bytes);
-	turn_count_memory(bytes);
+	account_memory(bytes);
 }
 
 CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes)
