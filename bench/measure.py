@@ -188,6 +188,14 @@ def _cpuinfo(name):
     return None
 
 
+def _kvm():
+    """Whether this machine's KVM boots a guest, as the testbed finds out once."""
+    if not os.path.exists("/dev/kvm"):
+        return False
+    from testbed.machines import KvmProbe  # a bundle for another machine may be without it
+    return KvmProbe().accelerator() == "kvm"
+
+
 def machine():
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
@@ -196,12 +204,14 @@ def machine():
         "hypervisor": "hypervisor" in (_cpuinfo("flags") or "").split(),
         "memory_mib": pages >> 20,
         "kernel": platform.release(),
+        "kvm": _kvm(),
+        "gpu": _first_line(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]),
         "system": " ".join(platform.freedesktop_os_release().get(key, "")
                            for key in ("ID", "VERSION_ID")),
     }
 
 
-def versions(bench):
+def versions():
     root = str(pathlib.Path(__file__).resolve().parent.parent)
     nvcc = "/usr/local/cuda/bin/nvcc"
     return {
@@ -209,5 +219,4 @@ def versions(bench):
         "compiler": _first_line(["cc", "--version"]),
         "nvcc": _first_line(["sh", "-c", f"(nvcc --version || {nvcc} --version) | tail -1"]),
         "qemu": _first_line(["qemu-system-x86_64", "--version"]),
-        "build": str(bench.build),
     }
