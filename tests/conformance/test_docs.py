@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents against the tree: links and paths lead somewhere, blocks are valid shell, options exist,
+"""The documents against the tree: links and paths lead somewhere, blocks are valid shell, those that say
+"sh run" are executed, options exist,
 programs and modules' parameters have manual pages, and docs/protocols.md is what proto/ says."""
 import os
 import pathlib
@@ -94,3 +95,37 @@ def test_module_defaults_are_those_of_the_page():
     for name, text in re.findall(r"^unsigned int argo_(\w+) = ([\d <]+);", source, re.M):
         entry = page[page.index(f"\n*{name}*\n"):].split("\n\n")[0]
         assert str(eval(text)) in entry, name  # a constant expression of our own source
+
+
+# A machine for a document's commands: a /run of its own, and all of its processes end with it.
+MACHINE = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+cd "$1"
+exec bash -euo pipefail "$1/commands"
+"""
+SAID = {"guide-kvm.md": ["causeway-cudad", "guest1", "PASSED", "red", "blue"],
+        "guide-scif.md": ["mic0", "hello from node 0", "running on"]}
+
+
+@pytest.mark.parametrize("document", sorted(SAID))
+def test_guides_commands_do_what_they_say(document, tmp_path):
+    """The blocks "sh run" of a guide, one after another in one shell, in a folder that looks like the source's."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-mpf", "true"], check=False).returncode:
+        pytest.skip("needs root and namespaces")
+    if os.environ.get("CAUSEWAY_PRELOAD"):
+        pytest.skip("programs with sanitizers do not start on a card")
+    commands = "\n".join(re.findall(r"^```sh run\n(.*?)^```$", (ROOT / "docs" / document).read_text(), re.M | re.S))
+    assert len(commands.splitlines()) > 10
+    for entry in ROOT.iterdir():
+        if not entry.name.startswith((".", "build")):
+            (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "build").symlink_to(BUILD)
+    (tmp_path / "commands").write_text(commands)
+    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", MACHINE,
+                           "sh", tmp_path], capture_output=True, text=True, timeout=120, check=False,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in SAID[document]:
+        assert words in done.stdout, (words, done.stdout, done.stderr)
