@@ -3,8 +3,9 @@
  * causeway doctor: looks at a host or a guest, says what is missing and which command mends it.
  *
  * Everything is read from files below one root folder ("/", or a test's), nothing is changed and
- * nothing is executed. A check calls good() or lacks() once for each thing it looked at. What a
- * machine has no use for (SCIF without a device for it) is not looked at.
+ * nothing is executed. A check calls doctor_good() or doctor_lacks() once for each thing it looked
+ * at. What a machine has no use for (SCIF without a device for it) is not looked at. What must fit
+ * each other is in doctor_versions.c.
  */
 #include <argp.h>
 #include <errno.h>
@@ -20,23 +21,16 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/doctor.h"
 #include "lib/base/clean.h"
 #include "lib/base/config.h"
 
 #define DOCTOR_CONFIG	    "/etc/causeway/causeway.conf"
-#define DOCTOR_LIBRARIES    "/usr/lib/x86_64-linux-gnu"
-#define DOCTOR_FILE_BYTES   65536
 #define DOCTOR_DATE_LEAST   1735689600 /* 2025: an earlier clock was never set */
 #define VIRTIO_VSOCK_ID	    0x13
 #define VIRTIO_SCIF_ID	    0x2d
 #define PCI_VENDOR_NVIDIA   0x10de
 #define PROC_NET_TCP_LISTEN 0x0a
-
-struct doctor {
-	const char *root; /* without a slash at its end; "" for the machine itself */
-	enum { ROLE_ASK, ROLE_HOST, ROLE_GUEST } role;
-	unsigned int lacking;
-};
 
 static const struct argp_option options[] = {
 	{ "root", 'r', "FOLDER", 0, "look at the machine whose files lie below FOLDER", 0 },
@@ -73,8 +67,7 @@ static const struct argp argp = {
 	       "status is 0 when nothing is missing, else 1.",
 };
 
-/* good - something is as it should be */
-static void __attribute__((format(printf, 1, 2))) good(const char *format, ...)
+void doctor_good(const char *format, ...)
 {
 	va_list list;
 
@@ -85,9 +78,7 @@ static void __attribute__((format(printf, 1, 2))) good(const char *format, ...)
 	va_end(list);
 }
 
-/* lacks - something is not: @mend is the command, the rest says what */
-static void __attribute__((format(printf, 3, 4)))
-lacks(struct doctor *doctor, const char *mend, const char *format, ...)
+void doctor_lacks(struct doctor *doctor, const char *mend, const char *format, ...)
 {
 	va_list list;
 
@@ -99,8 +90,7 @@ lacks(struct doctor *doctor, const char *mend, const char *format, ...)
 	doctor->lacking++;
 }
 
-/* Whether a file is there; its status for those who ask. */
-static bool there(const struct doctor *doctor, const char *path, struct stat *status)
+bool doctor_there(const struct doctor *doctor, const char *path, struct stat *status)
 {
 	char whole[PATH_MAX];
 	struct stat own;
@@ -109,8 +99,7 @@ static bool there(const struct doctor *doctor, const char *path, struct stat *st
 	return stat(whole, status ? status : &own) == 0;
 }
 
-/* The beginning of a file as text, "" where it cannot be read; returns its length. */
-static size_t contents(const char *whole, char *text, size_t bytes)
+size_t doctor_contents(const char *whole, char *text, size_t bytes)
 {
 	FILE *file = fopen(whole, "re");
 	size_t got = 0;
@@ -124,7 +113,8 @@ static size_t contents(const char *whole, char *text, size_t bytes)
 }
 
 /* Whether a file that matches @pattern begins with the number @wanted. */
-static bool any_number(const struct doctor *doctor, const char *pattern, unsigned long wanted)
+static bool doctor_any_number(const struct doctor *doctor, const char *pattern,
+			      unsigned long wanted)
 {
 	char whole[PATH_MAX], text[64];
 	glob_t found;
@@ -134,14 +124,13 @@ static bool any_number(const struct doctor *doctor, const char *pattern, unsigne
 	if (glob(whole, 0, NULL, &found))
 		return false;
 	for (size_t i = 0; i < found.gl_pathc && !is; i++)
-		is = contents(found.gl_pathv[i], text, sizeof(text)) &&
+		is = doctor_contents(found.gl_pathv[i], text, sizeof(text)) &&
 		     strtoul(text, NULL, 0) == wanted;
 	globfree(&found);
 	return is;
 }
 
-/* Whether any file matches. */
-static bool any_file(const struct doctor *doctor, const char *pattern)
+bool doctor_any_file(const struct doctor *doctor, const char *pattern)
 {
 	char whole[PATH_MAX];
 	glob_t found;
@@ -161,16 +150,18 @@ static void check_clock(struct doctor *doctor)
 	snprintf(whole, sizeof(whole),
 		 "%s/sys/devices/system/clocksource/clocksource0/current_clocksource",
 		 doctor->root);
-	contents(whole, text, sizeof(text));
+	doctor_contents(whole, text, sizeof(text));
 	text[strcspn(text, "\n")] = 0;
 	if (!strcmp(text, "hpet") || !strcmp(text, "acpi_pm") || !strcmp(text, "jiffies"))
-		lacks(doctor,
-		      "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",
-		      "a fast clock: the kernel reads %s, which each wait pays for", text);
+		doctor_lacks(doctor,
+			     "echo tsc > "
+			     "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+			     "a fast clock: the kernel reads %s, which each wait pays for", text);
 	else if (*text)
-		good("clock source %s", text);
+		doctor_good("clock source %s", text);
 	if (!*doctor->root && time(NULL) < DOCTOR_DATE_LEAST)
-		lacks(doctor, "timedatectl set-ntp true", "the date: the clock was never set");
+		doctor_lacks(doctor, "timedatectl set-ntp true",
+			     "the date: the clock was never set");
 }
 
 /* check_gpu - the driver's library, and the device files that its workers open */
@@ -178,37 +169,37 @@ static void check_gpu(struct doctor *doctor, const char *driver)
 {
 	static const char *const folders[] = { DOCTOR_LIBRARIES, "/usr/lib64", "/lib64",
 					       "/usr/local/lib" };
-	bool gpu = any_number(doctor, "/sys/bus/pci/devices/*/vendor", PCI_VENDOR_NVIDIA);
-	bool found = *driver == '/' && there(doctor, driver, NULL);
+	bool gpu = doctor_any_number(doctor, "/sys/bus/pci/devices/*/vendor", PCI_VENDOR_NVIDIA);
+	bool found = *driver == '/' && doctor_there(doctor, driver, NULL);
 	struct stat status;
 
 	for (size_t i = 0; *driver != '/' && i < sizeof(folders) / sizeof(*folders); i++) {
 		char path[PATH_MAX];
 
 		snprintf(path, sizeof(path), "%s/%s", folders[i], driver);
-		found |= there(doctor, path, NULL);
+		found |= doctor_there(doctor, path, NULL);
 	}
 	if (found)
-		good("CUDA driver %s", driver);
+		doctor_good("CUDA driver %s", driver);
 	else
-		lacks(doctor,
-		      gpu ? "apt-get install libcuda1"
-			  : "sed -i 's|driver = .*|driver = \"" DOCTOR_LIBRARIES
-			    "/causeway/softgpu/libcuda.so.1\";|' " DOCTOR_CONFIG
-			    " && systemctl restart causeway-cudad",
-		      "the CUDA driver %s%s", driver,
-		      gpu ? "" : ", and no NVIDIA GPU; the software GPU is there for that");
+		doctor_lacks(doctor,
+			     gpu ? "apt-get install libcuda1"
+				 : "sed -i 's|driver = .*|driver = \"" DOCTOR_LIBRARIES
+				   "/causeway/softgpu/libcuda.so.1\";|' " DOCTOR_CONFIG
+				   " && systemctl restart causeway-cudad",
+			     "the CUDA driver %s%s", driver,
+			     gpu ? "" : ", and no NVIDIA GPU; the software GPU is there for that");
 	if (!gpu)
 		return;
-	if (!there(doctor, "/dev/nvidiactl", &status))
-		lacks(doctor, "modprobe nvidia && nvidia-modprobe -c 0 -u",
-		      "/dev/nvidiactl: the GPU's kernel module is not loaded");
+	if (!doctor_there(doctor, "/dev/nvidiactl", &status))
+		doctor_lacks(doctor, "modprobe nvidia && nvidia-modprobe -c 0 -u",
+			     "/dev/nvidiactl: the GPU's kernel module is not loaded");
 	else if ((status.st_mode & 06) != 06)
-		lacks(doctor, "chmod a+rw /dev/nvidia*",
-		      "permission on /dev/nvidiactl for the user causeway (mode %04o)",
-		      status.st_mode & 07777);
+		doctor_lacks(doctor, "chmod a+rw /dev/nvidia*",
+			     "permission on /dev/nvidiactl for the user causeway (mode %04o)",
+			     status.st_mode & 07777);
 	else
-		good("/dev/nvidiactl");
+		doctor_good("/dev/nvidiactl");
 }
 
 /* The port of "HOST:PORT", 0 for none. */
@@ -229,17 +220,17 @@ static void check_port(struct doctor *doctor, const char *address, bool daemon_u
 	if (!port || daemon_up || !text)
 		return;
 	snprintf(whole, sizeof(whole), "%s/proc/net/tcp", doctor->root);
-	contents(whole, text, DOCTOR_FILE_BYTES);
+	doctor_contents(whole, text, DOCTOR_FILE_BYTES);
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		if (sscanf(line, " %*[^:]: %*[0-9A-F]:%x %*[0-9A-F:] %x", &local, &state) != 2 ||
 		    local != port || state != PROC_NET_TCP_LISTEN)
 			continue;
 		snprintf(mend, sizeof(mend), "ss -ltnp sport = :%u   # ends with its owner", port);
-		lacks(doctor, mend, "port %u of %s: another program listens there", port,
-		      DOCTOR_CONFIG);
+		doctor_lacks(doctor, mend, "port %u of %s: another program listens there", port,
+			     DOCTOR_CONFIG);
 		return;
 	}
-	good("port %u is free", port);
+	doctor_good("port %u is free", port);
 }
 
 /* check_daemons - sockets that the daemons make when they run, the ports of those that do not */
@@ -256,15 +247,15 @@ static void check_daemons(struct doctor *doctor, struct config *config)
 	for (size_t i = 0; i < sizeof(daemons) / sizeof(*daemons); i++) {
 		config_setting_t *section = config_section(config, daemons[i].section);
 		const char *tcp = NULL, *metrics = NULL;
-		bool up = there(doctor, daemons[i].control, NULL);
+		bool up = doctor_there(doctor, daemons[i].control, NULL);
 
 		if (!section)
 			continue;
 		if (up)
-			good("%s", daemons[i].control);
+			doctor_good("%s", daemons[i].control);
 		else
-			lacks(doctor, daemons[i].mend, "%s: the daemon does not run",
-			      daemons[i].control);
+			doctor_lacks(doctor, daemons[i].mend, "%s: the daemon does not run",
+				     daemons[i].control);
 		config_setting_lookup_string(section, "tcp", &tcp);
 		config_setting_lookup_string(section, "metrics", &metrics);
 		check_port(doctor, tcp, up);
@@ -283,7 +274,7 @@ static void check_memory(struct doctor *doctor)
 	if (!text || glob(whole, 0, NULL, &found))
 		return;
 	for (size_t i = 0; i < found.gl_pathc; i++) {
-		size_t bytes = contents(found.gl_pathv[i], text, DOCTOR_FILE_BYTES);
+		size_t bytes = doctor_contents(found.gl_pathv[i], text, DOCTOR_FILE_BYTES);
 
 		for (size_t at = 0; at < bytes; at++) {
 			if (!text[at])
@@ -292,13 +283,14 @@ static void check_memory(struct doctor *doctor)
 		if (!strstr(text, "qemu-system") || !strstr(text, "vhost-user"))
 			continue;
 		if (strstr(text, "share=on"))
-			good("%s: memory is shared", found.gl_pathv[i] + strlen(doctor->root));
+			doctor_good("%s: memory is shared",
+				    found.gl_pathv[i] + strlen(doctor->root));
 		else
-			lacks(doctor,
-			      "start it with -machine memory-backend=m -object "
-			      "memory-backend-memfd,id=m,size=SIZE,share=on",
-			      "shared memory of the QEMU in %s",
-			      found.gl_pathv[i] + strlen(doctor->root));
+			doctor_lacks(doctor,
+				     "start it with -machine memory-backend=m -object "
+				     "memory-backend-memfd,id=m,size=SIZE,share=on",
+				     "shared memory of the QEMU in %s",
+				     found.gl_pathv[i] + strlen(doctor->root));
 	}
 	globfree(&found);
 }
@@ -312,15 +304,15 @@ static void check_user(struct doctor *doctor)
 	snprintf(whole, sizeof(whole), "%s/etc/passwd", doctor->root);
 	if (!text)
 		return;
-	contents(whole, text, DOCTOR_FILE_BYTES);
+	doctor_contents(whole, text, DOCTOR_FILE_BYTES);
 	if (strncmp(text, "causeway:", 9) && !strstr(text, "\ncauseway:"))
-		lacks(doctor, "systemd-sysusers causeway.conf", "the user causeway");
+		doctor_lacks(doctor, "systemd-sysusers causeway.conf", "the user causeway");
 	else
-		good("user causeway");
-	if (!there(doctor, "/run/causeway", NULL))
-		lacks(doctor, "systemd-tmpfiles --create causeway.conf", "/run/causeway");
+		doctor_good("user causeway");
+	if (!doctor_there(doctor, "/run/causeway", NULL))
+		doctor_lacks(doctor, "systemd-tmpfiles --create causeway.conf", "/run/causeway");
 	else
-		good("/run/causeway");
+		doctor_good("/run/causeway");
 }
 
 static void check_host(struct doctor *doctor)
@@ -330,22 +322,24 @@ static void check_host(struct doctor *doctor)
 	char whole[PATH_MAX];
 	const char *driver = "libcuda.so.1";
 
-	if (!there(doctor, "/dev/kvm", NULL))
-		lacks(doctor,
-		      "modprobe kvm_amd || modprobe kvm_intel   # or switch it on in the firmware",
-		      "/dev/kvm: virtual machines are slow without");
+	if (!doctor_there(doctor, "/dev/kvm", NULL))
+		doctor_lacks(doctor,
+			     "modprobe kvm_amd || modprobe kvm_intel   # or switch it on in the "
+			     "firmware",
+			     "/dev/kvm: virtual machines are slow without");
 	else
-		good("/dev/kvm");
+		doctor_good("/dev/kvm");
 	check_user(doctor);
 	check_memory(doctor);
 	snprintf(whole, sizeof(whole), "%s%s", doctor->root, DOCTOR_CONFIG);
 	if (config_load(&config, whole, &error) < 0) {
-		lacks(doctor,
-		      "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss causeway",
-		      "a configuration that can be read: %s", error.text);
+		doctor_lacks(
+			doctor,
+			"apt-get install --reinstall -o Dpkg::Options::=--force-confmiss causeway",
+			"a configuration that can be read: %s", error.text);
 		return;
 	}
-	good("%s", DOCTOR_CONFIG);
+	doctor_good("%s", DOCTOR_CONFIG);
 	if (config_section(&config, "cuda"))
 		config_setting_lookup_string(config_section(&config, "cuda"), "driver", &driver);
 	check_gpu(doctor, driver);
@@ -361,15 +355,17 @@ static void check_module(struct doctor *doctor, const char *device, const char *
 
 	snprintf(pattern, sizeof(pattern), "/lib/modules/*/updates/dkms/%s.ko*", module);
 	snprintf(mend, sizeof(mend), "%smodprobe %s",
-		 ours && !any_file(doctor, pattern) ? "apt-get install causeway-dkms && " : "",
+		 ours && !doctor_any_file(doctor, pattern) ? "apt-get install causeway-dkms && "
+							   : "",
 		 module);
-	if (!there(doctor, device, &status)) {
-		lacks(doctor, mend, "%s: module %s is not loaded", device, module);
+	if (!doctor_there(doctor, device, &status)) {
+		doctor_lacks(doctor, mend, "%s: module %s is not loaded", device, module);
 	} else if ((status.st_mode & 06) != 06) {
 		snprintf(mend, sizeof(mend), "chmod a+rw %s", device);
-		lacks(doctor, mend, "permission on %s (mode %04o)", device, status.st_mode & 07777);
+		doctor_lacks(doctor, mend, "permission on %s (mode %04o)", device,
+			     status.st_mode & 07777);
 	} else {
-		good("%s", device);
+		doctor_good("%s", device);
 	}
 }
 
@@ -379,28 +375,30 @@ static void check_guest(struct doctor *doctor)
 	bool xen;
 
 	snprintf(whole, sizeof(whole), "%s/sys/hypervisor/type", doctor->root);
-	contents(whole, text, sizeof(text));
+	doctor_contents(whole, text, sizeof(text));
 	xen = !strncmp(text, "xen", 3);
 	if (xen) {
 		check_module(doctor, "/dev/vsock", "vsock_argo", true);
-	} else if (!any_number(doctor, "/sys/bus/virtio/devices/*/device", VIRTIO_VSOCK_ID)) {
-		lacks(doctor,
-		      "causeway vm add NAME --cid N --socket PATH   # on the host; see "
-		      "causeway-switch(8) for the VMM's options",
-		      "a virtio socket device in this VM");
+	} else if (!doctor_any_number(doctor, "/sys/bus/virtio/devices/*/device",
+				      VIRTIO_VSOCK_ID)) {
+		doctor_lacks(doctor,
+			     "causeway vm add NAME --cid N --socket PATH   # on the host; see "
+			     "causeway-switch(8) for the VMM's options",
+			     "a virtio socket device in this VM");
 	} else {
-		good("virtio socket device");
+		doctor_good("virtio socket device");
 		check_module(doctor, "/dev/vsock", "vmw_vsock_virtio_transport", false);
 	}
-	if (any_number(doctor, "/sys/bus/virtio/devices/*/device", VIRTIO_SCIF_ID))
+	if (doctor_any_number(doctor, "/sys/bus/virtio/devices/*/device", VIRTIO_SCIF_ID))
 		check_module(doctor, "/dev/scif", "vphi", true);
-	if (there(doctor, DOCTOR_LIBRARIES "/causeway/libcuda.so.1", NULL))
-		good("CUDA client " DOCTOR_LIBRARIES "/causeway/libcuda.so.1");
+	if (doctor_there(doctor, DOCTOR_LIBRARIES "/causeway/libcuda.so.1", NULL))
+		doctor_good("CUDA client " DOCTOR_LIBRARIES "/causeway/libcuda.so.1");
 	else
-		lacks(doctor, "apt-get install causeway-guest", "the CUDA client's library");
-	if (there(doctor, "/usr/bin/causeway-cudad", NULL))
-		lacks(doctor, "apt-get remove causeway",
-		      "a guest without the host's daemons, which have nothing to serve here");
+		doctor_lacks(doctor, "apt-get install causeway-guest", "the CUDA client's library");
+	if (doctor_there(doctor, "/usr/bin/causeway-cudad", NULL))
+		doctor_lacks(
+			doctor, "apt-get remove causeway",
+			"a guest without the host's daemons, which have nothing to serve here");
 }
 
 int cli_doctor(int argc, char **argv)
@@ -415,13 +413,14 @@ int cli_doctor(int argc, char **argv)
 		return CLI_USAGE_STATUS;
 	}
 	if (doctor.role == ROLE_ASK)
-		doctor.role = there(&doctor, DOCTOR_CONFIG, NULL) ? ROLE_HOST : ROLE_GUEST;
+		doctor.role = doctor_there(&doctor, DOCTOR_CONFIG, NULL) ? ROLE_HOST : ROLE_GUEST;
 	printf("causeway %s, looking at a %s\n", CAUSEWAY_VERSION,
 	       doctor.role == ROLE_HOST ? "host" : "guest");
 	if (doctor.role == ROLE_HOST)
 		check_host(&doctor);
 	else
 		check_guest(&doctor);
+	doctor_versions(&doctor);
 	check_clock(&doctor);
 	if (doctor.lacking)
 		printf("%u missing\n", doctor.lacking);

@@ -356,3 +356,4 @@ module_exit(vphi_exit);
 MODULE_DEVICE_TABLE(virtio, vphi_ids);
 MODULE_DESCRIPTION("SCIF of the host's cards, over virtio");
 MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

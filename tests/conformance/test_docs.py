@@ -88,6 +88,13 @@ def test_module_parameters_have_a_page(module, folder):
     assert sorted(re.findall(r"^\*(\w+)\*$", section, re.M)) == sorted(described)
 
 
+@pytest.mark.parametrize("source", ["scif/guest/device.c", "vsock/argo/module.c"])
+def test_modules_have_the_trees_version(source):
+    """Which causeway doctor compares with the package's."""
+    version = re.search(r"^  version: '([^']+)'", (ROOT / "meson.build").read_text(), re.M).group(1)
+    assert f'MODULE_VERSION("{version}");' in (ROOT / source).read_text()
+
+
 def test_module_defaults_are_those_of_the_page():
     """Numbers that stand at parameters' definitions, as the page has them."""
     page = (ROOT / "docs/vsock_argo.4.scd").read_text()

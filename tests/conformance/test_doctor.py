@@ -73,6 +73,40 @@ def mode(path, bits):
     return lambda root: (root / path).chmod(bits)
 
 
+def dpkg(**versions):
+    """What dpkg says is installed; a package that was removed beside it."""
+    text = "Package: causeway-doc\nStatus: deinstall ok config-files\nVersion: 0.0.1\n\n"
+    text += "".join(f"Package: {name.replace('_', '-')}\nStatus: install ok installed\nVersion: {version}\n\n"
+                    for name, version in versions.items())
+    return write("var/lib/dpkg/status", text)
+
+
+def old_daemon(root):
+    (root / "proc/200").mkdir(parents=True)
+    (root / "proc/200/exe").symlink_to("/usr/bin/causeway-cudad (deleted)")
+
+
+def nvidia(kernel, library):
+    """A driver's kernel module and its library of these releases."""
+    def change(root):
+        put(root, "proc/driver/nvidia/version", f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {kernel}  Tue\n")
+        (root / LIBRARIES / "libcuda.so.1").unlink()
+        put(root, f"{LIBRARIES}/libcuda.so.{library}")
+        (root / LIBRARIES / "libcuda.so.1").symlink_to(f"libcuda.so.{library}")
+    return change
+
+
+def modules(loaded, built_for):
+    """causeway-dkms 0.2.0, built for one kernel, another or this one running, with a module loaded."""
+    def change(root):
+        put(root, "usr/src/causeway-0.2.0/dkms.conf")
+        put(root, "proc/sys/kernel/osrelease", "6.1.0-2-amd64\n")
+        put(root, "sys/module/vphi/version", loaded + "\n")
+        for module in ("vphi", "vsock_argo"):
+            put(root, f"lib/modules/{built_for}/updates/dkms/{module}.ko.xz")
+    return change
+
+
 def port_taken(root):
     (root / "run/causeway/cuda.sock.control").unlink()
     put(root, "proc/net/tcp", TCP)
@@ -104,7 +138,37 @@ FAULTS = (
     (guest, remove(f"{LIBRARIES}/causeway/libcuda.so.1"), "CUDA client",
      "apt-get install causeway-guest"),
     (guest, write("usr/bin/causeway-cudad", ""), "host's daemons", "apt-get remove causeway"),
+    (host, dpkg(causeway="0.2.0", causeway_common="0.2.0", causeway_guest="0.1.0"),
+     "causeway-common is 0.2.0, causeway-guest 0.1.0", "--only-upgrade"),
+    (host, old_daemon, "causeway-cudad (deleted) runs an older version", "systemctl restart causeway-cudad"),
+    (host, nvidia("580.159.03", "570.86"), "the kernel has 580.159.03, libcuda.so.1 is 570.86", "modprobe nvidia"),
+    (host, write("usr/bin/causeway-cuda-worker", "another"), "causeway-cuda-worker is of another build",
+     "--reinstall causeway "),
+    (guest, write(f"{LIBRARIES}/causeway/libcuda.so.1", "another"), "libcuda.so.1 is of another build",
+     "--reinstall causeway-guest"),
+    (guest, modules("0.1.0", "6.1.0-2-amd64"), "version 0.1.0 of another package is loaded", "modprobe -r vphi"),
 )
+
+
+def test_versions_that_fit_are_said(tmp_path):
+    host(tmp_path)
+    dpkg(causeway="0.2.0", causeway_common="0.2.0")(tmp_path)
+    nvidia("580.159.03", "580.159.03")(tmp_path)
+    put(tmp_path, "usr/bin/causeway-cuda-worker", (daemons.BUILD / "cuda/server/causeway-cuda-worker").read_bytes())
+    result = examine(tmp_path)
+    assert result.returncode == 0, result.stdout
+    for words in ("packages of version 0.2.0", "NVIDIA driver 580.159.03", "causeway-cuda-worker speaks"):
+        assert words in result.stdout
+
+
+def test_modules_are_built_for_this_kernel(tmp_path):
+    guest(tmp_path)
+    modules("0.2.0", "6.1.0-1-amd64")(tmp_path)
+    result = examine(tmp_path)
+    assert result.stdout.count("for this kernel, 6.1.0-2-amd64") == 2  # both modules of the package
+    assert "apt-get install linux-headers-6.1.0-2-amd64 && dkms autoinstall -k 6.1.0-2-amd64" in result.stdout
+    (tmp_path / "proc/sys/kernel/osrelease").write_text("6.1.0-1-amd64\n")
+    assert examine(tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("machine, fault, sentence, mend", FAULTS)
