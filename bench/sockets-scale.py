@@ -9,6 +9,7 @@ latency_scaling       p50 of a round trip beside 7 idle connected pairs over tha
 throughput_vs_memcpy  one pair, messages of 512 KiB, over memcpy of such pieces in memory
 loopback_vs_memcpy    the same through the loopback of one guest's kernel, without a switch: the bound
 kib_per_vm            private memory of the switch for each VM with a guest
+receiver_core_share   of one core, by the guest that receives then: its one processor is the bound at 1
 bytes_per_flow        and for each flow between guests
 core_share            of one core, with 64 VMs attached and idle: a thread for each, and 2 for all
 
@@ -27,6 +28,7 @@ import time
 
 import daemons
 import measure
+from testbed import cache
 from testbed.errors import GuestError
 from testbed.guest import Guest
 from testbed.machines import KINDS
@@ -34,6 +36,7 @@ from testbed.machines import KINDS
 PAIRS = (1, 2, 4, 8)
 MESSAGE = 512 << 10
 CID_LOCAL = 1
+LOOPBACK = "vsock_loopback"
 WINDOW = MESSAGE
 LARGE_WINDOW = 8 * MESSAGE
 SECONDS = 2
@@ -49,6 +52,12 @@ def kind():
         if not (reason := KINDS[name]().unusable()):
             return name
     raise measure.Failed(str(reason))
+
+
+def has_loopback():
+    """Whether the guests' kernel has the transport of vsock to itself."""
+    folder = cache.part(KINDS[kind()]().parts()[0]) / "modules"
+    return any(folder.rglob(f"{LOOPBACK}.ko*"))
 
 
 def figures(command):
@@ -80,6 +89,7 @@ class Pairs:
 
     def __init__(self, bench, count, stack):
         self.program = bench.program("bench/sockets_load")
+        self.receiver_share = None  # of the last streams()
         self.cids = [(3 + 2 * i, 4 + 2 * i) for i in range(count)]
         cids = [cid for pair in self.cids for cid in pair]
         self.switch = stack.enter_context(daemons.Switch(cids=cids))
@@ -91,7 +101,7 @@ class Pairs:
 
     def boot(self, cid):
         return Guest(kind(), files=[self.program], memory_mib=256, quiet=True,
-                     modules=["vsock_loopback"],
+                     modules=[LOOPBACK] if has_loopback() else [],
                      vhost_user_vsock=self.switch.guest_socket(cid))
 
     def start(self, pair, *words, cid=None):
@@ -104,14 +114,21 @@ class Pairs:
     def guests_seconds(self):
         return sum(family_seconds(pid) for guest in self.guests.values() for pid in guest.pids())
 
+    def receiver_seconds(self):
+        """Of the first pair's second guest."""
+        return sum(family_seconds(pid) for pid in self.guests[self.cids[0][1]].pids())
+
     def streams(self, count, window=WINDOW):
         """@count pairs at once; bytes per second together, per CPU-second of all, of the switch."""
         switch, guests = daemons.cpu_seconds(self.switch.pid), self.guests_seconds()
+        receiver, started = self.receiver_seconds(), time.monotonic()
         commands = [self.start(pair, "stream", MESSAGE, SECONDS, window) for pair in range(count)]
         lines = [figures(command) for command in commands]
+        receiver = self.receiver_seconds() - receiver
         switch = daemons.cpu_seconds(self.switch.pid) - switch
         guests = self.guests_seconds() - guests
         total = sum(line["bytes"] for line in lines)
+        self.receiver_share = receiver / max(time.monotonic() - started, 0.01)
         return (sum(line["bytes_per_s"] for line in lines), total / max(switch + guests, 0.01),
                 total / max(switch, 0.01))
 
@@ -145,27 +162,33 @@ def stream_figures(samples):
 def measure_throughput(bench, pairs, results):
     """Streams, memcpy in turn with those of one pair."""
     samples = {count: [] for count in PAIRS}
-    large, loops, copies = [], [], []
+    large, shares, loops, copies = [], [], [], []
     for _ in range(bench.rounds):
         for count in PAIRS:
             samples[count].append([figure / 1e6 for figure in pairs.streams(count)])
         large.append([figure / 1e6 for figure in pairs.streams(1, LARGE_WINDOW)])
-        loops.append(pairs.loopback() / 1e6)
+        shares.append(pairs.receiver_share)
+        if has_loopback():
+            loops.append(pairs.loopback() / 1e6)
         copies.append(memcpy(bench) / 1e6)
     for count in PAIRS:
         results[f"{count} pairs" if count > 1 else "1 pair"] = stream_figures(samples[count])
     one, eight = results["1 pair"], results["8 pairs"]
     results["1 pair, large windows"] = widest = stream_figures(large)
-    results["loopback"] = {"throughput": measure.Samples(loops, "MB/s")}
+    widest["receiver_core_share"] = measure.Samples(shares)
     results["memcpy"] = {"throughput": measure.Samples(copies, "MB/s")}
+    loopback = f"the guests' kernel has no {LOOPBACK}"
+    if loops:
+        results["loopback"] = {"throughput": measure.Samples(loops, "MB/s")}
+        loopback = measure.ratios(results["loopback"]["throughput"],
+                                  results["memcpy"]["throughput"])
     return {
         "aggregate_scaling": measure.ratios(eight["per_cpu_second"], one["per_cpu_second"]),
         "switch_scaling": measure.ratios(eight["per_switch_cpu_second"],
                                          one["per_switch_cpu_second"]),
         "throughput_vs_memcpy": measure.ratios(widest["throughput"],
                                                results["memcpy"]["throughput"]),
-        "loopback_vs_memcpy": measure.ratios(results["loopback"]["throughput"],
-                                             results["memcpy"]["throughput"]),
+        "loopback_vs_memcpy": loopback,
     }
 
 

@@ -236,6 +236,44 @@ static void a_denied_pair_is_reset(void **state)
 	bench_close(&bench);
 }
 
+/* Rules that change end what they do not allow, whoever asked, and nothing else. */
+static void a_flow_that_is_denied_later_ends(void **state)
+{
+	struct virtio_vsock_header header;
+	unsigned char payload[BUFFER_BYTES];
+	struct guest *a, *b;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, &a, &b);
+	connect_guests(a, b, 100, 200);
+	connect_guests(a, b, 101, 201);
+	connect_guests(b, a, 300, 200);
+	bench.settings.rules[0] = (struct settings_rule){
+		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
+		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
+		.port_first = 200,
+		.port_last = 200,
+	};
+	bench.settings.rule_count = 1;
+	guest_post(a, 2);
+	guest_post(b, 3);
+	switch_rules_changed(&bench.sw);
+	bench_serve(a);
+	guest_expect(a, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.dst_port, 100);
+	guest_expect(b, VIRTIO_VSOCK_OP_RST, &header);
+	assert_int_equal(header.src_port, 100);
+	guest_send_data(a, b, 101, 201, "on", 2);
+	assert_true(guest_receive(b, &header, payload));
+	guest_send_data(a, b, 200, 300, "on", 2);
+	assert_true(guest_receive(b, &header, payload));
+	assert_int_equal(header.dst_port, 300);
+	guest_expect_nothing(a);
+	assert_int_equal(a->vm->flow_count, 2);
+	bench_close(&bench);
+}
+
 static void a_dead_guest_ends_its_flows(void **state)
 {
 	struct virtio_vsock_header header;
@@ -1014,6 +1052,7 @@ int main(void)
 		cmocka_unit_test(guests_connect_and_talk),
 		cmocka_unit_test(what_cannot_be_reached_is_reset),
 		cmocka_unit_test(a_denied_pair_is_reset),
+		cmocka_unit_test(a_flow_that_is_denied_later_ends),
 		cmocka_unit_test(a_dead_guest_ends_its_flows),
 		cmocka_unit_test(a_sender_keeps_to_its_credit),
 		cmocka_unit_test(tiny_packets_share_a_buffer),

@@ -397,6 +397,50 @@ static void a_host_program_connects_to_a_guest(void **state)
 	bench_close(&bench);
 }
 
+/* From now on the rules deny one direction between the guest and the host, for a range of ports. */
+static void bench_deny(struct bench *bench, bool to_host, uint32_t first, uint32_t last)
+{
+	const struct settings_party guest = { .kind = SETTINGS_PARTY_CID, .cid = GUEST_CID };
+	const struct settings_party host = { .kind = SETTINGS_PARTY_CID,
+					     .cid = VIRTIO_VSOCK_CID_HOST };
+
+	bench->settings.rules[0] = (struct settings_rule){ .from = to_host ? guest : host,
+							   .to = to_host ? host : guest,
+							   .port_first = first,
+							   .port_last = last };
+	bench->settings.rule_count = 1;
+	bench->vm->rules_changed = true; /* as switch_rules_changed() does */
+	bench_serve(bench);
+}
+
+static void a_connection_that_is_denied_later_ends(void **state)
+{
+	struct virtio_vsock_header header;
+	struct bench bench;
+	char text[32];
+
+	(void)state;
+	bench_open(&bench, 8);
+	bench_connect(&bench, &header);
+	bench_deny(&bench, false, 0, UINT32_MAX);
+	bench_deny(&bench, true, 0, HOST_PORT - 1);
+	guest_send(&bench, VIRTIO_VSOCK_OP_RW, HOST_PORT, 0, "on", 2);
+	host_expect(&bench, "on");
+	bench_deny(&bench, true, HOST_PORT, HOST_PORT);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &header);
+	host_expect_end(&bench);
+	close(bench.host);
+	/* What the host asked for. */
+	bench_ask(&bench, "CONNECT 22\n", &header);
+	guest_answer(&bench, &header, VIRTIO_VSOCK_OP_RESPONSE);
+	assert_true(recv(bench.host, text, sizeof(text), 0) > 0);
+	bench_deny(&bench, false, 22, 22);
+	guest_expect(&bench, VIRTIO_VSOCK_OP_RST, &header);
+	host_expect_end(&bench);
+	assert_int_equal(bench.vm->connection_count, 0);
+	bench_close(&bench);
+}
+
 static void a_guest_that_refuses_ends_the_host_program(void **state)
 {
 	struct virtio_vsock_header header;
@@ -1345,6 +1389,7 @@ int main(void)
 		cmocka_unit_test(a_source_cannot_be_forged),
 		cmocka_unit_test(a_service_learns_who_asks),
 		cmocka_unit_test(a_host_program_connects_to_a_guest),
+		cmocka_unit_test(a_connection_that_is_denied_later_ends),
 		cmocka_unit_test(a_guest_that_refuses_ends_the_host_program),
 		cmocka_unit_test(lines_that_are_no_request_are_refused),
 		cmocka_unit_test(data_is_split_to_the_guests_buffers),

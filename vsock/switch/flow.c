@@ -352,6 +352,37 @@ void flow_end_all(struct vm *vm, bool told)
 	}
 }
 
+/* A flow that @vm's guest asked for and that the rules do not allow; NULL without one. */
+static struct flow_end *flow_find_denied(struct vm *vm)
+{
+	struct flow_end *found = NULL;
+
+	pthread_rwlock_rdlock(&vm->sw->rules_lock);
+	pthread_mutex_lock(&vm->flows_lock);
+	for (unsigned int i = 0; i < VM_PORT_BUCKETS && !found; i++)
+		for (struct flow_end *end = vm->flows[i]; end && !found; end = end->bucket_next)
+			if (end == &end->flow->ends[0] &&
+			    !policy_allows(vm->sw->settings, vm->own.cid,
+					   flow_other(end)->vm->own.cid, flow_other(end)->port))
+				found = end;
+	pthread_mutex_unlock(&vm->flows_lock);
+	pthread_rwlock_unlock(&vm->sw->rules_lock);
+	return found;
+}
+
+void flow_end_denied(struct vm *vm)
+{
+	struct flow_end *end;
+
+	delivery_end(&vm->worker->delivery); /* its lock comes after the rules' */
+	while ((end = flow_find_denied(vm))) {
+		log_info("VM '%s': a connection to port %u of cid %llu is not allowed any more",
+			 vm->own.name, flow_other(end)->port,
+			 (unsigned long long)flow_other(end)->vm->own.cid);
+		flow_finish(end->flow, true, true);
+	}
+}
+
 void flow_wait_for_ends(struct vm *vm)
 {
 	/* Another worker that finishes a flow right now has its mail under way. */

@@ -175,6 +175,9 @@ bool flow_put_telling(struct vm *vm);
 bool flow_put_farewell(struct vm *vm);
 /* flow_end_all - all flows of @vm are over; their other ends are told, and this one if @told */
 void flow_end_all(struct vm *vm, bool told);
+/* flow_end_denied - flows that @vm's guest asked for end where the rules do not allow them any more
+ */
+void flow_end_denied(struct vm *vm);
 /* flow_spill - the transmit queue stops: what is kept is copied, its chains are returned. Locked.
  */
 void flow_spill(struct vm *vm);

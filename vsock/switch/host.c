@@ -105,14 +105,36 @@ static uint32_t host_choose_port(struct vm *vm, uint32_t guest_port)
 	return vm->next_host_port;
 }
 
-static bool host_is_allowed(struct vm *vm, uint32_t guest_port)
+/* Whether the rules let the host and the guest talk: to the guest's port if the host asked. */
+static bool host_is_allowed(struct vm *vm, bool from_host, uint32_t port)
 {
+	uint64_t from = from_host ? VIRTIO_VSOCK_CID_HOST : vm->own.cid;
+	uint64_t to = from_host ? vm->own.cid : VIRTIO_VSOCK_CID_HOST;
 	bool allowed;
 
 	pthread_rwlock_rdlock(&vm->sw->rules_lock);
-	allowed = policy_allows(vm->sw->settings, VIRTIO_VSOCK_CID_HOST, vm->own.cid, guest_port);
+	allowed = policy_allows(vm->sw->settings, from, to, port);
 	pthread_rwlock_unlock(&vm->sw->rules_lock);
 	return allowed;
+}
+
+void host_end_denied(struct vm *vm)
+{
+	for (uint32_t slot = 0; slot < vm->connections_max; slot++) {
+		struct connection *connection = vm->slots[slot];
+
+		if (!connection || (connection->state != CONNECTION_CONNECTING &&
+				    connection->state != CONNECTION_REQUESTED &&
+				    connection->state != CONNECTION_OPEN))
+			continue;
+		if (host_is_allowed(vm, connection->from_host,
+				    connection->from_host ? connection->guest_port
+							  : connection->host_port))
+			continue;
+		log_info("VM '%s': a connection of port %" PRIu32 " is not allowed any more",
+			 vm->own.name, connection->guest_port);
+		connection_reset(vm, connection);
+	}
 }
 
 /* Whether the host program may connect to the guest's port. */
@@ -120,7 +142,7 @@ static bool host_may_ask(struct vm *vm, uint32_t guest_port, const struct connec
 {
 	if (connection->type == VIRTIO_VSOCK_TYPE_SEQPACKET && !vm->has_seqpacket)
 		return false;
-	return vm_can_send(vm) && host_is_allowed(vm, guest_port);
+	return vm_can_send(vm) && host_is_allowed(vm, true, guest_port);
 }
 
 /* Takes the line alone out of the socket: bytes behind it belong to the stream. A message is the
@@ -155,6 +177,7 @@ void host_greet(struct vm *vm, struct connection *connection)
 		connection_free(vm, connection);
 		return;
 	}
+	connection->from_host = true;
 	connection_set_ports(vm, connection, guest_port, host_choose_port(vm, guest_port));
 	connection_set_state(vm, connection, CONNECTION_REQUESTED);
 	connection_owe(vm, connection, OWED_REQUEST);

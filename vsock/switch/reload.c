@@ -5,7 +5,7 @@
  * The new settings are read and checked whole before anything happens. Then VMs are ended and
  * begun in an order in which names, cids and sockets never collide, and each step is noted; when
  * one fails, the noted ones are undone backwards. Groups, limits, services and rules are exchanged
- * at the end, under the lock, and hold for connections that begin from then on.
+ * at the end, under the lock; each VM's worker then ends the connections that they do not allow.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -117,6 +117,7 @@ static void reload_exchange(struct reload *reload)
 	fresh->vm_count = swapped.vm_count;
 	fresh->service_count = swapped.service_count;
 	pthread_rwlock_unlock(&reload->sw->rules_lock);
+	switch_rules_changed(reload->sw);
 	for (unsigned int i = 0; i < old->vm_count; i++) {
 		struct vm *vm = switch_vm_get(reload->sw, old->vms[i].cid);
 

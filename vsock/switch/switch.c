@@ -180,3 +180,15 @@ void switch_vm_each(struct vsock_switch *sw, void (*visit)(struct vm *vm, void *
 		visit(sw->vms[i], context);
 	pthread_rwlock_unlock(&sw->vms_lock);
 }
+
+static void switch_tell_rules(struct vm *vm, void *context)
+{
+	(void)context;
+	__atomic_store_n(&vm->rules_changed, true, __ATOMIC_RELEASE);
+	worker_poke(vm->worker);
+}
+
+void switch_rules_changed(struct vsock_switch *sw)
+{
+	switch_vm_each(sw, switch_tell_rules, NULL);
+}

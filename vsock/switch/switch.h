@@ -70,6 +70,10 @@ int switch_vm_add(struct vsock_switch *sw, const struct settings_vm *own, struct
  */
 int switch_vm_remove(struct vsock_switch *sw, const char *name, struct error *error);
 
+/* switch_rules_changed - from any thread: connections that would not be allowed any more end soon
+ */
+void switch_rules_changed(struct vsock_switch *sw);
+
 /* switch_vm_get - the VM with that cid, with a reference that vm_put() gives back; or NULL */
 struct vm *switch_vm_get(struct vsock_switch *sw, uint64_t cid);
 

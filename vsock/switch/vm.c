@@ -273,6 +273,10 @@ void vm_serve(struct vm *vm)
 	if (__atomic_exchange_n(&vm->retries, false, __ATOMIC_ACQ_REL))
 		flow_resume(vm);
 	flow_pass_late(vm);
+	if (__atomic_exchange_n(&vm->rules_changed, false, __ATOMIC_ACQ_REL)) {
+		flow_end_denied(vm);
+		host_end_denied(vm);
+	}
 	transmit_run(vm);
 	receive_run(vm);
 	flow_wake_waiters(vm);

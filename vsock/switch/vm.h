@@ -102,9 +102,10 @@ enum connection_owed {
 
 struct connection {
 	enum connection_state state;
-	uint32_t slot; /* in vm->slots; its tag */
-	int fd;	       /* the host's side; -1 in CONNECTING and CLOSING */
-	uint16_t type; /* enum virtio_vsock_type */
+	uint32_t slot;	/* in vm->slots; its tag */
+	int fd;		/* the host's side; -1 in CONNECTING and CLOSING */
+	uint16_t type;	/* enum virtio_vsock_type */
+	bool from_host; /* a host program asked */
 	uint32_t guest_port, host_port;
 	struct connection *bucket_next;
 	TAILQ_ENTRY(connection) ready_link; /* in vm->ready while ->is_ready */
@@ -176,6 +177,7 @@ struct vm {
 	struct flow_end_list mail; /* ends of flows that are over */
 	bool has_mail;		   /* atomic: also looked at without the lock */
 	bool retries;		   /* atomic: what is blocked may get on */
+	bool rules_changed;	   /* atomic: its connections are to be looked at */
 	uint32_t ends_there;	   /* atomic: ends not let go of */
 
 	/* The worker's own from here on. */
@@ -290,6 +292,8 @@ int connection_expire(struct vm *vm);
 
 /* host_accept - host programs that connected to the VM */
 void host_accept(struct vm *vm, enum vm_host_listener which);
+/* host_end_denied - connections end that the rules do not allow any more */
+void host_end_denied(struct vm *vm);
 /* host_rest - end the listeners' rest when it is over; ms until then, -1 without */
 int host_rest(struct vm *vm);
 /* host_greet - read the line "CONNECT port" of a connection in GREETING */
