@@ -13,14 +13,20 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define DEVICE_STACK_BYTES (128u << 10)
 #define DEVICE_EVENTS	   16
 #define DEVICE_SIGNAL	   SIGUSR2
+#define DEVICE_AGAIN_NS	   10000000 /* between two signals for a call that shall end */
 
 /* MPSS 3's numbers; the structures are laid out as that driver has them. */
+#define DEVICE_BIND	    0xc0087301u
+#define DEVICE_LISTEN	    0x40047302u
 #define DEVICE_CONNECT	    0xc0087303u
+#define DEVICE_ACCEPTREQ    0xc0087304u
+#define DEVICE_ACCEPTREG    0xc0087305u
 #define DEVICE_SEND	    0xc0087306u
 #define DEVICE_RECV	    0xc0087307u
 #define DEVICE_REG	    0xc0087308u
@@ -85,6 +91,8 @@ static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A call of the driver that has a thread. */
 struct device_task {
+	TAILQ_ENTRY(device_task) link; /* (F) in device_cancelled */
+	bool cancelled;		       /* (F) it is in there */
 	struct fabric *fabric;
 	struct endpoint *endpoint; /* held */
 	struct call *call;	   /* its memory stays until the task is over */
@@ -92,13 +100,18 @@ struct device_task {
 	pthread_t thread;
 	bool over; /* (F) */
 	int status;
-	uint16_t node, port; /* to connect to */
 	struct device_window *window;
 };
 
+/*
+ * (F) Tasks that shall end. A signal that comes before the thread is in the driver's call is lost,
+ * so the watcher repeats it, by the timer, until the call is over.
+ */
+static TAILQ_HEAD(, device_task) device_cancelled = TAILQ_HEAD_INITIALIZER(device_cancelled);
+
 static int device_open(const char *path)
 {
-	return open(path, O_RDWR | O_CLOEXEC);
+	return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 }
 
 static int device_control(int fd, unsigned long number, void *argument)
@@ -144,6 +157,26 @@ static struct endpoint *device_heard(const struct device_end *end)
 	return holders ? endpoint : NULL;
 }
 
+/* Signals all tasks that shall end; the timer goes on while there are any. */
+static void device_signal_again(struct fabric *fabric)
+{
+	static const struct itimerspec never;
+	struct device_task *task;
+	uint64_t times;
+
+	pthread_mutex_lock(&fabric->lock);
+	if (read(fabric->device_timer, &times, sizeof(times)) < 0)
+		times = 0; /* nothing but the event itself matters */
+	TAILQ_FOREACH(task, &device_cancelled, link)
+	{
+		if (!task->over)
+			pthread_kill(task->thread, DEVICE_SIGNAL);
+	}
+	if (TAILQ_EMPTY(&device_cancelled))
+		timerfd_settime(fabric->device_timer, 0, &never, NULL);
+	pthread_mutex_unlock(&fabric->lock);
+}
+
 /* The watcher: tells endpoints that the driver's poll has something for them. */
 static void *device_watch(void *argument)
 {
@@ -158,6 +191,10 @@ static void *device_watch(void *argument)
 
 			if (!events[i].data.ptr)
 				return NULL;
+			if (events[i].data.ptr == &fabric->device_timer) {
+				device_signal_again(fabric);
+				continue;
+			}
 			endpoint = device_heard(events[i].data.ptr);
 			if (!endpoint)
 				continue;
@@ -175,13 +212,16 @@ static void device_interrupted(int number)
 int device_start(struct fabric *fabric)
 {
 	struct sigaction action = { .sa_handler = device_interrupted };
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+	struct epoll_event stop = { .events = EPOLLIN, .data.ptr = NULL };
+	struct epoll_event timer = { .events = EPOLLIN, .data.ptr = &fabric->device_timer };
 	int status;
 
 	fabric->device_epoll = epoll_create1(EPOLL_CLOEXEC);
 	fabric->device_stop = eventfd(0, EFD_CLOEXEC);
-	if (fabric->device_epoll < 0 || fabric->device_stop < 0 ||
-	    epoll_ctl(fabric->device_epoll, EPOLL_CTL_ADD, fabric->device_stop, &event) < 0)
+	fabric->device_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (fabric->device_epoll < 0 || fabric->device_stop < 0 || fabric->device_timer < 0 ||
+	    epoll_ctl(fabric->device_epoll, EPOLL_CTL_ADD, fabric->device_stop, &stop) < 0 ||
+	    epoll_ctl(fabric->device_epoll, EPOLL_CTL_ADD, fabric->device_timer, &timer) < 0)
 		return -errno;
 	sigaction(DEVICE_SIGNAL, &action, NULL); /* without SA_RESTART: it ends a driver's call */
 	status = pthread_create(&fabric->device_watcher, NULL, device_watch, fabric);
@@ -200,11 +240,18 @@ void device_stop(struct fabric *fabric)
 	fabric->device_started = false;
 	close(fabric->device_epoll);
 	close(fabric->device_stop);
+	close(fabric->device_timer);
+}
+
+/* The driver's endpoint behind ours, connected or listening. */
+static struct device_end *device_end_of(const struct endpoint *endpoint)
+{
+	return endpoint->device ? endpoint->device : endpoint->hears;
 }
 
 void device_want(struct endpoint *endpoint, uint32_t mask)
 {
-	struct device_end *end = endpoint->device;
+	struct device_end *end = device_end_of(endpoint);
 	struct epoll_event event = { .data.ptr = end };
 
 	pthread_mutex_lock(&device_lock);
@@ -216,7 +263,7 @@ void device_want(struct endpoint *endpoint, uint32_t mask)
 
 uint32_t device_poll(struct endpoint *endpoint)
 {
-	struct pollfd look = { .fd = endpoint->device->fd, .events = POLLIN | POLLOUT };
+	struct pollfd look = { .fd = device_end_of(endpoint)->fd, .events = POLLIN | POLLOUT };
 
 	return poll(&look, 1, 0) > 0 ? (uint32_t)look.revents : 0;
 }
@@ -243,12 +290,10 @@ static void device_window_free(struct device_window *window)
 	free(window);
 }
 
-void device_free(struct endpoint *endpoint)
+static void device_end_free(struct device_end *end)
 {
-	struct device_end *end = endpoint->device;
 	struct device_window *window;
 
-	endpoint->device = NULL;
 	pthread_mutex_lock(&device_lock);
 	LIST_REMOVE(end, link);
 	pthread_mutex_unlock(&device_lock);
@@ -258,6 +303,17 @@ void device_free(struct endpoint *endpoint)
 		device_window_free(window);
 	}
 	free(end);
+}
+
+void device_free(struct endpoint *endpoint)
+{
+	struct device_end *ends[2] = { endpoint->device, endpoint->hears };
+
+	endpoint->device = endpoint->hears = NULL;
+	for (unsigned int i = 0; i < 2; i++) {
+		if (ends[i])
+			device_end_free(ends[i]);
+	}
 }
 
 static void *device_task_main(void *argument)
@@ -308,6 +364,19 @@ static struct device_task *device_task_create(void)
 	return calloc(1, sizeof(struct device_task));
 }
 
+/* A task shall end: signals now, and until it has. (F) */
+static void device_cancel(struct device_task *task)
+{
+	static const struct itimerspec again = { { 0, DEVICE_AGAIN_NS }, { 0, DEVICE_AGAIN_NS } };
+
+	pthread_kill(task->thread, DEVICE_SIGNAL);
+	if (task->cancelled)
+		return;
+	task->cancelled = true;
+	TAILQ_INSERT_TAIL(&device_cancelled, task, link);
+	timerfd_settime(task->fabric->device_timer, 0, &again, NULL);
+}
+
 /* The end of the call's task, or CALL_WAITS; a cancelled one is interrupted. (F) */
 static int device_collect(struct call *call)
 {
@@ -316,9 +385,11 @@ static int device_collect(struct call *call)
 
 	if (!task->over) {
 		if (call->cancelled)
-			pthread_kill(task->thread, DEVICE_SIGNAL);
+			device_cancel(task);
 		return CALL_WAITS;
 	}
+	if (task->cancelled)
+		TAILQ_REMOVE(&device_cancelled, task, link);
 	pthread_join(task->thread, NULL);
 	status = task->status;
 	call->task = NULL;
@@ -331,90 +402,107 @@ void device_finish(struct call *call)
 	struct fabric *fabric = call->fabric;
 
 	pthread_mutex_lock(&fabric->lock);
-	while (!call->task->over) {
-		struct timespec soon;
-
-		/* A signal before the driver's call is entered is lost: so more than one. */
-		pthread_kill(call->task->thread, DEVICE_SIGNAL);
-		clock_gettime(CLOCK_MONOTONIC, &soon);
-		soon.tv_nsec += 10000000;
-		soon.tv_sec += soon.tv_nsec / 1000000000;
-		soon.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&fabric->quiet, &fabric->lock, &soon);
-	}
-	call->cancelled = true;
+	device_cancel(call->task);
+	while (!call->task->over)
+		pthread_cond_wait(&fabric->quiet, &fabric->lock);
 	device_collect(call);
 	pthread_mutex_unlock(&fabric->lock);
 }
 
-static int device_task_connect(struct device_task *task)
-{
-	struct {
-		uint16_t self[2], peer[2];
-	} request = { { 0, 0 }, { task->node, task->port } };
-
-	return device_ask(task->endpoint->device, DEVICE_CONNECT, &request);
-}
-
-/* The driver's endpoint for ours; 0 or -errno. */
-static int device_create(struct endpoint *endpoint, const char *path)
+/* A fresh endpoint of the driver at @path, for ours; NULL with *status. (F) */
+static struct device_end *device_create(struct endpoint *endpoint, const char *path, int *status)
 {
 	struct device_end *end = calloc(1, sizeof(*end));
 	/* Asked for nothing yet; a hang-up, which always is told, once. */
 	struct epoll_event event = { .events = EPOLLONESHOT, .data.ptr = end };
-	int status;
 
+	*status = -ENOMEM;
 	if (!end)
-		return -ENOMEM;
+		return NULL;
 	end->endpoint = endpoint;
 	TAILQ_INIT(&end->windows);
 	end->fd = device_system.open(path);
 	if (end->fd < 0 ||
 	    epoll_ctl(endpoint->node->fabric->device_epoll, EPOLL_CTL_ADD, end->fd, &event) < 0) {
-		status = -errno;
+		*status = -errno;
 		if (end->fd >= 0)
 			close(end->fd);
 		free(end);
-		return status;
+		return NULL;
 	}
 	pthread_mutex_lock(&device_lock);
 	LIST_INSERT_HEAD(&device_ends, end, link);
 	pthread_mutex_unlock(&device_lock);
-	endpoint->device = end;
-	return 0;
+	*status = 0;
+	return end;
 }
 
-int device_connect(struct call *call, struct node *card)
+/* The driver looks at O_NONBLOCK for a connect; nothing else shall depend on it. */
+static void device_settle(const struct device_end *end)
 {
-	struct endpoint *endpoint = call->endpoint;
-	struct device_task *task;
-	int status;
+	int flags = fcntl(end->fd, F_GETFL);
 
-	if (call->task) {
-		status = device_collect(call);
-		if (status == CALL_WAITS)
-			return status;
-		if (status < 0)
-			device_free(endpoint);
-		endpoint_device_settled(endpoint, status);
-		call->value[0] = (uint64_t)endpoint->port << 16;
-		return status;
-	}
+	if (flags >= 0)
+		fcntl(end->fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
+int device_connect(struct endpoint *endpoint, const struct node *card)
+{
+	struct {
+		uint16_t self[2], peer[2];
+	} request = { { 0, 0 }, { card->device_node, endpoint->peer_port } };
+	int status = 0;
+
 	if (endpoint->is_process)
 		return -ENODEV;
-	task = device_task_create();
-	if (!task)
-		return -ENOMEM;
-	status = device_create(endpoint, card->device);
-	if (status < 0) {
-		free(task);
-		return status;
-	}
-	task->node = card->device_node;
-	task->port = call->request.connect.port;
-	status = device_begin(call, task, device_task_connect);
+	if (!endpoint->device)
+		endpoint->device = device_create(endpoint, card->device, &status);
+	else if (!device_poll(endpoint))
+		status = -EINPROGRESS;
+	if (status == 0)
+		status = device_ask(endpoint->device, DEVICE_CONNECT, &request);
+	if (status == 0)
+		device_settle(endpoint->device);
+	else if (status == -EINPROGRESS)
+		device_want(endpoint, EPOLLOUT);
+	else if (endpoint->device)
+		device_free(endpoint);
+	return status;
+}
+
+int device_listen(struct endpoint *endpoint, const struct node *card)
+{
+	int port = endpoint->port, status;
+
+	endpoint->hears = device_create(endpoint, card->device, &status);
+	if (status == 0)
+		status = device_ask(endpoint->hears, DEVICE_BIND, &port);
+	if (status == 0)
+		status = device_ask(endpoint->hears, DEVICE_LISTEN,
+				    (void *)(uintptr_t)endpoint->backlog);
 	if (status < 0)
 		device_free(endpoint);
+	return status;
+}
+
+int device_accept(struct endpoint *listener, struct endpoint *made, uint16_t *node, uint16_t *port)
+{
+	const char *path = listener->node->hears->device;
+	struct {
+		int32_t flags;
+		uint16_t peer[2];
+		uint64_t handle;
+	} request = { 0 };
+	int status = device_ask(listener->hears, DEVICE_ACCEPTREQ, &request);
+
+	if (status == 0)
+		made->device = device_create(made, path, &status);
+	if (status == 0)
+		status = device_ask(made->device, DEVICE_ACCEPTREG, &request.handle);
+	if (status == 0)
+		device_settle(made->device);
+	*node = request.peer[0];
+	*port = request.peer[1];
 	return status;
 }
 

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
+#include "lib/base/log.h"
 #include "scif/fabric/device.h"
 
 struct endpoint *endpoint_create(struct node *node, bool is_process, int *status)
@@ -43,8 +45,7 @@ void endpoint_put(struct endpoint *endpoint)
 	while (endpoint && atomic_fetch_sub(&endpoint->holders, 1) == 1) {
 		struct endpoint *peer = endpoint->peer;
 
-		if (endpoint->device)
-			device_free(endpoint);
+		device_free(endpoint);
 		ring_put(endpoint->rx);
 		ring_put(endpoint->tx);
 		free(endpoint->windows);
@@ -147,6 +148,7 @@ int endpoint_bind(struct call *call)
 int endpoint_listen(struct call *call)
 {
 	struct endpoint *endpoint = call->endpoint;
+	int status;
 
 	if (endpoint->state == ENDPOINT_UNBOUND || endpoint->state == ENDPOINT_DISCONNECTED)
 		return -EINVAL;
@@ -154,6 +156,12 @@ int endpoint_listen(struct call *call)
 		return -EISCONN;
 	endpoint->backlog = (int)call->request.listen.backlog;
 	endpoint_set_state(endpoint, ENDPOINT_LISTENING);
+	status = endpoint->node->hears ? device_listen(endpoint, endpoint->node->hears) : 0;
+	if (status < 0)
+		log_warning(
+			"%s: programs of card '%s' do not reach its port %u: its driver says: %s",
+			endpoint->node->name, endpoint->node->hears->name, endpoint->port,
+			strerror(-status));
 	return 0;
 }
 
@@ -164,6 +172,16 @@ static void endpoint_settle_connect(struct endpoint *endpoint, int result)
 	endpoint->connect_result = result;
 	endpoint_set_state(endpoint, result ? ENDPOINT_BOUND : ENDPOINT_CONNECTED);
 	endpoint_notify(endpoint);
+}
+
+/* A connect through a driver begins, or may be over by now. (F) */
+static void endpoint_try_device(struct endpoint *endpoint)
+{
+	const struct node *card = endpoint->node->fabric->nodes[endpoint->peer_node];
+	int status = device_connect(endpoint, card);
+
+	if (status != -EINPROGRESS)
+		endpoint_settle_connect(endpoint, status);
 }
 
 /* A result that nobody has collected: it, or what to do until there is one. */
@@ -214,8 +232,6 @@ int endpoint_connect(struct call *call)
 
 	if (call->request.flags & ~SCIF_VIRTIO_NONBLOCK)
 		return -EINVAL;
-	if (call->task)
-		return device_connect(call, NULL);
 	if (endpoint->connect_open)
 		return endpoint_collect_connect(call);
 	status = endpoint_check_connect(endpoint, to, port);
@@ -225,14 +241,13 @@ int endpoint_connect(struct call *call)
 		return status;
 	endpoint->peer_node = to->number;
 	endpoint->peer_port = port;
-	if (to->device) {
-		status = device_connect(call, to);
-		if (status == CALL_WAITS)
-			endpoint_set_state(endpoint, ENDPOINT_CONNECTING);
-		return status;
-	}
 	endpoint->connect_open = true;
 	endpoint->connect_result = -EINPROGRESS;
+	if (to->device) {
+		endpoint_set_state(endpoint, ENDPOINT_CONNECTING);
+		endpoint_try_device(endpoint);
+		return endpoint_collect_connect(call);
+	}
 	listener = to->ports[port];
 	if (listener && listener->state == ENDPOINT_LISTENING &&
 	    listener->pending_count < listener->backlog) {
@@ -252,10 +267,16 @@ int endpoint_connect(struct call *call)
 	return endpoint_collect_connect(call);
 }
 
-void endpoint_device_settled(struct endpoint *endpoint, int result)
+void endpoint_refresh(struct endpoint *endpoint)
 {
-	if (endpoint->state == ENDPOINT_CONNECTING)
-		endpoint_set_state(endpoint, result ? ENDPOINT_BOUND : ENDPOINT_CONNECTED);
+	struct fabric *fabric = endpoint->node->fabric;
+
+	if (!endpoint->device || endpoint->state != ENDPOINT_CONNECTING)
+		return;
+	pthread_mutex_lock(&fabric->lock);
+	if (endpoint->device && endpoint->state == ENDPOINT_CONNECTING)
+		endpoint_try_device(endpoint);
+	pthread_mutex_unlock(&fabric->lock);
 }
 
 static int endpoint_make_rings(struct endpoint *one, struct endpoint *other)
@@ -312,6 +333,54 @@ static int endpoint_accept(struct endpoint *listener, struct endpoint **accepted
 	return 0;
 }
 
+/* The card that the VM's driver means by @seen, if the VM may see it; or NULL. (F) */
+static const struct node *endpoint_find_card(const struct node *node, uint16_t seen)
+{
+	for (unsigned int i = 0; i < FABRIC_NODES_MAX; i++) {
+		const struct node *card = node->fabric->nodes[i];
+
+		if (card && card->device && card->device_node == seen && card->online &&
+		    strcmp(card->device, node->hears->device) == 0 && (node->visible >> i & 1))
+			return card;
+	}
+	return NULL;
+}
+
+/* One that waits at the driver, with a new endpoint of the listener's; as endpoint_accept(). (F) */
+static int endpoint_accept_device(struct endpoint *listener, struct endpoint **accepted)
+{
+	struct endpoint *made;
+	const struct node *card = NULL;
+	uint16_t node, port;
+	int status;
+
+	if (!listener->hears || !(device_poll(listener) & POLLIN))
+		return -EAGAIN;
+	made = endpoint_create(listener->node, false, &status);
+	if (!made)
+		return -ENOMEM;
+	status = device_accept(listener, made, &node, &port);
+	if (status == 0)
+		card = endpoint_find_card(listener->node, node);
+	if (status == 0 && !card)
+		status = -EAGAIN; /* somebody whom the VM does not know */
+	if (status == 0 && getrandom(&made->handle, sizeof(made->handle), 0) < 0)
+		status = -errno;
+	if (status < 0) {
+		endpoint_end(made);
+		endpoint_put(made);
+		return status;
+	}
+	made->port = listener->port;
+	made->peer_node = card->number;
+	made->peer_port = port;
+	made->listener = listener;
+	TAILQ_INSERT_TAIL(&listener->node->accepted, made, link);
+	endpoint_set_state(made, ENDPOINT_CONNECTED);
+	*accepted = made;
+	return 0;
+}
+
 int endpoint_accept_request(struct call *call)
 {
 	struct endpoint *endpoint = call->endpoint, *made;
@@ -323,9 +392,13 @@ int endpoint_accept_request(struct call *call)
 		return -EINTR;
 	if (endpoint->state != ENDPOINT_LISTENING)
 		return call->started ? -EINTR : -EINVAL;
-	if (TAILQ_EMPTY(&endpoint->pending))
-		return call->request.flags & SCIF_ACCEPT_SYNC ? CALL_WAITS : -EAGAIN;
-	status = endpoint_accept(endpoint, &made);
+	status = TAILQ_EMPTY(&endpoint->pending) ? endpoint_accept_device(endpoint, &made)
+						 : endpoint_accept(endpoint, &made);
+	if (status == -EAGAIN && (call->request.flags & SCIF_ACCEPT_SYNC)) {
+		if (endpoint->hears)
+			device_want(endpoint, POLLIN);
+		return CALL_WAITS;
+	}
 	if (status < 0)
 		return status;
 	call->value[0] = node_seen(call->node, made->peer_node) | (uint64_t)made->peer_port << 16;
@@ -361,7 +434,9 @@ uint32_t endpoint_poll(struct endpoint *endpoint)
 		return endpoint->connect_result == -EINPROGRESS ? 0 : POLLOUT;
 	switch (atomic_load(&endpoint->state)) {
 	case ENDPOINT_LISTENING:
-		return TAILQ_EMPTY(&endpoint->pending) ? 0 : POLLIN;
+		if (!TAILQ_EMPTY(&endpoint->pending))
+			return POLLIN;
+		return endpoint->hears ? device_poll(endpoint) & POLLIN : 0;
 	case ENDPOINT_CONNECTED:
 		if (ring_used(endpoint->rx))
 			mask |= POLLIN;
@@ -414,8 +489,10 @@ static void endpoint_end(struct endpoint *endpoint)
 {
 	struct endpoint *peer = endpoint->peer;
 
-	if (endpoint->state == ENDPOINT_LISTENING)
+	if (endpoint->state == ENDPOINT_LISTENING) {
 		endpoint_end_listener(endpoint);
+		device_free(endpoint); /* the port at the driver is free at once */
+	}
 	if (endpoint->state == ENDPOINT_CONNECTING && endpoint->listener) {
 		TAILQ_REMOVE(&endpoint->listener->pending, endpoint, link);
 		endpoint->listener->pending_count--;

@@ -136,6 +136,7 @@ struct node {
 	struct scif_virtio_card card;
 	const char *device;   /* a card behind a driver of this host: its path */
 	uint16_t device_node; /* and its node there */
+	struct node *hears;   /* such a card, whose driver this VM's listeners listen at */
 
 	/* (F) what is used; for the copies' bandwidth a balance that may be negative */
 	struct node_limits limits;
@@ -174,6 +175,7 @@ struct endpoint {
 	struct endpoint *peer; /* (F) held */
 	struct ring *rx, *tx;
 	struct device_end *device; /* connected through a driver; instead of peer and rings */
+	struct device_end *hears;  /* (F) a listener's place at a driver */
 
 	/* (F) listening, or being listened to */
 	int backlog;
@@ -324,7 +326,7 @@ struct fabric {
 	bool stopping;
 
 	/* cards behind drivers, see device.h */
-	int device_epoll, device_stop;
+	int device_epoll, device_stop, device_timer;
 	pthread_t device_watcher;
 	bool device_started;
 
@@ -371,8 +373,8 @@ int endpoint_accept_register(struct call *call, struct endpoint **accepted);
 /* endpoint_verify - -ENOTCONN, -ECONNRESET, or 0 when connected */
 int endpoint_verify(const struct endpoint *endpoint);
 uint32_t endpoint_poll(struct endpoint *endpoint);
-/* endpoint_device_settled - a connect through a driver is over; (F) */
-void endpoint_device_settled(struct endpoint *endpoint, int result);
+/* endpoint_refresh - a connect through a driver may be over: before each look at the endpoint */
+void endpoint_refresh(struct endpoint *endpoint);
 /* endpoint_publish - tell a process what its ring says of the state; (F) */
 void endpoint_publish(struct endpoint *endpoint);
 

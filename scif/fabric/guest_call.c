@@ -159,7 +159,7 @@ static bool guest_poll_try(struct guest *guest, struct endpoint *endpoint)
 
 	if (mask)
 		guest_event_poll(guest, endpoint, mask);
-	else if (endpoint->armed && endpoint->device)
+	else if (endpoint->armed && (endpoint->device || endpoint->hears))
 		device_want(endpoint, endpoint->armed);
 	return mask != 0;
 }
@@ -171,6 +171,7 @@ void guest_try(struct guest *guest, struct endpoint *endpoint)
 
 	if (guest->resting)
 		return; /* all are tried when it goes on */
+	endpoint_refresh(endpoint);
 	guest_watch_note(endpoint);
 	for (call = TAILQ_FIRST(&endpoint->waiting); call; call = next) {
 		next = TAILQ_NEXT(call, link);
@@ -409,6 +410,8 @@ static void guest_run_chain(struct guest *guest, struct call *call)
 			call->endpoint = guest->slots[number - 1];
 		if (!call->endpoint)
 			call->status = -EBADF;
+		else
+			endpoint_refresh(call->endpoint);
 	}
 	if (call->status == 0 && (call->request.call == SCIF_VIRTIO_REGISTER ||
 				  call->request.call == SCIF_VIRTIO_REGISTER_MORE))

@@ -116,6 +116,23 @@ static int main_set_visible(struct daemon *daemon, struct node *node, const stru
 	return status;
 }
 
+/* The card whose programs reach the ports of @vm, if it names one. */
+static int main_set_hears(struct daemon *daemon, struct node *node, const struct settings_vm *vm,
+			  struct error *error)
+{
+	for (unsigned int i = 0; vm->hears && i < daemon->settings.card_count; i++) {
+		const struct settings_card *card = &daemon->settings.cards[i];
+
+		if (card->device && strcmp(card->name, vm->hears) == 0)
+			node->hears = daemon->fabric.nodes[1 + i];
+	}
+	if (vm->hears && !node->hears)
+		return error_set(error, -EINVAL,
+				 "VM '%s': hears=%s: expected the name of a card with device=",
+				 vm->name, vm->hears);
+	return 0;
+}
+
 static int main_create_guest(struct daemon *daemon, const struct settings_vm *vm,
 			     unsigned int number, struct error *error)
 {
@@ -166,9 +183,13 @@ static int main_create(struct daemon *daemon, struct error *error)
 		if (settings->cards[i].vm.socket)
 			status = main_create_card_vm(daemon, i, error);
 	}
-	for (unsigned int i = 0; i < settings->vm_count && status == 0; i++)
-		status = main_set_visible(daemon, daemon->guests[i].guest->node, &settings->vms[i],
-					  error);
+	for (unsigned int i = 0; i < settings->vm_count && status == 0; i++) {
+		struct node *node = daemon->guests[i].guest->node;
+
+		status = main_set_visible(daemon, node, &settings->vms[i], error);
+		if (status == 0)
+			status = main_set_hears(daemon, node, &settings->vms[i], error);
+	}
 	return status;
 }
 

@@ -121,6 +121,7 @@ static void settings_free_vm(struct settings_vm *vm)
 	free(vm->name);
 	free(vm->socket);
 	free(vm->sees);
+	free(vm->hears);
 	memset(vm, 0, sizeof(*vm));
 }
 
@@ -141,6 +142,7 @@ int settings_add_vm(struct settings *settings, const char *text, struct error *e
 	const struct settings_item items[] = {
 		{ "socket", &vm->socket, NULL, 0, 0 },
 		{ "sees", &vm->sees, NULL, 0, 0 },
+		{ "hears", &vm->hears, NULL, 0, 0 },
 		{ "endpoints", NULL, &endpoints, 1, 65535 },
 		{ "windows", NULL, &windows, 1, UINT32_MAX - 1 },
 		{ "pinned", NULL, &pinned, SCIF_VIRTIO_PAGE_BYTES, INT64_MAX },
@@ -291,11 +293,11 @@ static const struct argp_option settings_options[] = {
 	  "Read the section 'scif' of FILE (" SETTINGS_FILE " if no VM, card or socket is named)",
 	  0 },
 	{ "vm", KEY_VM,
-	  "NAME,socket=PATH[,sees=NAME+NAME][,endpoints=N][,windows=N][,pinned=BYTES]"
+	  "NAME,socket=PATH[,sees=NAME+NAME][,hears=NAME][,endpoints=N][,windows=N][,pinned=BYTES]"
 	  "[,bandwidth=BYTES]",
 	  0,
 	  "Serve a VM, whose VMM connects to PATH. It sees every card, or what sees= names: cards, "
-	  "other VMs, host",
+	  "other VMs, host. Programs of a card with device= that hears= names reach its ports",
 	  0 },
 	{ "card", KEY_CARD,
 	  "NAME,socket=PATH|vm=PATH|device=PATH[,node=N][,memory=BYTES][,cores=N]", 0,

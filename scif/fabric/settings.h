@@ -18,6 +18,8 @@ struct settings_vm {
 	char *name;
 	char *socket; /* where the VMM connects */
 	char *sees;   /* names of what it may connect to, with '+' between; NULL: every card */
+	char *hears;  /* the card whose programs reach its ports through the host's driver, or NULL
+		       */
 	uint32_t endpoints, windows;
 	uint64_t pinned_bytes, bytes_per_second;
 };
@@ -56,7 +58,8 @@ void settings_free(struct settings *settings);
 /* settings_defaults - what applies where nothing is said */
 void settings_defaults(struct settings *settings);
 
-/* settings_add_vm - from NAME,socket=PATH[,sees=A+B][,endpoints=N][,windows=N][,pinned=BYTES]
+/* settings_add_vm - from
+ * NAME,socket=PATH[,sees=A+B][,hears=A][,endpoints=N][,windows=N][,pinned=BYTES]
  * [,bandwidth=BYTES]; 0 or -errno */
 int settings_add_vm(struct settings *settings, const char *text, struct error *error);
 

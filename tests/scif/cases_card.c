@@ -5,7 +5,8 @@
 #include "tests/scif/conformance.h"
 #include "tests/scif/scif_card.h"
 
-#define LARGE (4u << 20)
+#define LARGE	    (4u << 20)
+#define CALLED_PORT 3900 /* that the card connects to */
 
 static unsigned char bytes[200000], back[200000];
 
@@ -83,6 +84,62 @@ static void card_refuses(void)
 		epd = make_open();
 		EQUAL(scif_connect(epd, &to), -1);
 		CHECK(errno == ENODEV || errno == ECONNREFUSED);
+	}
+}
+
+static void card_connects_without_waiting(void)
+{
+	struct scif_card_command command = { SCIF_CARD_ECHO, 0, 0, 1, 0 };
+	struct scif_portID to = { 0, 0 }, none = { 0, 0 };
+	scif_epd_t epd = make_open();
+	char byte = 'n';
+	int status;
+
+	card_address(&to);
+	none = to;
+	none.port = 3999;
+	set_nonblocking(epd, true);
+	FAILS(scif_connect(epd, &none), EINPROGRESS);
+	EQUAL(poll_one(epd, POLLOUT, 20000), POLLOUT);
+	FAILS(scif_connect(epd, &none), ECONNREFUSED);
+	FAILS(scif_connect(epd, &to), EINPROGRESS);
+	EQUAL(poll_one(epd, POLLOUT, 20000), POLLOUT);
+	status = scif_connect(epd, &to);
+	CHECK(status > 0);
+	set_nonblocking(epd, false);
+	EQUAL(scif_send(epd, &command, sizeof(command), SCIF_SEND_BLOCK), sizeof(command));
+	EQUAL(scif_send(epd, &byte, 1, SCIF_SEND_BLOCK), 1);
+	EQUAL(scif_recv(epd, &byte, 1, SCIF_RECV_BLOCK), 1);
+	EQUAL(byte, 'n');
+}
+
+/* The card's program connects to a listener here. */
+static void card_calls(void)
+{
+	struct scif_card_command command = { SCIF_CARD_CONNECT, 0, 0, 0, CALLED_PORT };
+	scif_epd_t epd = make_card(), listener = make_open(), called;
+	struct scif_card_answer answer;
+	struct scif_portID card, peer;
+	char byte;
+
+	card_address(&card);
+	EQUAL(scif_bind(listener, CALLED_PORT), CALLED_PORT);
+	EQUAL(scif_listen(listener, 2), 0);
+	EQUAL(poll_one(listener, POLLIN, 0), 0);
+	for (int way = 0; way < 2; way++) { /* told by poll, and waited for in the call */
+		EQUAL(scif_send(epd, &command, sizeof(command), SCIF_SEND_BLOCK), sizeof(command));
+		if (way == 0)
+			EQUAL(poll_one(listener, POLLIN, 20000), POLLIN);
+		EQUAL(scif_accept(listener, &peer, &called, SCIF_ACCEPT_SYNC), 0);
+		keep(called);
+		EQUAL(peer.node, card.node);
+		EQUAL(scif_recv(called, &byte, 1, SCIF_RECV_BLOCK), 1);
+		EQUAL(byte, 'c');
+		EQUAL(scif_send(called, "d", 1, SCIF_SEND_BLOCK), 1);
+		EQUAL(scif_recv(epd, &answer, sizeof(answer), SCIF_RECV_BLOCK), sizeof(answer));
+		EQUAL(answer.error, 0);
+		EQUAL(answer.value, 'd');
+		FAILS(scif_recv(called, &byte, 1, SCIF_RECV_BLOCK), ECONNRESET);
 	}
 }
 
@@ -273,6 +330,8 @@ const struct test_case card_cases[] = {
 	{ "card_poll", card_poll, true },
 	{ "card_hangs_up", card_hangs_up, true },
 	{ "card_refuses", card_refuses, true },
+	{ "card_connects_without_waiting", card_connects_without_waiting, true },
+	{ "card_calls", card_calls, true },
 	{ "card_readfrom", card_readfrom, true },
 	{ "card_writeto", card_writeto, true },
 	{ "card_vreadfrom", card_vreadfrom, true },

@@ -226,11 +226,17 @@ void signal_thread(void)
 	EQUAL(pthread_kill(threads[index], SIGUSR1), 0);
 }
 
+void card_address(struct scif_portID *to)
+{
+	*to = (struct scif_portID){ (uint16_t)card_node, SCIF_CARD_PORT };
+}
+
 scif_epd_t make_card(void)
 {
-	struct scif_portID to = { (uint16_t)card_node, SCIF_CARD_PORT };
+	struct scif_portID to;
 	scif_epd_t epd = make_open();
 
+	card_address(&to);
 	CHECK(scif_connect(epd, &to) > 0);
 	return epd;
 }

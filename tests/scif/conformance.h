@@ -84,6 +84,8 @@ void *join_thread(void);
 void signal_thread(void);
 /* The card's node, connected to the card test process. */
 scif_epd_t make_card(void);
+/* card_address - where the card test process listens */
+void card_address(struct scif_portID *to);
 /* card_ask - one command; its answer's error, and *value where not NULL */
 int card_ask(scif_epd_t epd, uint32_t op, uint64_t offset, uint64_t bytes, uint64_t value,
 	     uint64_t *answer);

@@ -25,6 +25,7 @@ struct window {
 
 struct connection {
 	scif_epd_t epd;
+	struct scif_portID peer;
 	struct window windows[WINDOWS_MAX];
 };
 
@@ -128,17 +129,20 @@ static int do_map_store(struct connection *connection, const struct scif_card_co
 	return scif_munmap(word, 4096) < 0 ? errno : 0;
 }
 
-static int do_connect(const struct scif_card_command *command, uint64_t *value)
+static int do_connect(const struct connection *connection, const struct scif_card_command *command,
+		      uint64_t *value)
 {
-	struct scif_portID peer = { (uint16_t)command->offset, (uint16_t)command->value };
+	struct scif_portID peer = { connection->peer.node, (uint16_t)command->value };
 	scif_epd_t epd = scif_open();
+	unsigned char byte = 'c';
 	int code = 0;
 
 	if (epd < 0)
 		return errno;
-	if (scif_connect(epd, &peer) < 0)
+	if (scif_connect(epd, &peer) < 0 || scif_send(epd, &byte, 1, SCIF_SEND_BLOCK) != 1 ||
+	    scif_recv(epd, &byte, 1, SCIF_RECV_BLOCK) != 1)
 		code = errno;
-	*value = 1;
+	*value = byte;
 	scif_close(epd);
 	return code;
 }
@@ -194,7 +198,7 @@ static int serve(struct connection *connection, const struct scif_card_command *
 		answer.error = do_map_store(connection, command);
 		break;
 	case SCIF_CARD_CONNECT:
-		answer.error = do_connect(command, &answer.value);
+		answer.error = do_connect(connection, command, &answer.value);
 		break;
 	default:
 		return -1;
@@ -236,12 +240,11 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	for (;;) {
 		struct connection *connection = calloc(1, sizeof(*connection));
-		struct scif_portID peer;
 		pthread_attr_t attributes;
 		pthread_t thread;
 
-		if (!connection ||
-		    scif_accept(listener, &peer, &connection->epd, SCIF_ACCEPT_SYNC) < 0) {
+		if (!connection || scif_accept(listener, &connection->peer, &connection->epd,
+					       SCIF_ACCEPT_SYNC) < 0) {
 			perror("scif_card: accept");
 			free(connection);
 			if (errno == EINTR)

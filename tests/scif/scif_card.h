@@ -21,7 +21,7 @@ enum scif_card_op {
 	SCIF_CARD_READFROM,   /* .bytes: own window at .offset from ours at .value, synchronous */
 	SCIF_CARD_WRITETO,
 	SCIF_CARD_MAP_STORE, /* scif_mmap our window at .offset (a page), store .value there */
-	SCIF_CARD_CONNECT,   /* to node .offset, port .value: value: 1, then closes it */
+	SCIF_CARD_CONNECT,   /* to port .value of ours: sends 'c', value: the byte that answers */
 	SCIF_CARD_CLOSE,     /* no answer */
 };
 

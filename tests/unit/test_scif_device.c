@@ -2,7 +2,9 @@
 /*
  * A card behind a host's driver: each call of a guest becomes the driver's. The driver is one of
  * the test: an endpoint is a socket pair, the card's memory a buffer, windows are what was
- * registered, and two calls never end unless a signal comes.
+ * registered, and some calls never end unless a signal comes. An endpoint can be written to once
+ * its peer read what it had: so a full socket pair is one whose connect is under way, and one with
+ * a byte in it a listener that somebody waits at.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,9 +28,14 @@
 #define CARD_OFFSET 0x8000000000ull
 #define MARK	    5
 #define MARK_NEVER  6
+#define MARK_LATE   7
 #define PORT	    7
 #define PORT_FULL   8
-#define PORT_NEVER  9
+#define PORT_SLOW   9
+#define PORT_TAKEN  10
+#define CARD_PORT   2000
+#define HANDLE	    0x1234567812345678ull
+#define EARLY_MS    50
 #define BOTH	    (SCIF_PROT_READ | SCIF_PROT_WRITE)
 #define ANSWER_S    20
 
@@ -41,6 +48,10 @@ static struct {
 	unsigned char *window;
 	uint64_t window_offset, window_bytes;
 	unsigned int registrations;
+	unsigned int caller_node; /* of who waits at the listener */
+	int listener_fd, backlog; /* the other end of the last listener */
+	bool settled, refuses;	  /* the slow connect */
+	atomic_bool early;	  /* a call is about to be entered */
 } driver;
 
 static int driver_open(const char *path)
@@ -101,17 +112,74 @@ static int driver_wait_for_ever(void)
 	return nanosleep(&day, NULL) < 0 ? driver_fail(EINTR) : 0;
 }
 
+/* Begins to wait for ever only after a while, in which signals are lost. */
+static int driver_wait_late(void)
+{
+	struct timespec rest = { 0, EARLY_MS * 1000000 };
+
+	atomic_store(&driver.early, true);
+	while (nanosleep(&rest, &rest) < 0)
+		continue;
+	return driver_wait_for_ever();
+}
+
+static int driver_connect(int fd, const uint16_t *connect)
+{
+	static const char bytes[4096];
+
+	assert_int_equal(connect[2], 1);
+	if (connect[3] != PORT_SLOW)
+		return connect[3] == PORT ? 0 : driver_fail(ECONNREFUSED);
+	if (driver.settled)
+		return driver.refuses ? driver_fail(ECONNREFUSED) : 0;
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		continue;
+	return driver_fail(EINPROGRESS);
+}
+
+/* The slow connect is over: its endpoint can be written to. */
+static void driver_settle(bool refuses)
+{
+	char bytes[4096];
+
+	driver.settled = true;
+	driver.refuses = refuses;
+	while (recv(driver.card_fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		continue;
+}
+
+static int driver_accept(int fd, unsigned char *argument)
+{
+	const uint16_t peer[2] = { (uint16_t)driver.caller_node, CARD_PORT };
+	const uint64_t handle = HANDLE;
+	char byte;
+
+	assert_int_equal(*(int32_t *)argument, 0); /* never told to block */
+	if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+		return driver_fail(EAGAIN);
+	memcpy(argument + 4, peer, sizeof(peer));
+	memcpy(argument + 8, &handle, sizeof(handle));
+	return 0;
+}
+
 static int driver_control(int fd, unsigned long number, void *argument)
 {
 	uint64_t *words = argument;
-	uint16_t *connect = argument;
 
 	switch (number & 0xff) {
+	case 0x01:
+		return *(int *)argument == PORT_TAKEN ? driver_fail(EINVAL) : 0;
+	case 0x02:
+		driver.backlog = (int)(uintptr_t)argument;
+		driver.listener_fd = driver.card_fd;
+		driver.card_fd = -1;
+		return 0;
 	case 0x03:
-		assert_int_equal(connect[2], 1);
-		if (connect[3] == PORT_NEVER)
-			return driver_wait_for_ever();
-		return connect[3] == PORT ? 0 : driver_fail(ECONNREFUSED);
+		return driver_connect(fd, argument);
+	case 0x04:
+		return driver_accept(fd, argument);
+	case 0x05:
+		return *words == HANDLE ? 0 : driver_fail(ENOENT);
 	case 0x06:
 	case 0x07:
 		return driver_message(fd, (number & 0xff) == 0x06, words);
@@ -130,6 +198,8 @@ static int driver_control(int fd, unsigned long number, void *argument)
 		*(int32_t *)(uintptr_t)words[1] = MARK;
 		return 0;
 	case 0x10:
+		if ((uintptr_t)argument == MARK_LATE)
+			return driver_wait_late();
 		return (uintptr_t)argument == MARK ? 0 : driver_wait_for_ever();
 	case 0x11:
 		memcpy(driver.window + (words[0] - driver.window_offset), &words[1], 8);
@@ -156,6 +226,9 @@ static void card_open(struct bench *bench)
 	driver.card_fd = -1;
 	driver.memory = calloc(1, CARD_BYTES);
 	driver.registrations = 0;
+	driver.settled = false;
+	driver.listener_fd = -1;
+	driver.caller_node = 1;
 	device_system = (struct device_system){ driver_open, driver_control, driver_map };
 	bench_open_shm(bench, "", 64 * PAGE);
 	card = node_create(&bench->fabric, 1, NODE_CARD, "mic0", &bench->local->inbox);
@@ -163,6 +236,7 @@ static void card_open(struct bench *bench)
 	card->device = "/dev/of-the-test";
 	card->device_node = 1;
 	bench->guests[BENCH_A].guest->node->visible |= 2;
+	bench->guests[BENCH_A].guest->node->hears = card;
 	assert_int_equal(device_start(&bench->fabric), 0);
 }
 
@@ -172,6 +246,7 @@ static void card_close(struct bench *bench)
 	device_stop(&bench->fabric);
 	bench_close_after(bench);
 	close(driver.card_fd);
+	close(driver.listener_fd);
 	free(driver.memory);
 }
 
@@ -228,6 +303,198 @@ static void connects_or_is_refused(void **state)
 	assert_int_equal(
 		ask(&bench, REQUEST(CONNECT, .endpoint = endpoint, .connect = { 1, PORT }), &reply),
 		-EISCONN);
+	card_close(&bench);
+}
+
+static uint32_t open_endpoint(struct bench *bench)
+{
+	struct scif_virtio_reply reply;
+
+	assert_int_equal(ask(bench, REQUEST(OPEN), &reply), 0);
+	return (uint32_t)reply.value[0];
+}
+
+static int32_t connect_slowly(struct bench *bench, uint32_t endpoint)
+{
+	struct scif_virtio_reply reply;
+
+	return ask(bench,
+		   REQUEST(CONNECT, .endpoint = endpoint, .flags = SCIF_VIRTIO_NONBLOCK,
+			   .connect = { 1, PORT_SLOW }),
+		   &reply);
+}
+
+static void await_event(struct bench *bench, struct scif_virtio_event *event)
+{
+	time_t end = time(NULL) + ANSWER_S;
+
+	while (!bench_event(bench, BENCH_A, event)) {
+		assert_true(time(NULL) < end);
+		poll(NULL, 0, 1);
+	}
+}
+
+static void a_connect_returns_before_it_is_settled(void **state)
+{
+	struct scif_virtio_event event;
+	struct scif_virtio_reply reply;
+	struct bench bench;
+	uint32_t endpoint;
+
+	(void)state;
+	card_open(&bench);
+	bench_offer_events(&bench, BENCH_A, 4);
+	for (int refuses = 1; refuses >= 0; refuses--) {
+		driver.settled = false;
+		endpoint = open_endpoint(&bench);
+		assert_int_equal(connect_slowly(&bench, endpoint), -EINPROGRESS);
+		assert_int_equal(connect_slowly(&bench, endpoint), -EINPROGRESS);
+		assert_int_equal(ask(&bench,
+				     REQUEST(POLL, .endpoint = endpoint,
+					     .flags = SCIF_VIRTIO_POLL_ARM, .poll.mask = POLLOUT),
+				     &reply),
+				 0);
+		assert_int_equal(reply.value[0], 0);
+		assert_false(bench_event(&bench, BENCH_A, &event));
+		driver_settle(refuses);
+		await_event(&bench, &event);
+		assert_int_equal(event.mask, POLLOUT);
+		assert_int_equal(connect_slowly(&bench, endpoint), refuses ? -ECONNREFUSED : 0);
+		assert_int_equal(ask(&bench,
+				     REQUEST(FENCE_MARK, .endpoint = endpoint,
+					     .flags = SCIF_FENCE_INIT_SELF),
+				     &reply),
+				 refuses ? -ENOTCONN : 0);
+	}
+	card_close(&bench);
+}
+
+static void a_connect_waits_for_the_drivers_poll(void **state)
+{
+	struct scif_virtio_reply reply, other;
+	struct bench bench;
+	uint32_t endpoint;
+	unsigned int slot;
+
+	(void)state;
+	card_open(&bench);
+	endpoint = open_endpoint(&bench);
+	slot = bench_issue(
+		&bench, BENCH_A,
+		REQUEST(CONNECT, .endpoint = endpoint, .connect = { 1, PORT_SLOW }, .tag = 3), NULL,
+		0, NULL, 0);
+	assert_false(bench_answer(&bench, BENCH_A, slot, &reply));
+	assert_int_equal(ask(&bench, REQUEST(CANCEL, .cancel.tag = 3), &other), 0);
+	assert_int_equal(await(&bench, slot, &reply), -EINTR);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(CONNECT, .endpoint = endpoint, .connect = { 1, PORT_SLOW }),
+			   NULL, 0, NULL, 0);
+	assert_false(bench_answer(&bench, BENCH_A, slot, &reply));
+	driver_settle(false);
+	assert_int_equal(await(&bench, slot, &reply), 0);
+	card_close(&bench);
+}
+
+static uint32_t listen_at(struct bench *bench, uint16_t port)
+{
+	struct scif_virtio_reply reply;
+	uint32_t endpoint = open_endpoint(bench);
+
+	assert_int_equal(ask(bench, REQUEST(BIND, .endpoint = endpoint, .bind.port = port), &reply),
+			 0);
+	assert_int_equal(
+		ask(bench, REQUEST(LISTEN, .endpoint = endpoint, .listen.backlog = 4), &reply), 0);
+	return endpoint;
+}
+
+static void a_card_reaches_a_listener(void **state)
+{
+	struct virtio_ring_desc part = { .addr = BENCH_PAGES, .len = 3 };
+	struct scif_virtio_event event;
+	struct scif_virtio_reply reply;
+	struct bench bench;
+	uint32_t listener, endpoint;
+	unsigned int slot;
+
+	(void)state;
+	card_open(&bench);
+	bench_offer_events(&bench, BENCH_A, 2);
+	listener = listen_at(&bench, 50);
+	assert_int_equal(driver.backlog, 4);
+	assert_int_equal(ask(&bench, REQUEST(ACCEPTREQ, .endpoint = listener), &reply), -EAGAIN);
+	assert_int_equal(ask(&bench,
+			     REQUEST(POLL, .endpoint = listener, .flags = SCIF_VIRTIO_POLL_ARM,
+				     .poll.mask = POLLIN),
+			     &reply),
+			 0);
+	assert_int_equal(reply.value[0], 0);
+	assert_int_equal(write(driver.listener_fd, "x", 1), 1);
+	await_event(&bench, &event);
+	assert_int_equal(event.mask, POLLIN);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(ACCEPTREQ, .endpoint = listener, .flags = SCIF_ACCEPT_SYNC),
+			   NULL, 0, NULL, 0);
+	assert_int_equal(await(&bench, slot, &reply), 0);
+	assert_int_equal(reply.value[0], 1 | CARD_PORT << 16);
+	endpoint = open_endpoint(&bench);
+	assert_int_equal(
+		ask(&bench,
+		    REQUEST(ACCEPTREG, .endpoint = endpoint, .accept.handle = reply.value[1]),
+		    &reply),
+		0);
+	assert_int_equal(write(driver.card_fd, "hi!", 3), 3);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(RECV, .endpoint = endpoint, .flags = SCIF_RECV_BLOCK), NULL, 0,
+			   &part, 1);
+	assert_int_equal(await(&bench, slot, &reply), 0);
+	assert_memory_equal(frontend_at(&bench.guests[BENCH_A].frontend, BENCH_PAGES), "hi!", 3);
+	card_close(&bench);
+}
+
+static void an_accept_waits_for_the_card(void **state)
+{
+	struct scif_virtio_reply reply;
+	struct bench bench;
+	uint32_t listener;
+	unsigned int slot;
+
+	(void)state;
+	card_open(&bench);
+	listener = listen_at(&bench, 50);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(ACCEPTREQ, .endpoint = listener, .flags = SCIF_ACCEPT_SYNC),
+			   NULL, 0, NULL, 0);
+	assert_false(bench_answer(&bench, BENCH_A, slot, &reply));
+	driver.caller_node = 2; /* of another card, which this VM does not see */
+	assert_int_equal(write(driver.listener_fd, "x", 1), 1);
+	poll(NULL, 0, 50);
+	assert_false(bench_answer(&bench, BENCH_A, slot, &reply));
+	driver.caller_node = 1;
+	assert_int_equal(write(driver.listener_fd, "x", 1), 1);
+	assert_int_equal(await(&bench, slot, &reply), 0);
+	assert_int_equal(ask(&bench, REQUEST(CLOSE, .endpoint = listener), &reply), 0);
+	assert_int_equal(recv(driver.listener_fd, (char[1]){ 0 }, 1, 0), 0); /* the driver's too */
+	assert_int_equal(recv(driver.card_fd, (char[1]){ 0 }, 1, 0), 0);
+	card_close(&bench);
+}
+
+static void a_port_that_the_driver_refuses(void **state)
+{
+	struct scif_virtio_reply reply;
+	struct bench bench;
+	uint32_t listener, endpoint;
+	unsigned int slot;
+
+	(void)state;
+	card_open(&bench);
+	listener = listen_at(&bench, PORT_TAKEN); /* the VM's own programs still reach it */
+	endpoint = open_endpoint(&bench);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(CONNECT, .endpoint = endpoint, .connect = { 0, PORT_TAKEN }),
+			   NULL, 0, NULL, 0);
+	assert_false(bench_answer(&bench, BENCH_A, slot, &reply));
+	assert_int_equal(ask(&bench, REQUEST(ACCEPTREQ, .endpoint = listener), &reply), 0);
+	assert_int_equal(await(&bench, slot, &reply), 0);
 	card_close(&bench);
 }
 
@@ -437,6 +704,28 @@ static void a_long_call_is_interrupted(void **state)
 	card_close(&bench);
 }
 
+static void a_signal_before_the_call_is_not_lost(void **state)
+{
+	struct scif_virtio_reply reply, other;
+	struct bench bench;
+	uint32_t endpoint;
+	unsigned int slot;
+
+	(void)state;
+	card_open(&bench);
+	endpoint = dial(&bench);
+	atomic_store(&driver.early, false);
+	slot = bench_issue(
+		&bench, BENCH_A,
+		REQUEST(FENCE_WAIT, .endpoint = endpoint, .fence.mark = MARK_LATE, .tag = 4), NULL,
+		0, NULL, 0);
+	while (!atomic_load(&driver.early))
+		poll(NULL, 0, 1);
+	assert_int_equal(ask(&bench, REQUEST(CANCEL, .cancel.tag = 4), &other), 0);
+	assert_int_equal(await(&bench, slot, &reply), -EINTR);
+	card_close(&bench);
+}
+
 static void a_guest_that_goes_ends_its_calls(void **state)
 {
 	struct bench bench;
@@ -479,12 +768,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connects_or_is_refused),
+		cmocka_unit_test(a_connect_returns_before_it_is_settled),
+		cmocka_unit_test(a_connect_waits_for_the_drivers_poll),
+		cmocka_unit_test(a_card_reaches_a_listener),
+		cmocka_unit_test(an_accept_waits_for_the_card),
+		cmocka_unit_test(a_port_that_the_driver_refuses),
 		cmocka_unit_test(messages_wait_for_the_drivers_poll),
 		cmocka_unit_test(poll_is_the_drivers),
 		cmocka_unit_test(scattered_pages_are_one_registration),
 		cmocka_unit_test(program_memory_is_copied),
 		cmocka_unit_test(fences_are_the_drivers),
 		cmocka_unit_test(a_long_call_is_interrupted),
+		cmocka_unit_test(a_signal_before_the_call_is_not_lost),
 		cmocka_unit_test(a_guest_that_goes_ends_its_calls),
 		cmocka_unit_test(a_map_that_the_driver_refuses),
 	};

@@ -19,6 +19,7 @@ CONFORMANCE = daemons.SCIF_PROGRAMS / "scif_conformance_mpss3"
 OUTER, INNER = "qemu-sid", "uml-sid"
 # What is about a connection to a card; all else is between scifd and the inner guest, tested there.
 CASES = ["card_echo", "card_ping_pong", "card_poll", "card_hangs_up", "card_refuses",
+         "card_connects_without_waiting", "card_calls",
          "card_readfrom", "card_writeto", "card_vreadfrom", "card_vwriteto", "card_reads_ours",
          "card_writes_ours", "card_fence_signal", "card_mmap", "card_maps_ours"]
 INIT = """#!/bin/sh
@@ -28,7 +29,7 @@ busybox mount -t devtmpfs dev /dev
 busybox insmod /vphi.ko && /root/{program} --card 1 {cases}
 busybox poweroff -f
 """
-SCIFD = ["scifd", "--card", "mic0,device=/dev/mic/scif", "--vm", "inner,socket=/root/inner.sock",
+SCIFD = ["scifd", "--card", "mic0,device=/dev/mic/scif", "--vm", "inner,socket=/root/inner.sock,hears=mic0",
          "--control", "/root/control.sock"]
 # Its memory's file must be shared, so not in the guest's root.
 INNER_VM = """
