@@ -17,6 +17,7 @@ import subprocess
 
 import daemons
 import measure
+from testbed import machines
 from testbed.errors import GuestError
 from testbed.guest import Guest
 from testbed.kbuild import module
@@ -237,7 +238,10 @@ def in_guest(bench, kind):
 
 def run(bench):
     results = {}
-    for kind in KINDS:
+    for kind, machine in KINDS.items():
+        if reason := machines.KINDS[machine]().unusable():
+            results[kind] = measure.Skipped(reason)
+            continue
         try:
             results[kind] = in_guest(bench, kind)
         except GuestError as error:

@@ -8,7 +8,8 @@
  *	maps NODE PORT COUNT		map and unmap the server's window so often
  *	registers NODE PORT COUNT	register and unregister windows so often
  *	block NODE PORT			wait in a receive for ever
- *	hold NODE PORT MIB		register so much, copy at both its ends, then hold it
+ *	hold NODE PORT MIB		register so much, then hold it
+ *	ends NODE PORT MIB		the same, but copy at both its ends before
  *	time NODE PORT BYTES ROUNDS	round trips of so many bytes, in microseconds
  *	copy NODE PORT WAY BYTES ROUNDS	copies between windows, WAY read or write: microseconds
  *	memcpy BYTES ROUNDS		the same of this processor alone
@@ -460,7 +461,7 @@ static void peer_check_ends(scif_epd_t epd, unsigned char *memory, size_t bytes,
 		peer_wrong("the window's ends");
 }
 
-static int peer_hold(uint16_t node, uint16_t port, size_t mebibytes)
+static int peer_hold(uint16_t node, uint16_t port, size_t mebibytes, bool check)
 {
 	off_t remote, window;
 	scif_epd_t epd = peer_connect(node, port, &remote);
@@ -470,7 +471,8 @@ static int peer_hold(uint16_t node, uint16_t port, size_t mebibytes)
 		scif_register(epd, memory, mebibytes << 20, 0, SCIF_PROT_READ | SCIF_PROT_WRITE, 0);
 	if (window < 0)
 		peer_fail("register");
-	peer_check_ends(epd, memory, mebibytes << 20, window, remote);
+	if (check)
+		peer_check_ends(epd, memory, mebibytes << 20, window, remote);
 	printf("holding\n");
 	fflush(stdout);
 	pause();
@@ -633,8 +635,9 @@ int main(int count, char **words)
 				      (unsigned int)numbers[2]);
 	if (strcmp(what, "block") == 0 && count == 4)
 		return peer_block((uint16_t)numbers[0], (uint16_t)numbers[1]);
-	if (strcmp(what, "hold") == 0 && count == 5)
-		return peer_hold((uint16_t)numbers[0], (uint16_t)numbers[1], numbers[2]);
+	if ((strcmp(what, "hold") == 0 || strcmp(what, "ends") == 0) && count == 5)
+		return peer_hold((uint16_t)numbers[0], (uint16_t)numbers[1], numbers[2],
+				 *what == 'e');
 	if (strcmp(what, "time") == 0 && count == 6)
 		return peer_time((uint16_t)numbers[0], (uint16_t)numbers[1], (uint32_t)numbers[2],
 				 (unsigned int)numbers[3]);

@@ -15,12 +15,12 @@ CARRIERS = [pytest.param(name, marks=pytest.mark.skipif(
 NODES = {"qemu-sid": 17, "uml-sid": 18}  # of card_site's guests, as the card numbers VMs
 
 
-def boot(carrier, scifd, vm, files, modules=(), **options):
+def boot(carrier, scifd, vm, files, modules=(), kernel=None, **options):
     """A guest (testbed's Guest) that is the VM @vm of @scifd, with the driver."""
     options.setdefault("memory_mib", 512)
     options.setdefault("cpus", 1)
-    return Guest(carrier, files=files, modules=[module("scif/guest", carrier), *modules],
-                 quiet=True, vhost_user=[f"45={scifd.guest_socket(vm)}"], **options)
+    return Guest(carrier, files=files, modules=[module("scif/guest", carrier, kernel), *modules],
+                 quiet=True, vhost_user=[f"45={scifd.guest_socket(vm)}"], kernel=kernel, **options)
 
 
 @contextlib.contextmanager
