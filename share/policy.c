@@ -7,7 +7,9 @@
  * weight. A kernel cannot be interrupted: what a turn used beyond its budget is a debt that later
  * rounds pay. A tenant that was idle is served before the backlog, with one quantum and once: when
  * it wants nothing more it still stands in the backlog until it has been passed by, so that short
- * bursts with pauses between them cannot take more than a round's share.
+ * bursts with pauses between them cannot take more than a round's share. Who comes back before
+ * that for what is left of its quantum is served first once more, and only once: each time costs a
+ * hand-over.
  *
  * A decision passes each tenant by once. Where all who want something are in debt, rounds would go
  * by until one is not, and a tenant that is away for the moment between two of its kernels would be
@@ -16,6 +18,9 @@
  *
  * Nobody saves: a tenant that becomes idle loses what it did not use. Debts outlive idleness, less
  * one quantum for each round that went by without it.
+ *
+ * A turn is long, since handing over costs time, and is cut short for who is served first: then the
+ * holder gives it no more work, and what it has left comes after the newcomer.
  */
 #include "share/policy.h"
 
@@ -25,17 +30,17 @@
 #include <string.h>
 
 /*
- * A turn costs a few tens of microseconds to hand over (bench/run sharing, `handover_us`): 5 ms
- * keep that below a hundredth, and a newcomer waits for one slice and what it overran.
+ * A GPU stands still for some 0.2 ms between two processes (bench/run sharing, `conservation`):
+ * 10 ms keep that at a fiftieth. A newcomer does not wait for them.
  */
 const struct share_settings share_settings_default = {
 	.kind = SHARE_ROUND_ROBIN,
-	.quantum_ns = 5000000,
-	.slice_ns = 5000000,
+	.quantum_ns = 10000000,
+	.slice_ns = 10000000,
 };
 
-/* The remainder of a quantum is not worth a turn below this part of a slice. */
-#define SLICE_LEAST_PART 8
+/* The remainder of a quantum is not worth a turn below this part of it: it adds to the next one. */
+#define LEAST_PART 8
 
 /* Debt that remains, in quanta, to who is served in debt: short absences add up to no more. */
 #define DEBT_QUANTA 4
@@ -75,6 +80,16 @@ static struct share_class *tenant_class(struct share_policy *policy,
 static int64_t tenant_quantum(const struct share_policy *policy, const struct share_tenant *tenant)
 {
 	return (int64_t)(policy->settings.quantum_ns * tenant->weight / policy->weight_least);
+}
+
+/* least_ns - what is worth a turn */
+static int64_t least_ns(const struct share_policy *policy)
+{
+	const struct share_settings *settings = &policy->settings;
+	uint64_t shorter = settings->slice_ns < settings->quantum_ns ? settings->slice_ns
+								     : settings->quantum_ns;
+
+	return (int64_t)(shorter / LEAST_PART) + 1;
 }
 
 /* share_tenant_enter - leave the list it is in and go to the end of another */
@@ -118,6 +133,7 @@ static void tenant_wake(struct share_policy *policy, struct share_tenant *tenant
 		return;
 	}
 	tenant->deficit_ns = quantum;
+	tenant->returned = false;
 	share_tenant_enter(policy, tenant, SHARE_FRESH);
 }
 
@@ -188,12 +204,24 @@ void share_client_close(struct share_policy *policy, struct share_client *client
 		share_end(policy, 0);
 }
 
+/* tenant_returns - it wants more, and has something left of its quantum from this round */
+static bool tenant_returns(const struct share_policy *policy, const struct share_tenant *tenant)
+{
+	return tenant->place == SHARE_BACKLOG && TAILQ_EMPTY(&tenant->waiting) &&
+	       (!policy->holder || policy->holder->tenant != tenant) && !tenant->served &&
+	       !tenant->returned && tenant->deficit_ns >= least_ns(policy);
+}
+
 void share_want(struct share_policy *policy, struct share_client *client)
 {
 	struct share_tenant *tenant = client->tenant;
 
 	if (client->waits || policy->holder == client)
 		return;
+	if (tenant_returns(policy, tenant)) {
+		tenant->returned = true;
+		share_tenant_enter(policy, tenant, SHARE_FRESH);
+	}
 	client->waits = true;
 	client->asked = ++policy->asked;
 	TAILQ_INSERT_TAIL(&tenant->waiting, client, link);
@@ -233,6 +261,7 @@ static void tenant_give(struct share_policy *policy, struct share_tenant *tenant
 	tenant->given = policy->decisions;
 	tenant->given_ns += tenant_quantum(policy, tenant);
 	tenant->deficit_ns += tenant_quantum(policy, tenant);
+	tenant->returned = false;
 }
 
 /*
@@ -266,12 +295,12 @@ static struct share_tenant *pick_round_robin(struct share_policy *policy, struct
 {
 	struct share_tenant *tenant;
 
-	while ((tenant = tenant_next(policy, class)) && tenant->deficit_ns <= 0) {
+	while ((tenant = tenant_next(policy, class)) && tenant->deficit_ns < least_ns(policy)) {
 		if (tenant->round == class->round)
 			class->round++;
 		tenant->round = class->round;
 		tenant_give(policy, tenant);
-		if (tenant->deficit_ns <= 0)
+		if (tenant->deficit_ns < least_ns(policy))
 			share_tenant_enter(policy, tenant, SHARE_BACKLOG);
 	}
 	return tenant ? tenant : pick_debtor(policy, class);
@@ -316,17 +345,12 @@ static struct share_tenant *pick(struct share_policy *policy, struct share_class
 	}
 }
 
-/* class_wanted - somebody of the class waits */
-static bool class_wanted(const struct share_class *class)
+/* list_wanted - somebody in it waits */
+static bool list_wanted(const struct share_tenant_list *list)
 {
 	const struct share_tenant *tenant;
 
-	TAILQ_FOREACH(tenant, &class->fresh, link)
-	{
-		if (!TAILQ_EMPTY(&tenant->waiting))
-			return true;
-	}
-	TAILQ_FOREACH(tenant, &class->backlog, link)
+	TAILQ_FOREACH(tenant, list, link)
 	{
 		if (!TAILQ_EMPTY(&tenant->waiting))
 			return true;
@@ -337,7 +361,7 @@ static bool class_wanted(const struct share_class *class)
 /* turn_budget - within a slice, and not too short to be worth a turn */
 static uint64_t turn_budget(const struct share_policy *policy, const struct share_tenant *tenant)
 {
-	uint64_t slice = policy->settings.slice_ns, least = slice / SLICE_LEAST_PART;
+	uint64_t slice = policy->settings.slice_ns, least = (uint64_t)least_ns(policy);
 	uint64_t deficit = tenant->deficit_ns > 0 ? (uint64_t)tenant->deficit_ns : 0;
 
 	if (policy->settings.kind != SHARE_ROUND_ROBIN || deficit > slice)
@@ -395,13 +419,21 @@ struct share_client *share_likely(const struct share_policy *policy)
 	return NULL;
 }
 
-uint64_t share_budget(const struct share_policy *policy)
+uint64_t share_budget(struct share_policy *policy)
 {
-	unsigned int priority = policy->holder->tenant->priority;
+	const struct share_tenant *own = policy->holder->tenant;
+	bool newcomers = policy->settings.kind == SHARE_ROUND_ROBIN;
 
+	policy->cut = false;
 	for (unsigned int i = SHARE_PRIORITIES; i--;) {
-		if (class_wanted(&policy->classes[i]))
-			return i > priority ? 0 : policy->budget_ns;
+		const struct share_class *class = &policy->classes[i];
+		bool fresh = list_wanted(&class->fresh);
+
+		if (!fresh && !list_wanted(&class->backlog))
+			continue;
+		policy->cut = i > own->priority || (i == own->priority && fresh && newcomers &&
+						    own->place != SHARE_FRESH);
+		return policy->cut ? 0 : policy->budget_ns;
 	}
 	return SHARE_UNBOUNDED;
 }
@@ -410,17 +442,20 @@ void share_end(struct share_policy *policy, uint64_t used_ns)
 {
 	struct share_tenant *tenant = policy->holder->tenant;
 
+	share_budget(policy);
 	policy->holder = NULL;
 	tenant->served = true;
-	/* Without anybody who waited it saved nothing; its next quantum comes with the next round.
+	/*
+	 * Without anybody who waited, or with a turn that it did nothing with, it saved nothing;
+	 * its next quantum comes with the next round.
 	 */
-	if (!used_ns && tenant->deficit_ns > 0)
+	if (!used_ns && !policy->cut && tenant->deficit_ns > 0)
 		tenant->deficit_ns = 0;
 	if (used_ns > INT64_MAX / 2)
 		used_ns = INT64_MAX / 2;
 	tenant->virtual_ns += used_ns / tenant->weight;
 	if (tenant->deficit_ns > INT64_MIN / 2)
 		tenant->deficit_ns -= (int64_t)used_ns;
-	if (tenant->deficit_ns <= 0)
+	if (tenant->deficit_ns < least_ns(policy))
 		share_tenant_enter(policy, tenant, SHARE_BACKLOG);
 }

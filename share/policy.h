@@ -61,6 +61,7 @@ struct share_tenant {
 	struct share_client_list waiting;
 	enum share_place place;
 	bool served;	       /* had a turn since it was last passed by in the backlog */
+	bool returned;	       /* has come back early for the rest of its last quantum */
 	unsigned int weight;   /* 1 to SHARE_WEIGHT_MAX */
 	unsigned int priority; /* below SHARE_PRIORITIES */
 	int64_t deficit_ns;    /* what it may use; negative: what it used too much */
@@ -84,6 +85,7 @@ struct share_policy {
 	struct share_class classes[SHARE_PRIORITIES];
 	struct share_client *holder; /* who has the turn; NULL: the device is free */
 	uint64_t budget_ns;	     /* of the holder while others wait */
+	bool cut;		     /* somebody waits who goes before the holder */
 	uint64_t asked;
 	uint64_t decisions;
 	unsigned int weights[SHARE_WEIGHT_MAX + 1]; /* how many tenants have that weight */
@@ -122,14 +124,15 @@ struct share_client *share_likely(const struct share_policy *policy);
 
 /*
  * share_budget - device time that the holder may use in its turn, as things stand: SHARE_UNBOUNDED
- * while nobody else waits, 0 when somebody of a higher class does. It ends its turn once it has
- * used that much.
+ * while nobody else waits, 0 when somebody does who goes first: one of a higher class, or one who
+ * was idle where the holder was not. It ends its turn once it has used that much; what is left to
+ * it then it gets later.
  */
-uint64_t share_budget(const struct share_policy *policy);
+uint64_t share_budget(struct share_policy *policy);
 
 /**
  * share_end - the holder's turn is over
- * @used_ns: device time of what ended while share_budget() was bounded; before that nobody went
+ * @used_ns: device time of what was done while share_budget() was bounded; before that nobody went
  *	     without
  */
 void share_end(struct share_policy *policy, uint64_t used_ns);

@@ -199,6 +199,21 @@ static void turn_pause(struct simulation *simulation, struct player *player)
 	share_end(&simulation->policy, simulation->charged_ns);
 }
 
+/* turn_spent - the next launch belongs into another turn; as cuda/server/turn.c decides it */
+static bool turn_spent(struct simulation *simulation, const struct player *player)
+{
+	const struct simulate_trace *trace = player->given->trace;
+	uint64_t next_ns = trace->launches[player->begun % trace->count].duration_ns;
+	uint64_t budget_ns = share_budget(&simulation->policy);
+
+	if (budget_ns == SHARE_UNBOUNDED)
+		return false;
+	if (!budget_ns)
+		return true;
+	return simulation->used_ns &&
+	       (simulation->used_ns >= budget_ns || budget_ns - simulation->used_ns < next_ns / 2);
+}
+
 static void simulation_step(struct simulation *simulation)
 {
 	struct player *player;
@@ -211,7 +226,7 @@ static void simulation_step(struct simulation *simulation)
 	player = player_of(simulation->policy.holder);
 	if (player->queued == player->begun)
 		turn_pause(simulation, player);
-	else if (simulation->used_ns >= share_budget(&simulation->policy))
+	else if (turn_spent(simulation, player))
 		share_end(&simulation->policy, simulation->charged_ns);
 	else
 		player_run(simulation, player);

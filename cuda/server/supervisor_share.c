@@ -60,8 +60,9 @@ struct turn {
 	uint32_t sequence; /* of its last grant; 0: never had one */
 	uint32_t awaited;  /* the sequence whose end was awaited */
 	uint64_t told_ns;  /* the budget that it was told */
-	uint64_t base_ns;  /* used_ns where charging begins, while bounded */
+	uint64_t paid_ns;  /* so much of used_ns, and of what it should grow by, was charged */
 	uint64_t used_ns;  /* as last read; never falls */
+	uint64_t bound_ns; /* when the turn became a bounded one */
 };
 
 struct client_share {
@@ -109,11 +110,41 @@ static uint64_t turn_used(struct client_share *share, unsigned int device)
 	return turn->used_ns;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* page_ring - wake who waits for something in the page */
 static void page_ring(struct share_page_device *page)
 {
 	__atomic_add_fetch(&page->bell, 1, __ATOMIC_ACQ_REL);
 	syscall(SYS_futex, &page->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* turn_forgive - what was used so far is not charged: nobody went without */
+static void turn_forgive(struct client_share *share, unsigned int device)
+{
+	share->turns[device].paid_ns = turn_used(share, device);
+	share->turns[device].bound_ns = now_ns();
+}
+
+/*
+ * turn_charge - what a bounded turn owes: all that was used and not charged yet, and @tail_ns,
+ * which it is about to use. Where that was too much before, it is less now.
+ */
+static uint64_t turn_charge(struct client_share *share, unsigned int device, uint64_t tail_ns)
+{
+	struct turn *turn = &share->turns[device];
+	uint64_t until = turn_used(share, device) + tail_ns, paid = turn->paid_ns;
+
+	if (until <= paid)
+		return 0;
+	turn->paid_ns = until;
+	return until - paid;
 }
 
 /* turn_tell - the grant and its bound into the page, and wake who waits for it */
@@ -124,7 +155,7 @@ static void turn_tell(struct client_share *share, unsigned int device, uint64_t 
 	uint32_t kind = budget_ns == SHARE_UNBOUNDED ? SHARE_GRANT_UNBOUNDED : SHARE_GRANT_BOUNDED;
 
 	if (turn->told_ns == SHARE_UNBOUNDED && budget_ns != SHARE_UNBOUNDED)
-		turn->base_ns = turn_used(share, device);
+		turn_forgive(share, device);
 	turn->told_ns = budget_ns;
 	__atomic_store_n(&page->budget_ns, budget_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&page->grant, turn->sequence << 2 | kind, __ATOMIC_RELEASE);
@@ -176,7 +207,8 @@ static void device_schedule(struct supervisor *supervisor, unsigned int device)
 	if (next) {
 		supervisor->share->turns[device]++;
 		turn->sequence = turn->sequence % SEQUENCE_MAX + 1;
-		turn->base_ns = turn_used(share, device);
+		turn->told_ns = budget_ns;
+		turn->bound_ns = now_ns();
 	} else if (budget_ns == turn->told_ns) {
 		return;
 	}
@@ -194,21 +226,19 @@ static void device_await(struct client_share *share, const struct share_policy *
 	const struct share_page_device *page = &share->page->devices[device];
 	struct share_client *likely = share_likely(policy);
 	struct share_page_device *next;
-	struct timespec begin, now;
+	uint64_t until;
 
 	if (!likely || sysconf(_SC_NPROCESSORS_ONLN) < SHARE_SPIN_PROCESSORS)
 		return;
 	next = &share_of(turn_of(likely), device)->page->devices[device];
 	__atomic_store_n(&next->prepared, next->prepared + 1, __ATOMIC_RELEASE);
 	page_ring(next);
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	do {
+	for (until = now_ns() + AWAIT_NS; now_ns() < until;) {
 		if (__atomic_load_n(&page->ended, __ATOMIC_ACQUIRE) ==
 		    share->turns[device].sequence)
 			return;
 		__builtin_ia32_pause();
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((now.tv_sec - begin.tv_sec) * 1000000000 + now.tv_nsec - begin.tv_nsec < AWAIT_NS);
+	}
 }
 
 /* device_read - what the worker says of one device, to the policy */
@@ -227,10 +257,15 @@ static void device_read(struct client_share *share, struct share_policy *policy,
 	}
 	ended = __atomic_load_n(&page->ended, __ATOMIC_ACQUIRE);
 	if (policy->holder == &turn->client && ended == turn->sequence) {
-		uint64_t used = turn_used(share, device);
-
 		watchdog_set(share, false);
-		share_end(policy, turn->told_ns == SHARE_UNBOUNDED ? 0 : used - turn->base_ns);
+		if (turn->told_ns == SHARE_UNBOUNDED) {
+			turn_forgive(share, device);
+			share_end(policy, 0);
+		} else {
+			uint32_t tail_ns = __atomic_load_n(&page->tail_ns, __ATOMIC_ACQUIRE);
+
+			share_end(policy, turn_charge(share, device, tail_ns));
+		}
 	}
 	if (__atomic_load_n(&page->want, __ATOMIC_ACQUIRE))
 		share_want(policy, &turn->client);
@@ -529,10 +564,8 @@ void share_client_descriptors(const struct client *client, int descriptors[3], u
 void share_client_usage(const struct client *client, struct share_usage *usage)
 {
 	const struct client_share *share = client->share;
-	uint64_t now_ms, since_ms;
-	struct timespec now;
+	uint64_t now_ms = now_ns() / 1000000, since_ms;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	*usage = (struct share_usage){
 		.memory_bytes = load(&share->page->memory_bytes),
 		.memory_byte_ms = load(&share->page->memory_byte_ms),
@@ -540,7 +573,6 @@ void share_client_usage(const struct client *client, struct share_usage *usage)
 	};
 	for (unsigned int i = 0; i < SHARE_COPIES; i++)
 		usage->copied_bytes[i] = load(&share->page->copied_bytes[i]);
-	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	since_ms = load(&share->page->memory_since_ms);
 	if (since_ms < now_ms)
 		usage->memory_byte_ms += usage->memory_bytes * (now_ms - since_ms);
@@ -567,6 +599,18 @@ static void usage_add(struct share_usage *sum, const struct share_usage *usage)
 	sum->memory_byte_ms += usage->memory_byte_ms;
 }
 
+/*
+ * turn_of_the_dead - what to charge for a turn whose worker ended in it: work that never ended was
+ * never measured, so it is at least the time for which others went without
+ */
+static uint64_t turn_of_the_dead(struct client_share *share, unsigned int device)
+{
+	uint64_t kept_ns = now_ns() - share->turns[device].bound_ns;
+	uint64_t used_ns = turn_charge(share, device, 0);
+
+	return used_ns > kept_ns ? used_ns : kept_ns;
+}
+
 void share_client_end(struct client *client)
 {
 	struct supervisor *supervisor = client->supervisor;
@@ -586,7 +630,7 @@ void share_client_end(struct client *client)
 		struct turn *turn = &share->turns[i];
 
 		if (policy->holder == &turn->client && turn->told_ns != SHARE_UNBOUNDED)
-			share_end(policy, turn_used(share, i) - turn->base_ns);
+			share_end(policy, turn_of_the_dead(share, i));
 		supervisor->share->past_ns[i] += turn_used(share, i);
 		share_client_close(policy, &turn->client);
 	}

@@ -5,8 +5,9 @@
  * Measuring. Work is cut into batches; a batch has an event before its first piece and one behind
  * its last, on its stream. A monitor thread waits for the later one and takes the time between the
  * two, less what an earlier batch on another stream has been charged for already. Every kind of
- * work (a kernel, a fill) has an estimate, the running mean of what was measured; a batch with a
- * kind that has none yet is closed at once.
+ * work (a kernel, a fill) has an estimate, the running mean of what was measured. Until it was
+ * measured SEEN_ENOUGH times (the first launch of a kernel often has next to nothing to do) it
+ * counts as unknown: its batch is closed at once, and it is alone in a bounded turn.
  *
  * An event costs a GPU some 3 us between two kernels. So a batch that follows another on its stream
  * without a pause begins with that one's last event, and batches are long while much is queued. A
@@ -17,9 +18,11 @@
  * else wants the device: that is what a newcomer may have to wait for.
  *
  * Work that waits for work. A kernel may wait for what the program gives the device later. So work
- * passes that waits for its own client's work, once that has made no progress for a time. Where the
- * device gets on at once then, that was it, and the time becomes shorter; otherwise the kernel is
- * merely long, and it becomes longer.
+ * passes that waits for its own client's work, once that is overdue for a time. Where the device
+ * gets on at once then, that was it, and the time becomes shorter; otherwise the kernel is merely
+ * long, and it becomes longer. Within a bounded turn it doubles with each piece that passes: a
+ * program of kernels whose lengths nobody can foretell would keep the device for ever, with always
+ * another one passed before the last is done.
  *
  * The end of a turn. The monitor ends a bounded turn when everything is done and either the next
  * piece of work waits for another turn, or none has come for LINGER_NS, or pauses are usually
@@ -28,7 +31,9 @@
  *
  * The hand-over. Shortly before its last work is done, the turn's worker says so; the supervisor
  * tells who is likely to be next, and all three then look for the end in short loops instead of
- * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS).
+ * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS). The turn ends a moment
+ * before that work does, its `tail`: the device finds the next client's work waiting when it is
+ * done. What the tail takes is measured like everything else, and paid for in the next turn.
  *
  * Locks: turn.lock, one for each device, is held from turn_begin() to turn_end(), so that a batch's
  * events lie where they should, and by the monitor except while it waits. It is taken under
@@ -54,17 +59,21 @@
 #define SHALLOW_NS	 200000u   /* or, with less than this much work queued, */
 #define BATCH_SHALLOW_NS 500000u   /* at this length, */
 #define BATCH_BOUNDED_NS 50000u	   /* or this one while others wait */
-#define STALL_NS	 20000000u /* time without progress before more work passes; */
+#define STALL_NS	 20000000u /* time overdue before more work passes; */
 #define STALL_LEAST_NS	 1000000u  /* it is learned between these two */
 #define STALL_MOST_NS	 1000000000u
+#define STALL_DOUBLINGS	 6u	  /* in one turn */
 #define HELPED_NS	 3000000u /* the device got on so soon after it that the work was waited for */
 #define UNKNOWN_NS	 1000000u /* estimate of what was never measured */
 #define LINGER_NS	 150000u  /* pause inside a turn */
 #define ENDING_NS	 200000u  /* so long before its end a turn's end is told */
 #define ENDING_NAP_NS	 40000u	  /* time between two looks before that */
+#define TAIL_SPIN_NS	 60000u	  /* a turn ends so long before its last work does, */
+#define TAIL_SLEEP_NS	 150000u  /* or, where whoever is next must be woken, so long */
+#define SEEN_ENOUGH	 3u	  /* measurements before an estimate is believed */
 #define PREPARED_NS	 400000u  /* how long who is told that it is next looks for its turn */
-#define TAIL_NS		 1000000u /* an open batch is closed after this time, */
-#define TAIL_BOUNDED_NS	 60000u	  /* or this one while others wait */
+#define OPEN_NS		 1000000u /* an open batch is closed after this time, */
+#define OPEN_BOUNDED_NS	 60000u	  /* or this one while others wait */
 #define BATCHES		 64u	  /* closed and not done */
 #define COSTS		 4096u	  /* estimates; kinds that share one share their mean */
 #define MONITOR_STACK	 (256u << 10)
@@ -77,14 +86,21 @@ struct batch {
 	uint64_t estimate_ns;
 	uint32_t cost; /* of its first piece */
 	uint32_t pieces;
-	bool mixed;   /* it has pieces of other kinds */
-	bool unknown; /* its last piece is of a kind that was never measured */
+	uint32_t sequence; /* of the turn that it was opened in */
+	bool mixed;	   /* it has pieces of other kinds */
+	bool unknown;	   /* its last piece is of a kind that was not measured often enough */
 };
 
 /* An event to use again. */
 struct spare {
 	CUcontext context;
 	CUevent event;
+};
+
+/* An estimate; of atomics. */
+struct cost {
+	uint32_t ns; /* 0: never measured */
+	uint32_t seen;
 };
 
 struct turn {
@@ -102,12 +118,15 @@ struct turn {
 	uint64_t busy_until_ns;	 /* when all of that should be done */
 	unsigned int unknown;	 /* batches of unknown length under way */
 	uint64_t progress_ns;	 /* when a batch was done last, or the first one began */
-	uint64_t stall_ns;	 /* how long without progress before work passes */
+	uint64_t stall_ns;	 /* how long overdue before work passes */
 	uint64_t passed_ns;	 /* when some passed; 0: none since the last progress */
 	uint32_t sequence;	 /* of the turn whose begin was seen */
 	uint32_t prepared;	 /* the page's, as last seen */
-	uint64_t begin_used_ns;	 /* page's used_ns then */
-	unsigned int blocked;	 /* threads in turn_begin() that wait */
+	uint64_t begin_used_ns;	 /* page's used_ns then, and what it was about to grow by */
+	unsigned int given;	 /* pieces in this turn; */
+	unsigned int passes;	 /* of them, those that passed while others waited */
+	unsigned int blocked;	 /* threads in turn_begin() that wait, */
+	uint64_t wanted_ns;	 /* the last one of them for so much */
 	bool monitored;		 /* its thread runs */
 	bool monitor_sleeps;
 	uint64_t idle_since_ns; /* when the last batch was done; 0: something is under way */
@@ -118,7 +137,7 @@ static struct share_page *page;
 static int kick_fd;
 static bool spins; /* there are processors enough for it */
 static struct turn turns[SHARE_PAGE_DEVICES];
-static uint32_t costs_ns[COSTS]; /* atomic; 0: never measured */
+static struct cost costs[COSTS];
 
 static uint64_t now_ns(void)
 {
@@ -189,28 +208,61 @@ static enum share_grant_kind turn_held(struct turn *turn)
 		return 0;
 	if (sequence != turn->sequence) {
 		turn->sequence = sequence;
-		turn->begin_used_ns = turn->page->used_ns;
+		turn->begin_used_ns = turn->page->used_ns + turn->outstanding_ns;
+		turn->given = turn->passes = 0;
 		want_set(turn, 0);
 	}
 	return grant & 3;
 }
 
-/* turn_left - how much estimated work may still be given to the driver; 0: none */
-static uint64_t turn_left(struct turn *turn, enum share_grant_kind kind)
+/*
+ * turn_spent - a piece of @wanted_ns belongs into another turn. The first one never does, and a
+ * later one does where more than half of it would lie beyond the budget.
+ */
+static bool turn_spent(const struct turn *turn, enum share_grant_kind kind, uint64_t wanted_ns)
 {
-	uint64_t limit = AHEAD_NS, taken = turn->outstanding_ns, budget;
+	uint64_t budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
+	int64_t taken = (int64_t)(turn->outstanding_ns + turn->page->used_ns) -
+			(int64_t)turn->begin_used_ns;
 
-	if (!kind || turn->count == BATCHES)
-		return 0;
-	if (taken >= limit)
-		return 0;
 	if (kind == SHARE_GRANT_UNBOUNDED)
-		return limit - taken;
-	if (turn->unknown)
-		return 0; /* it may use up the turn alone */
-	taken += turn->page->used_ns - turn->begin_used_ns;
-	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
-	return taken < budget ? budget - taken : 0;
+		return false;
+	if (!kind || !budget)
+		return true;
+	if (!turn->given || taken <= 0)
+		return false;
+	return (uint64_t)taken >= budget || budget - (uint64_t)taken < wanted_ns / 2;
+}
+
+/* turn_fits - a piece of @wanted_ns may be given to the driver now */
+static bool turn_fits(const struct turn *turn, enum share_grant_kind kind, uint64_t wanted_ns)
+{
+	if (!kind || turn->count == BATCHES || turn->outstanding_ns >= AHEAD_NS)
+		return false;
+	/* Work of unknown length may use up the turn alone. */
+	if (kind == SHARE_GRANT_BOUNDED && turn->unknown)
+		return false;
+	return !turn_spent(turn, kind, wanted_ns);
+}
+
+/* cost_known - the estimate of a kind of work; false: it is not one to rely on */
+static bool cost_known(uint32_t cost, uint64_t *estimate_ns)
+{
+	const struct cost *at = &costs[cost % COSTS];
+
+	*estimate_ns = __atomic_load_n(&at->ns, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&at->seen, __ATOMIC_RELAXED) >= SEEN_ENOUGH)
+		return true;
+	if (*estimate_ns < UNKNOWN_NS)
+		*estimate_ns = UNKNOWN_NS;
+	return false;
+}
+
+/* work_known - the same of a piece of work */
+static bool work_known(const struct turn_work *work, uint64_t *estimate_ns)
+{
+	*estimate_ns = work->estimate_ns;
+	return *estimate_ns || cost_known(work->cost, estimate_ns);
 }
 
 /* event_take - one to record in the current context; NULL: the driver has none */
@@ -260,7 +312,7 @@ static bool event_pending(CUevent event)
 	return result == CUDA_ERROR_NOT_READY;
 }
 
-/* batch_follows - the device is busy with the batch closed last when more comes behind it */
+/* batch_follows - the device is busy with the turn's batch closed last when more comes behind it */
 static bool batch_follows(const struct turn *turn, CUcontext context, CUstream stream)
 {
 	const struct batch *last;
@@ -268,13 +320,14 @@ static bool batch_follows(const struct turn *turn, CUcontext context, CUstream s
 	if (!turn->count)
 		return false;
 	last = &turn->batches[(turn->first + turn->count - 1) % BATCHES];
-	return last->context == context && last->stream == stream && event_pending(last->end);
+	return last->sequence == turn->sequence && last->context == context &&
+	       last->stream == stream && event_pending(last->end);
 }
 
 /* batch_take - open a batch in the current context; false: the driver has no events */
 static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
 {
-	struct batch batch = { .context = context, .stream = stream };
+	struct batch batch = { .context = context, .stream = stream, .sequence = turn->sequence };
 
 	if (!batch_follows(turn, context, stream)) {
 		batch.begin = event_take(turn, context);
@@ -326,18 +379,21 @@ static uint64_t elapsed_ns(CUevent from, CUevent to)
 
 static void cost_learn(const struct batch *batch, uint64_t measured_ns)
 {
-	uint32_t *cost = &costs_ns[batch->cost % COSTS];
+	struct cost *cost = &costs[batch->cost % COSTS];
 	uint64_t each = measured_ns / batch->pieces, before;
+	uint32_t seen = __atomic_load_n(&cost->seen, __ATOMIC_RELAXED);
 
 	if (batch->mixed)
 		return;
-	before = __atomic_load_n(cost, __ATOMIC_RELAXED);
+	if (seen < SEEN_ENOUGH)
+		__atomic_store_n(&cost->seen, seen + 1, __ATOMIC_RELAXED);
+	before = __atomic_load_n(&cost->ns, __ATOMIC_RELAXED);
 	/* What takes far longer than before is believed at once: a turn must not be overfilled. */
 	if (before && each < 2 * before)
 		each = (3 * before + each) / 4;
 	if (each > UINT32_MAX)
 		each = UINT32_MAX;
-	__atomic_store_n(cost, each ? (uint32_t)each : 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&cost->ns, each ? (uint32_t)each : 1, __ATOMIC_RELAXED);
 }
 
 /* stall_learn - there is progress: was it work that passed that helped? */
@@ -369,7 +425,7 @@ static void batch_measured(struct turn *turn)
 		own = since;
 	if (own == UINT64_MAX)
 		own = 0; /* the context ended with an error: nothing can be asked of it */
-	if (own && !turn->passed_ns)
+	else if (!turn->passed_ns)
 		cost_learn(batch, own);
 	stall_learn(turn);
 	if (since < own)
@@ -385,17 +441,20 @@ static void batch_measured(struct turn *turn)
 	turn->first = (turn->first + 1) % BATCHES;
 	turn->count--;
 	if (turn->blocked) {
-		if (turn_left(turn, turn_held(turn)))
+		if (turn_fits(turn, turn_held(turn), turn->wanted_ns))
 			bell_ring(turn);
 	} else if (!turn->count && !turn->open.pieces) {
 		turn->idle_since_ns = now_ns();
 	}
 }
 
-/* turn_finish - the turn is over */
+/* turn_finish - the turn is over, but for what is under way */
 static void turn_finish(struct turn *turn)
 {
+	uint64_t tail_ns = turn->outstanding_ns < UINT32_MAX ? turn->outstanding_ns : UINT32_MAX;
+
 	want_set(turn, turn->blocked > 0);
+	__atomic_store_n(&turn->page->tail_ns, (uint32_t)tail_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&turn->page->ended, turn->sequence, __ATOMIC_RELEASE);
 	kick();
 }
@@ -407,7 +466,7 @@ static void turn_finish(struct turn *turn)
 static void monitor_rest(struct turn *turn, uint32_t bell)
 {
 	enum share_grant_kind kind = turn_held(turn);
-	uint64_t left = turn_left(turn, kind), budget;
+	uint64_t budget;
 
 	if (kind != SHARE_GRANT_BOUNDED) {
 		turn->monitor_sleeps = true;
@@ -416,7 +475,8 @@ static void monitor_rest(struct turn *turn, uint32_t bell)
 		return;
 	}
 	budget = __atomic_load_n(&turn->page->budget_ns, __ATOMIC_ACQUIRE);
-	if (!budget || (turn->blocked ? !left : turn->pause_ns > LINGER_NS)) {
+	if (!budget || (turn->blocked ? turn_spent(turn, kind, turn->wanted_ns)
+				      : turn->pause_ns > LINGER_NS)) {
 		turn_finish(turn);
 		return;
 	}
@@ -436,7 +496,7 @@ static void monitor_tail(struct turn *turn, uint32_t bell)
 	bool bounded = turn_held(turn) == SHARE_GRANT_BOUNDED;
 
 	turn->monitor_sleeps = true;
-	bell_wait(turn, bell, bounded ? TAIL_BOUNDED_NS : TAIL_NS);
+	bell_wait(turn, bell, bounded ? OPEN_BOUNDED_NS : OPEN_NS);
 	turn->monitor_sleeps = false;
 	if (!turn->open.pieces || turn->open_number != number)
 		return;
@@ -444,40 +504,53 @@ static void monitor_tail(struct turn *turn, uint32_t bell)
 	batch_close(turn);
 }
 
-/* monitor_ends - the oldest batch is the last one of a turn that is used up */
+/* monitor_ends - the oldest batch is the last one of a turn that is used up, and should end soon */
 static bool monitor_ends(struct turn *turn)
 {
-	enum share_grant_kind kind = turn_held(turn);
-
-	return spins && worker_driver.cuEventQuery && turn->count == 1 && !turn->open.pieces &&
-	       turn->blocked && kind == SHARE_GRANT_BOUNDED && !turn_left(turn, kind);
+	return worker_driver.cuEventQuery && turn->count == 1 && !turn->open.pieces &&
+	       !turn->unknown && turn->blocked && turn_held(turn) == SHARE_GRANT_BOUNDED &&
+	       turn_spent(turn, SHARE_GRANT_BOUNDED, turn->wanted_ns);
 }
 
 /*
- * monitor_spin - without the lock, with a look now and then, until @end is reached or is long
- * overdue; says to the supervisor when it is near. Estimates may be wrong either way: so it looks
+ * monitor_finish - the rest of the turn's last batch is its tail: end the turn now. Not in the
+ * first place by the estimate: that batch has begun, for the one before it was seen to end.
+ */
+static void monitor_finish(struct turn *turn)
+{
+	pthread_mutex_lock(&turn->lock);
+	if (monitor_ends(turn))
+		turn_finish(turn);
+	pthread_mutex_unlock(&turn->lock);
+}
+
+/*
+ * monitor_approach - without the lock, with a look now and then, until @end is near or reached;
+ * says so to the supervisor, and ends the turn. Estimates may be wrong either way: so it looks
  * before the end is due, too.
  */
-static void monitor_spin(struct turn *turn, CUevent end, uint64_t due_ns)
+static void monitor_approach(struct turn *turn, CUevent end, uint64_t due_ns)
 {
 	static const struct timespec nap = { 0, ENDING_NAP_NS };
-	bool said = false;
+	uint64_t tail_ns = spins ? TAIL_SPIN_NS : TAIL_SLEEP_NS;
+	bool said = !spins;
 	uint64_t now;
 
 	while (worker_driver.cuEventQuery(end) == CUDA_ERROR_NOT_READY) {
 		now = now_ns();
-		if (now + ENDING_NS < due_ns) {
-			nanosleep(&nap, NULL);
-			continue;
+		if (now + tail_ns >= due_ns) {
+			monitor_finish(turn);
+			return;
 		}
-		if (!said) {
+		if (!said && now + ENDING_NS >= due_ns) {
 			__atomic_store_n(&turn->page->ending, turn->sequence, __ATOMIC_RELEASE);
 			kick();
 			said = true;
 		}
-		if (now > due_ns + ENDING_NS)
-			return;
-		__builtin_ia32_pause();
+		if (said && spins)
+			__builtin_ia32_pause();
+		else
+			nanosleep(&nap, NULL);
 	}
 }
 
@@ -493,7 +566,7 @@ static void monitor_wait(struct turn *turn)
 	pthread_mutex_unlock(&turn->lock);
 	worker_driver.cuCtxSetCurrent(context);
 	if (ends)
-		monitor_spin(turn, end, due_ns);
+		monitor_approach(turn, end, due_ns);
 	worker_driver.cuEventSynchronize(end);
 	pthread_mutex_lock(&turn->lock);
 }
@@ -541,12 +614,15 @@ static bool monitor_start(struct turn *turn)
 /* turn_stall - how long work may still wait for its client's own; 0: it passes, UINT64_MAX: none */
 static uint64_t turn_stall(const struct turn *turn)
 {
-	uint64_t since = turn->passed_ns ? turn->passed_ns : turn->progress_ns, waited;
+	unsigned int doublings = turn->passes < STALL_DOUBLINGS ? turn->passes : STALL_DOUBLINGS;
+	uint64_t until = turn->passed_ns ? turn->passed_ns : turn->progress_ns, now = now_ns();
 
 	if (!turn->count)
 		return UINT64_MAX;
-	waited = now_ns() - since;
-	return waited < turn->stall_ns ? turn->stall_ns - waited : 0;
+	if (until < turn->busy_until_ns)
+		until = turn->busy_until_ns;
+	until += turn->stall_ns << doublings;
+	return now < until ? until - now : 0;
 }
 
 /* turn_prepared - the supervisor has said anew that this client is next */
@@ -559,8 +635,8 @@ static bool turn_prepared(struct turn *turn)
 	return anew;
 }
 
-/* turn_wait - until this client has a turn with something left in it */
-static void turn_wait(struct turn *turn)
+/* turn_wait - until this client has a turn that a piece of @wanted_ns fits into */
+static void turn_wait(struct turn *turn, uint64_t wanted_ns)
 {
 	uint64_t since = 0, stall_ns, now;
 
@@ -573,8 +649,9 @@ static void turn_wait(struct turn *turn)
 			bell_ring(turn);
 		bell = bell_read(turn);
 		kind = turn_held(turn);
-		if (turn_left(turn, kind))
+		if (turn_fits(turn, kind, wanted_ns))
 			break;
+		turn->wanted_ns = wanted_ns;
 		if (!since) {
 			since = now_ns();
 			turn->blocked++;
@@ -588,6 +665,7 @@ static void turn_wait(struct turn *turn)
 		stall_ns = kind ? turn_stall(turn) : UINT64_MAX;
 		if (!stall_ns) {
 			turn->passed_ns = now_ns();
+			turn->passes += kind == SHARE_GRANT_BOUNDED;
 			break;
 		}
 		if (spins && !kind && turn_prepared(turn))
@@ -634,6 +712,7 @@ static bool stream_captures(CUstream stream)
 void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t estimate_ns)
 {
 	CUcontext context = NULL;
+	uint64_t wanted_ns;
 	CUdevice device;
 	struct turn *turn;
 
@@ -650,7 +729,8 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 		return;
 	}
 	turn_resumed(turn);
-	turn_wait(turn);
+	work_known(work, &wanted_ns);
+	turn_wait(turn, wanted_ns);
 	if (turn->open.pieces && (turn->open.stream != stream || turn->open.context != context))
 		batch_close(turn);
 	if (turn->count == BATCHES) {
@@ -683,8 +763,9 @@ static bool batch_full(struct turn *turn)
 void turn_end(struct turn_work *work, CUresult result)
 {
 	struct turn *turn = work->turn;
-	uint64_t known, estimate, now;
+	uint64_t estimate, now;
 	struct batch *batch;
+	bool known;
 
 	if (!turn)
 		return;
@@ -695,13 +776,11 @@ void turn_end(struct turn_work *work, CUresult result)
 		pthread_mutex_unlock(&turn->lock);
 		return;
 	}
-	known = work->estimate_ns
-			? work->estimate_ns
-			: __atomic_load_n(&costs_ns[work->cost % COSTS], __ATOMIC_RELAXED);
-	estimate = known ? known : UNKNOWN_NS;
+	known = work_known(work, &estimate);
 	batch->mixed |= batch->cost != work->cost;
 	batch->unknown |= !known;
 	batch->pieces++;
+	turn->given++;
 	batch->estimate_ns += estimate;
 	turn->outstanding_ns += estimate;
 	now = now_ns();
