@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 4u
+#define SHARE_PAGE_VERSION 5u
 #define SHARE_PAGE_DEVICES 16u
 
 /* With fewer processors online neither side looks for the other's next word in a loop. */

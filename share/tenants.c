@@ -4,10 +4,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "lib/base/clean.h"
 #include "share/policy.h"
 
 #define CID_FIRST 3u /* below are the hypervisor, this host and the guest itself */
@@ -16,6 +20,7 @@
 const struct tenant_settings tenant_settings_default = {
 	.weight = 1,
 	.devices = UINT32_MAX,
+	.user = -1,
 };
 
 int tenant_bytes_parse(const char *text, uint64_t *bytes)
@@ -74,21 +79,62 @@ static int member_cid(const struct config *config, const config_setting_t *eleme
 			     "CIDs of guests, 3 to 4294967294", number, error);
 }
 
+int64_t tenant_user_find(const config_setting_t *setting)
+{
+	const struct passwd *user;
+	long long number;
+
+	if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
+		user = getpwnam(config_setting_get_string(setting));
+		return user ? (int64_t)user->pw_uid : -1;
+	}
+	if (config_setting_type(setting) != CONFIG_TYPE_INT &&
+	    config_setting_type(setting) != CONFIG_TYPE_INT64)
+		return -1;
+	number = config_setting_get_int64(setting);
+	return number >= 0 && number < UINT32_MAX ? number : -1;
+}
+
 static int member_user(const struct config *config, const config_setting_t *element,
 		       uint64_t *number, struct error *error)
 {
-	const struct passwd *user;
+	int64_t user = tenant_user_find(element);
 
 	if (config_setting_type(element) != CONFIG_TYPE_STRING)
 		return member_number(config, element, 0, UINT32_MAX - 1,
 				     "names or numbers of users", number, error);
-	user = getpwnam(config_setting_get_string(element));
-	if (!user)
+	if (user < 0)
 		return error_set(error, -EINVAL,
 				 "%s:%u: there is no user '%s': expected names or numbers of users",
 				 config->path, config_setting_source_line(element),
 				 config_setting_get_string(element));
-	*number = user->pw_uid;
+	*number = (uint64_t)user;
+	return 0;
+}
+
+int tenant_token_read(const char *path, struct tenant_token *token, struct error *error)
+{
+	char text[LINK_TOKEN_BYTES_MAX + 2];
+	struct stat status;
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t bytes;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return error_set(error, -errno, "token file '%s': %s", path, strerror(errno));
+	if (status.st_mode & 077)
+		return error_set(error, -EACCES,
+				 "token file '%s': others may read it (mode %03o); expected 0600",
+				 path, status.st_mode & 0777);
+	bytes = read(fd, text, sizeof(text));
+	if (bytes < 0)
+		return error_set(error, -errno, "token file '%s': %s", path, strerror(errno));
+	if (bytes && text[bytes - 1] == '\n')
+		bytes--;
+	if (!bytes || bytes > LINK_TOKEN_BYTES_MAX || memchr(text, '\0', (size_t)bytes))
+		return error_set(error, -EINVAL, "token file '%s': expected 1 to %d bytes of text",
+				 path, LINK_TOKEN_BYTES_MAX);
+	*token = (struct tenant_token){ 0 };
+	memcpy(token->text, text, (size_t)bytes);
 	return 0;
 }
 
@@ -139,6 +185,46 @@ static int devices_read(struct config *config, config_setting_t *group,
 		tenant->devices |= 1u << numbers[i];
 	free(numbers);
 	return status;
+}
+
+/* tokens_read - the secrets in the files of `token_files` */
+static int tokens_read(struct config *config, config_setting_t *group,
+		       struct tenant_settings *tenant, struct error *error)
+{
+	config_setting_t *list = config_setting_get_member(group, "token_files");
+	int length = list ? config_setting_length(list) : 0, status = 0;
+
+	if (!list)
+		return 0;
+	if (!config_setting_is_array(list) && !config_setting_is_list(list))
+		return refuse(config, list, "a list of files, as in [\"/etc/red.token\"]", error);
+	if (length > (int)TENANT_MEMBERS_MAX)
+		return refuse(config, list, "at most 256 files", error);
+	tenant->tokens = calloc(length ? (size_t)length : 1, sizeof(*tenant->tokens));
+	if (!tenant->tokens)
+		return error_set(error, -ENOMEM, "no memory");
+	for (int i = 0; i < length && !status; i++) {
+		const char *path = config_setting_get_string_elem(list, i);
+
+		if (!path)
+			return refuse(config, list, "names of files", error);
+		status = tenant_token_read(path, &tenant->tokens[i], error);
+		tenant->token_count += !status;
+	}
+	return status ? error_prefix(error, "%s:%u", config->path, config_setting_source_line(list))
+		      : 0;
+}
+
+static int user_read(const struct config *config, config_setting_t *group,
+		     struct tenant_settings *tenant, struct error *error)
+{
+	config_setting_t *setting = config_setting_get_member(group, "user");
+
+	if (!setting)
+		return 0;
+	tenant->user = tenant_user_find(setting);
+	return tenant->user < 0 ? refuse(config, setting, "the name or number of a user", error)
+				: 0;
 }
 
 static int memory_read(struct config *config, config_setting_t *group,
@@ -230,6 +316,17 @@ static int numbers_read(struct config *config, config_setting_t *group,
 	return 0;
 }
 
+/* find_token - whose a token is that a file holds; not for what a peer sent (link_token_is()) */
+static const struct tenant_settings *find_token(const struct tenants *tenants,
+						const struct tenant_token *token)
+{
+	for (size_t i = 0; i < tenants->count; i++)
+		for (size_t k = 0; k < tenants->list[i].token_count; k++)
+			if (!memcmp(&tenants->list[i].tokens[k], token, sizeof(*token)))
+				return &tenants->list[i];
+	return NULL;
+}
+
 /* members_check - each identity belongs to one tenant alone */
 static int members_check(const struct config *config, const config_setting_t *group,
 			 const struct tenants *tenants, const struct tenant_settings *tenant,
@@ -253,6 +350,14 @@ static int members_check(const struct config *config, const config_setting_t *gr
 					 config->path, config_setting_source_line(group),
 					 (unsigned long long)tenant->uids[i], other->name);
 	}
+	for (size_t i = 0; i < tenant->token_count; i++) {
+		other = find_token(tenants, &tenant->tokens[i]);
+		if (other)
+			return error_set(error, -EINVAL,
+					 "%s:%u: token %zu is one of tenant '%s' already",
+					 config->path, config_setting_source_line(group), i + 1,
+					 other->name);
+	}
 	return 0;
 }
 
@@ -260,6 +365,7 @@ static void tenant_free(struct tenant_settings *tenant)
 {
 	free(tenant->cids);
 	free(tenant->uids);
+	free(tenant->tokens);
 }
 
 /* tenant_read - one group; *tenant is the caller's to free, also after an error */
@@ -267,9 +373,10 @@ static int tenant_read(struct config *config, config_setting_t *group,
 		       const struct tenants *tenants, struct tenant_settings *tenant,
 		       struct error *error)
 {
-	static const char *const known[] = { "name",	    "cids",   "users",	 "weight",
-					     "priority",    "memory", "clients", "devices",
-					     "watchdog_ms", "socket", NULL };
+	static const char *const known[] = { "name",	    "cids",	   "users",   "weight",
+					     "priority",    "memory",	   "clients", "devices",
+					     "watchdog_ms", "token_files", "user",    "socket",
+					     NULL };
 	int status;
 
 	*tenant = tenant_settings_default;
@@ -293,6 +400,10 @@ static int tenant_read(struct config *config, config_setting_t *group,
 	if (!status)
 		status = members_read(config, group, "users", member_user, &tenant->uids,
 				      &tenant->uid_count, error);
+	if (!status)
+		status = tokens_read(config, group, tenant, error);
+	if (!status)
+		status = user_read(config, group, tenant, error);
 	return status ? status : members_check(config, group, tenants, tenant, error);
 }
 

@@ -3,9 +3,9 @@
  * Tenants as the configuration file describes them: who belongs, and what each may have.
  *
  *	tenants = (
- *	  { name = "red"; cids = [3, 4]; users = ["alice", 1000]; weight = 3; priority = 1;
- *	    memory = "8G"; clients = 16; devices = [0]; watchdog_ms = 0;
- *	    socket = "/run/causeway/tenants/red/cuda.sock"; },
+ *	  { name = "red"; cids = [3, 4]; users = ["alice", 1000]; token_files = ["/etc/red.token"];
+ *	    weight = 3; priority = 1; memory = "8G"; clients = 16; devices = [0]; watchdog_ms = 0;
+ *	    socket = "/run/causeway/tenants/red/cuda.sock"; user = "red"; },
  *	  ...
  *	);
  *
@@ -21,13 +21,20 @@
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "proto/link.h"
+#include "proto/share-page.h"
 
 #define TENANT_NAME_BYTES  64u	/* with the NUL */
 #define TENANT_PATH_BYTES  108u /* a Unix socket's, with the NUL */
 #define TENANTS_MAX	   256u
 #define TENANT_MEMBERS_MAX 256u /* of one kind, in one tenant */
 #define TENANT_CLIENTS_MAX 4096u
-#define TENANT_DEVICE_LAST 15u /* proto/share-page.h has room for so many */
+#define TENANT_DEVICE_LAST (SHARE_PAGE_DEVICES - 1)
+
+/* A secret, with a NUL behind it. */
+struct tenant_token {
+	char text[LINK_TOKEN_BYTES_MAX + 1];
+};
 
 struct tenant_settings {
 	char name[TENANT_NAME_BYTES];
@@ -35,6 +42,9 @@ struct tenant_settings {
 	size_t cid_count;
 	uint64_t *uids; /* users of this host */
 	size_t uid_count;
+	struct tenant_token *tokens; /* what TCP clients show */
+	size_t token_count;
+	int64_t user;			/* whom its workers run as; -1: not said */
 	unsigned int weight;		/* see share/policy.h */
 	unsigned int priority;		/* see share/policy.h */
 	uint64_t memory_bytes;		/* device memory of all its clients together; 0: no limit */
@@ -66,6 +76,15 @@ void tenants_free(struct tenants *tenants);
 const struct tenant_settings *tenants_find_cid(const struct tenants *tenants, uint64_t cid);
 const struct tenant_settings *tenants_find_uid(const struct tenants *tenants, uint64_t uid);
 const struct tenant_settings *tenants_find_name(const struct tenants *tenants, const char *name);
+
+/*
+ * tenant_token_read - a file's content without the newline at its end, into the @token; 0 or -errno
+ * with a sentence. Nobody but the file's owner may have permissions on it.
+ */
+int tenant_token_read(const char *path, struct tenant_token *token, struct error *error);
+
+/* tenant_user_find - a user's name, or its number; -1: there is no such user */
+int64_t tenant_user_find(const config_setting_t *setting);
 
 /* tenant_bytes_parse - "8G", "512M", "64K" or plain bytes; 0, or -EINVAL */
 int tenant_bytes_parse(const char *text, uint64_t *bytes);

@@ -83,6 +83,21 @@ static void main_on_reload(evutil_socket_t signal_number, short what, void *argu
 		log_info("tenants read again");
 }
 
+/* main_tell_isolation - what a worker that goes wrong could reach, where it is more than it should
+ */
+static void main_tell_isolation(const struct supervisor *supervisor)
+{
+	const char *lacks = sandbox_lacks();
+
+	if (!supervisor->options.sandbox)
+		log_warning("sandbox is off: a worker may do whatever its user may");
+	else if (lacks)
+		log_warning("not enforced: %s", lacks);
+	if (supervisor->options.worker_users[0] < 0)
+		log_info("tenants without a user of their own are served as user %u",
+			 geteuid());
+}
+
 static int main_open(struct supervisor *supervisor, struct error *error)
 {
 	int status;
@@ -106,7 +121,16 @@ static int main_open(struct supervisor *supervisor, struct error *error)
 	status = share_open(supervisor, error);
 	if (status >= 0)
 		status = accounts_open(supervisor, error);
-	return status < 0 ? status : listen_open(supervisor, error);
+	if (status < 0)
+		return status;
+	if (supervisor->options.tcp && !*supervisor->options.token.text &&
+	    !share_has_tokens(supervisor))
+		return error_set(error, -EINVAL,
+				 "TCP needs a token: give --token-file, or a tenant token_files");
+	status = listen_open(supervisor, error);
+	if (!status)
+		main_tell_isolation(supervisor);
+	return status;
 }
 
 static int main_loop(struct supervisor *supervisor)

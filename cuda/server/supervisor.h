@@ -16,6 +16,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "cuda/server/sandbox.h"
 #include "lib/base/error.h"
 #include "proto/identity.h"
 #include "proto/link.h"
@@ -46,7 +47,11 @@ struct supervisor_options {
 	bool turns;	   /* clients take turns on the device, and are measured */
 	bool clear_memory; /* device memory is cleared when it is allocated */
 	struct journal_settings accounting;
-	char token[LINK_TOKEN_BYTES_MAX + 1];
+	bool sandbox; /* workers give up what they do not need (sandbox.c) */
+	const char *worker_paths[SANDBOX_PATHS_MAX]; /* ... but for these */
+	size_t worker_path_count;
+	int64_t worker_users[2];   /* first and last of those that tenants' workers run as; or -1 */
+	struct tenant_token token; /* of TCP clients that are of no tenant; empty: none */
 };
 
 /* By what somebody is known: a user of this host, a guest, a network address. */
@@ -57,7 +62,7 @@ struct identity {
 	enum identity_kind kind;
 	uint64_t number;		  /* uid or CID; unused for an address */
 	char address[64];		  /* of an IDENTITY_ADDRESS, without port */
-	char tenant[TENANT_NAME_BYTES];	  /* whose own socket it came by, else "" */
+	char tenant[TENANT_NAME_BYTES];	  /* whose socket it came by or token it showed, else "" */
 	char text[SUPERVISOR_TEXT_BYTES]; /* for people: "uid 1000 pid 4711", "cid 3" */
 };
 
@@ -101,6 +106,7 @@ struct client {
 	int pidfd;
 	struct event *pid_event;
 	bool killed;		    /* the grace time was over */
+	struct tenant_token token;  /* that it showed, over TCP */
 	struct tenant *tenant;	    /* whose it is; these two from admission on */
 	struct client_share *share; /* its turns and accounts */
 	struct share_usage written; /* of its accounts, what is in the journal */
@@ -227,6 +233,17 @@ int share_change(struct supervisor *supervisor, const char *name, const json_t *
  */
 int share_admit(struct supervisor *supervisor, const struct identity *identity,
 		struct tenant **tenant, char *text, size_t text_bytes);
+/*
+ * share_token - the token that a greeting shows, and the name of the tenant whose it is, empty
+ * where it is everybody's; NULL: nobody's. All are compared, whichever it is.
+ */
+const struct tenant_token *share_token(const struct supervisor *supervisor,
+				       const struct link_greeting *greeting, char *tenant,
+				       size_t tenant_bytes);
+/* share_has_tokens - some tenant has one */
+bool share_has_tokens(const struct supervisor *supervisor);
+/* share_client_user - whom its worker runs as; false: as the supervisor */
+bool share_client_user(const struct client *client, uid_t *user);
 /* share_client_start - a page, a kick and a place in the tenant's memory; 0 or -errno */
 int share_client_start(struct client *client, struct tenant *tenant);
 /* share_client_descriptors - what the worker inherits as SHARE_PAGE_FD, _KICK_FD, _MEMORY_FD */

@@ -243,6 +243,7 @@ static void client_read_preamble(struct client *client)
 /* Looks at a TCP greeting and leaves it in the socket for the worker. */
 static void client_check_token(struct client *client)
 {
+	const struct tenant_token *token;
 	struct link_greeting greeting;
 	struct error error = { 0 };
 	ssize_t got = recv(client->fd, &greeting, sizeof(greeting), MSG_PEEK);
@@ -255,7 +256,14 @@ static void client_check_token(struct client *client)
 	/* SO_RCVLOWAT holds the event back until all has come, or no more will. */
 	if (got < (ssize_t)sizeof(greeting))
 		return client_refuse(client, -EPROTO, "the greeting is malformed");
-	status = link_greeting_check(&greeting, true, client->supervisor->options.token, &error);
+	token = share_token(client->supervisor, &greeting, client->identity.tenant,
+			    sizeof(client->identity.tenant));
+	/* Nobody's is checked like the others: the rest of the greeting may be wrong as well. */
+	status = link_greeting_check(&greeting, true,
+				     token ? token->text : client->supervisor->options.token.text,
+				     &error);
+	if (!status && token)
+		client->token = *token;
 	if (status < 0)
 		return client_refuse(client, status, error.text);
 	setsockopt(client->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));

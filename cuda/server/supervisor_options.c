@@ -152,15 +152,71 @@ static int config_number(struct config *config, config_setting_t *group, const c
 	return status < 0 ? status : 0;
 }
 
+static int options_worker_paths(struct supervisor_options *options, const struct config *config,
+				config_setting_t *group, struct error *error)
+{
+	config_setting_t *list = config_setting_get_member(group, "worker_paths");
+	int length = list ? config_setting_length(list) : 0;
+
+	for (int i = 0; i < length && length <= SANDBOX_PATHS_MAX; i++) {
+		const char *path = config_setting_get_string_elem(list, i);
+
+		if (!path || *path != '/')
+			break;
+		options->worker_paths[i] = strdup(path);
+		if (!options->worker_paths[i])
+			return error_set(error, -ENOMEM, "no memory");
+		options->worker_path_count++;
+	}
+	if (list && (int)options->worker_path_count != length)
+		return error_set(error, -EINVAL,
+				 "%s:%u: worker_paths: expected at most %d files or folders, as in "
+				 "[\"/dev/shm\"]",
+				 config->path, config_setting_source_line(list), SANDBOX_PATHS_MAX);
+	return 0;
+}
+
+static int options_worker_users(struct supervisor_options *options, const struct config *config,
+				config_setting_t *group, struct error *error)
+{
+	config_setting_t *list = config_setting_get_member(group, "worker_users");
+	int64_t *users = options->worker_users;
+
+	if (!list)
+		return 0;
+	for (int i = 0; i < 2 && config_setting_length(list) == 2; i++)
+		users[i] = tenant_user_find(config_setting_get_elem(list, (unsigned int)i));
+	if (users[0] < 0 || users[1] < users[0])
+		return error_set(
+			error, -EINVAL,
+			"%s:%u: worker_users: expected the first and the last number of users, "
+			"as in [64000, 64255]",
+			config->path, config_setting_source_line(list));
+	return 0;
+}
+
 static int options_from_group(struct supervisor_options *options, struct config *config,
 			      config_setting_t *group, struct error *error)
 {
-	static const char *const known[] = {
-		"socket",     "socket_mode",  "switch_socket", "control_socket",
-		"vsock_port", "tcp",	      "token_file",    "driver",
-		"worker",     "memory_limit", "max_clients",   "max_clients_per_identity",
-		"metrics",    "turns",	      "clear_memory",  NULL
-	};
+	static const char *const known[] = { "socket",
+					     "socket_mode",
+					     "switch_socket",
+					     "control_socket",
+					     "vsock_port",
+					     "tcp",
+					     "token_file",
+					     "driver",
+					     "worker",
+					     "memory_limit",
+					     "max_clients",
+					     "max_clients_per_identity",
+					     "metrics",
+					     "turns",
+					     "clear_memory",
+					     "sandbox",
+					     "worker_paths",
+					     "worker_users",
+					     NULL };
 	const struct {
 		const char *name;
 		const char **value;
@@ -198,6 +254,12 @@ static int options_from_group(struct supervisor_options *options, struct config 
 	if (status >= 0)
 		status = config_get_boolean(config, group, "clear_memory", &options->clear_memory,
 					    error);
+	if (status >= 0)
+		status = config_get_boolean(config, group, "sandbox", &options->sandbox, error);
+	if (status >= 0)
+		status = options_worker_paths(options, config, group, error);
+	if (status >= 0)
+		status = options_worker_users(options, config, group, error);
 	return status < 0 ? status : 0;
 }
 
@@ -296,33 +358,6 @@ static int options_defaults(struct supervisor_options *options, struct error *er
 	return 0;
 }
 
-/* The token is the file's content without the newline at its end. */
-static int options_read_token(struct supervisor_options *options, struct error *error)
-{
-	char text[LINK_TOKEN_BYTES_MAX + 2];
-	const char *path = options->token_file;
-	struct stat status;
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t bytes;
-
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return error_set(error, -errno, "token file '%s': %s", path, strerror(errno));
-	if (status.st_mode & 077)
-		return error_set(error, -EACCES,
-				 "token file '%s': others may read it (mode %03o); expected 0600",
-				 path, status.st_mode & 0777);
-	bytes = read(fd, text, sizeof(text));
-	if (bytes < 0)
-		return error_set(error, -errno, "token file '%s': %s", path, strerror(errno));
-	if (bytes && text[bytes - 1] == '\n')
-		bytes--;
-	if (!bytes || bytes > LINK_TOKEN_BYTES_MAX || memchr(text, '\0', bytes))
-		return error_set(error, -EINVAL, "token file '%s': expected 1 to %d bytes of text",
-				 path, LINK_TOKEN_BYTES_MAX);
-	memcpy(options->token, text, bytes);
-	return 0;
-}
-
 /**
  * supervisor_options_read - all settings, checked as far as can be before anything starts
  *
@@ -335,7 +370,8 @@ int supervisor_options_read(struct supervisor_options *options, int argc, char *
 
 	options->vsock_port = options->memory_limit = -1;
 	options->max_clients = options->max_clients_per_identity = -1;
-	options->clear_memory = true;
+	options->worker_users[0] = options->worker_users[1] = -1;
+	options->clear_memory = options->sandbox = true;
 	if (argp_parse(&option_parser, argc, argv, 0, NULL, options))
 		return error_set(error, -EINVAL, "wrong options");
 	status = options_from_file(options, error);
@@ -345,10 +381,8 @@ int supervisor_options_read(struct supervisor_options *options, int argc, char *
 		status = options_read_mode(options, error);
 	if (status >= 0)
 		status = options_defaults(options, error);
-	if (status >= 0 && options->tcp && !options->token_file)
-		status = error_set(error, -EINVAL, "TCP needs a token: give --token-file");
 	if (status >= 0 && options->token_file)
-		status = options_read_token(options, error);
+		status = tenant_token_read(options->token_file, &options->token, error);
 	if (status >= 0 && access(options->worker, X_OK) < 0)
 		status = error_set(error, -errno, "worker '%s': %s", options->worker,
 				   strerror(errno));

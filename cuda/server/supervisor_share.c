@@ -30,6 +30,7 @@
 
 #include "cuda/server/supervisor.h"
 #include "lib/base/log.h"
+#include "lib/link/link.h"
 #include "lib/metrics/report.h"
 #include "proto/share-page.h"
 #include "share/policy.h"
@@ -45,6 +46,7 @@ struct tenant {
 	struct tenant_settings settings; /* without its members */
 	bool configured;		 /* named in the file; else made for one identity */
 	unsigned int clients;
+	int64_t user; /* of the range of users; -1: none */
 	struct share_tenant devices[SHARE_PAGE_DEVICES];
 	struct share_memory *memory;
 	int memory_fd;
@@ -347,7 +349,9 @@ static void tenant_settle(struct share *share, struct tenant *tenant,
 {
 	tenant->settings = *settings;
 	tenant->settings.cids = tenant->settings.uids = NULL;
+	tenant->settings.tokens = NULL;
 	tenant->settings.cid_count = tenant->settings.uid_count = 0;
+	tenant->settings.token_count = 0;
 	if (name != tenant->settings.name)
 		snprintf(tenant->settings.name, sizeof(tenant->settings.name), "%s", name);
 	if (tenant->memory)
@@ -366,6 +370,7 @@ static struct tenant *tenant_new(struct share *share, const struct tenant_settin
 	if (!tenant)
 		return NULL;
 	tenant->memory_fd = -1;
+	tenant->user = -1;
 	TAILQ_INSERT_TAIL(&share->tenants, tenant, link);
 	share->count++;
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
@@ -424,6 +429,75 @@ static void tenants_trim(struct share *share)
 	}
 }
 
+const struct tenant_token *share_token(const struct supervisor *supervisor,
+				       const struct link_greeting *greeting, char *tenant,
+				       size_t tenant_bytes)
+{
+	const struct tenants *all = &supervisor->share->configured;
+	const struct tenant_token *found = NULL;
+
+	*tenant = '\0';
+	if (link_greeting_token_is(greeting, supervisor->options.token.text))
+		found = &supervisor->options.token;
+	for (size_t i = 0; i < all->count; i++) {
+		for (size_t k = 0; k < all->list[i].token_count; k++) {
+			if (!link_greeting_token_is(greeting, all->list[i].tokens[k].text))
+				continue;
+			found = &all->list[i].tokens[k];
+			snprintf(tenant, tenant_bytes, "%s", all->list[i].name);
+		}
+	}
+	return found;
+}
+
+bool share_has_tokens(const struct supervisor *supervisor)
+{
+	const struct tenants *all = &supervisor->share->configured;
+
+	for (size_t i = 0; i < all->count; i++)
+		if (all->list[i].token_count)
+			return true;
+	return false;
+}
+
+/* user_taken - a tenant's workers run as it */
+static bool user_taken(const struct share *share, int64_t user)
+{
+	const struct tenant *tenant;
+
+	TAILQ_FOREACH(tenant, &share->tenants, link)
+	{
+		if (tenant->user == user || tenant->settings.user == user)
+			return true;
+	}
+	return false;
+}
+
+/* user_choose - of the range, where the file names none for this tenant; 0, or -EBUSY */
+static int user_choose(const struct supervisor *supervisor, struct tenant *tenant)
+{
+	const int64_t *users = supervisor->options.worker_users;
+
+	if (users[0] < 0 || tenant->user >= 0 || tenant->settings.user >= 0)
+		return 0;
+	for (int64_t user = users[0]; user <= users[1]; user++) {
+		if (!user_taken(supervisor->share, user)) {
+			tenant->user = user;
+			return 0;
+		}
+	}
+	return -EBUSY;
+}
+
+bool share_client_user(const struct client *client, uid_t *user)
+{
+	const struct tenant *tenant = client->tenant;
+	int64_t number = tenant->settings.user >= 0 ? tenant->settings.user : tenant->user;
+
+	*user = (uid_t)number;
+	return number >= 0;
+}
+
 int share_admit(struct supervisor *supervisor, const struct identity *identity,
 		struct tenant **tenant, char *text, size_t text_bytes)
 {
@@ -454,6 +528,10 @@ int share_admit(struct supervisor *supervisor, const struct identity *identity,
 	if (!*tenant) {
 		snprintf(text, text_bytes, "no memory for another tenant");
 		return -ENOMEM;
+	}
+	if (user_choose(supervisor, *tenant)) {
+		snprintf(text, text_bytes, "every user of worker_users has a tenant");
+		return -EBUSY;
 	}
 	if ((*tenant)->settings.clients && (*tenant)->clients >= (*tenant)->settings.clients) {
 		snprintf(text, text_bytes, "%u of %u clients of tenant '%s' connected",

@@ -25,11 +25,11 @@
 
 #define SPAWN_CONNECTION_FD 3
 #define SPAWN_TOKEN_FD	    4
-#define SPAWN_ARGUMENTS_MAX 16
+#define SPAWN_ARGUMENTS_MAX (24 + 2 * SANDBOX_PATHS_MAX)
 
 struct spawn_arguments {
 	const char *list[SPAWN_ARGUMENTS_MAX];
-	char limit[24], slot[12], devices[SHARE_PAGE_DEVICES * 3 + 32];
+	char limit[24], slot[12], user[12], devices[SHARE_PAGE_DEVICES * 3 + 32];
 };
 
 /* spawn_visible - the devices of a tenant that may not use all, as the driver's variable has them
@@ -51,6 +51,7 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 	const char **next = arguments->list;
 	int descriptors[3];
 	unsigned int slot;
+	uid_t user;
 
 	*next++ = supervisor->options.worker;
 	*next++ = "--fd";
@@ -77,6 +78,17 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 		*next++ = "--turns";
 	if (supervisor->options.clear_memory)
 		*next++ = "--clear";
+	if (supervisor->options.sandbox)
+		*next++ = "--sandbox";
+	for (size_t i = 0; i < supervisor->options.worker_path_count; i++) {
+		*next++ = "--path";
+		*next++ = supervisor->options.worker_paths[i];
+	}
+	if (share_client_user(client, &user)) {
+		snprintf(arguments->user, sizeof(arguments->user), "%u", user);
+		*next++ = "--user";
+		*next++ = arguments->user;
+	}
 	*next = NULL;
 	if (~tenant_settings(client->tenant)->devices)
 		spawn_visible(tenant_settings(client->tenant)->devices, arguments->devices,
@@ -139,7 +151,7 @@ pid_t spawn_worker(const struct supervisor *supervisor, const struct client *cli
 	pid_t parent = getpid(), pid;
 
 	if (client->entrance == ENTRANCE_TCP) {
-		token_fd = spawn_token_pipe(supervisor->options.token);
+		token_fd = spawn_token_pipe(client->token.text);
 		if (token_fd < 0)
 			return token_fd;
 	}

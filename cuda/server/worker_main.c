@@ -21,6 +21,7 @@
 
 #include "cuda/server/account.h"
 #include "cuda/server/monitor.h"
+#include "cuda/server/sandbox.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
@@ -39,6 +40,7 @@ struct arguments {
 	int share_slot; /* -1: nothing is shared */
 	bool turns;
 	const char *driver;
+	struct sandbox sandbox;
 };
 
 static bool worker_clears; /* device memory that the client gets */
@@ -53,6 +55,9 @@ static const struct argp_option option_list[] = {
 	  "descriptors 5 to 7 are shared; the number of the memory's slot", 0 },
 	{ "turns", 'u', NULL, 0, "take turns on the device", 0 },
 	{ "clear", 'c', NULL, 0, "clear device memory when it is allocated", 0 },
+	{ "sandbox", 'x', NULL, 0, "give up files, network and system calls", 0 },
+	{ "user", 'U', "NUMBER", 0, "become this user", 0 },
+	{ "path", 'P', "PATH", 0, "in the sandbox: may be read and written too (up to 16)", 0 },
 	{ "token-fd", 't', "NUMBER", 0, "descriptor to read the TCP token from", 0 },
 	{ 0 },
 };
@@ -100,6 +105,18 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case 'u':
 		arguments->turns = true;
+		return 0;
+	case 'x':
+		arguments->sandbox.confined = true;
+		return 0;
+	case 'U':
+		arguments->sandbox.as_user = true;
+		arguments->sandbox.uid = (uid_t)option_number(state, text);
+		return 0;
+	case 'P':
+		if (arguments->sandbox.path_count == SANDBOX_PATHS_MAX)
+			argp_error(state, "more than %d paths", SANDBOX_PATHS_MAX);
+		arguments->sandbox.paths[arguments->sandbox.path_count++] = text;
 		return 0;
 	case ARGP_KEY_END:
 		if (arguments->fd < 0 || !arguments->driver)
@@ -297,6 +314,19 @@ static int worker_adopt(const struct arguments *arguments)
 	return 0;
 }
 
+/* worker_confine - the sandbox, before the client is heard and a driver loaded */
+static int worker_confine(struct arguments *arguments)
+{
+	struct error error = { 0 };
+
+	arguments->sandbox.driver = arguments->driver;
+	if (sandbox_enter(&arguments->sandbox, &error)) {
+		log_error("%s: %s", worker_options.peer, error.text);
+		return error.code;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments = { .fd = -1, .token_fd = -1, .share_slot = -1 };
@@ -316,7 +346,7 @@ int main(int argc, char **argv)
 	argp_parse(&parser, argc, argv, 0, NULL, &arguments);
 	log_open("causeway-cuda-worker");
 	signal(SIGPIPE, SIG_IGN);
-	if (worker_adopt(&arguments))
+	if (worker_adopt(&arguments) || worker_confine(&arguments))
 		return 1;
 	if (pthread_create(&watcher, NULL, worker_watch, &arguments.fd)) {
 		log_error("no thread to watch the connection");

@@ -167,6 +167,11 @@ static bool token_equal(const uint8_t *sent, uint32_t sent_bytes, const char *to
 	return difference == 0;
 }
 
+bool link_greeting_token_is(const struct link_greeting *greeting, const char *token)
+{
+	return token_equal(greeting->token, le32toh(greeting->token_bytes), token);
+}
+
 static int check_sizes(const struct link_greeting *greeting, struct error *error)
 {
 	uint64_t ring_bytes = le64toh(greeting->ring_bytes);

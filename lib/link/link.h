@@ -146,11 +146,13 @@ void link_abandon(struct link *link);
  * The caller then closes, best after the peer did (data that the peer sent and nobody read would
  * turn a TCP close into a reset). link_greeting_check() is the gate that link_adopt() uses:
  * @greeting is a whole struct link_greeting as received, @is_inet says that it came over TCP; fills
- * @error and returns -errno, or 0.
+ * @error and returns -errno, or 0. link_greeting_token_is() compares the token in a greeting, in
+ * constant time; a server with several asks for each.
  */
 struct link_greeting;
 int link_refuse(int fd, int status, const char *text);
 int link_greeting_check(const struct link_greeting *greeting, bool is_inet, const char *token,
 			struct error *error);
+bool link_greeting_token_is(const struct link_greeting *greeting, const char *token);
 
 #endif

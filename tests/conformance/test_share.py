@@ -175,7 +175,11 @@ def test_watchdog_ends_who_keeps_the_device():
 def test_nobody_reads_what_another_left(way, protected):
     """With the control: without the protection a device that clears nothing gives it away."""
     host = Host(red_and_blue(), more=f"clear_memory = {str(protected).lower()};")
-    host.environment_added = {"SOFTGPU_REMNANTS": str(host.folder / "remnants")}
+    remnants = host.folder / "remnants"
+    remnants.touch()
+    host.plain = host.plain.replace("turns =", f'worker_paths = ["{remnants}"]; turns =')
+    host.write(red_and_blue())
+    host.environment_added = {"SOFTGPU_REMNANTS": str(remnants)}
     with host:
         red = Allocator(host, RED)
         result, number = red.ask("alloc", way, 4 * MIB)[:2]

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A libcuda.so.1 that was taken over by its client: at cuInit() it tries to reach what a worker must
+ * not, and writes to the log how each attempt ended, as "attempt NAME: ERROR" (0: it was let).
+ *
+ * ESCAPE_FILE is a file that no driver needs, ESCAPE_PROCESS a process of the same user.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+static const char *file;
+static pid_t process;
+
+static int file_read(void)
+{
+	return open(file, O_RDONLY | O_CLOEXEC);
+}
+
+static int file_write(void)
+{
+	return open(file, O_WRONLY | O_CLOEXEC);
+}
+
+static int file_create(void)
+{
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.%d", file, getpid());
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	unlink(path);
+	return fd;
+}
+
+static int users_read(void)
+{
+	return open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+}
+
+static int folder_list(void)
+{
+	return open("/home", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int inet_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int unix_socket(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int netlink_socket(void)
+{
+	return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+}
+
+/* Nothing runs in the child. */
+static int child_make(void)
+{
+	pid_t child = fork();
+
+	if (!child)
+		_exit(0);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	return child;
+}
+
+/* With a path that does not exist it comes back either way, and says which. */
+static int program_run(void)
+{
+	static char *const words[] = { NULL };
+
+	execve("/nonexistent/program", words, words);
+	if (errno == ENOENT)
+		return 0;
+	return -1;
+}
+
+static int process_signal(void)
+{
+	return kill(process, 0);
+}
+
+static int process_read(void)
+{
+	char byte;
+	struct iovec here = { &byte, 1 }, there = { &byte, 1 };
+
+	/* The address is whatever it is there: only the permission counts. */
+	if (process_vm_readv(process, &here, 1, &there, 1, 0) < 0 && errno == EFAULT)
+		return 0;
+	return errno ? -1 : 0;
+}
+
+static int process_memory_open(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", process);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int process_trace(void)
+{
+	if (ptrace(PTRACE_SEIZE, process, NULL, NULL) < 0)
+		return -1;
+	return 0;
+}
+
+static int namespace_make(void)
+{
+	return unshare(CLONE_NEWUSER);
+}
+
+static int uring_make(void)
+{
+	struct io_uring_params parameters = { 0 };
+
+	return (int)syscall(SYS_io_uring_setup, 1, &parameters);
+}
+
+static int privileges_regain(void)
+{
+	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? (errno = EPERM, -1) : 0;
+}
+
+static int traceable_become(void)
+{
+	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static int thread_and_memory(void) /* what must go on working */
+{
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	close(fd);
+	return fd < 0 ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+EXPORT int cuInit(unsigned int flags);
+EXPORT int cuDeviceGetCount(int *count);
+
+int cuDeviceGetCount(int *count)
+{
+	*count = 0;
+	return 100;
+}
+
+int cuInit(unsigned int flags)
+{
+	static const struct {
+		const char *name;
+		int (*attempt)(void);
+	} attempts[] = {
+		{ "file-read", file_read },
+		{ "file-write", file_write },
+		{ "file-create", file_create },
+		{ "users-read", users_read },
+		{ "folder-list", folder_list },
+		{ "inet-socket", inet_socket },
+		{ "unix-socket", unix_socket },
+		{ "netlink-socket", netlink_socket },
+		{ "child-make", child_make },
+		{ "program-run", program_run },
+		{ "process-signal", process_signal },
+		{ "process-read", process_read },
+		{ "process-memory-open", process_memory_open },
+		{ "process-trace", process_trace },
+		{ "namespace-make", namespace_make },
+		{ "uring-make", uring_make },
+		{ "privileges-regain", privileges_regain },
+		{ "traceable-become", traceable_become },
+		{ "allowed", thread_and_memory },
+	};
+
+	(void)flags;
+	file = getenv("ESCAPE_FILE");
+	process = getenv("ESCAPE_PROCESS") ? atoi(getenv("ESCAPE_PROCESS")) : 0;
+	if (!file || !process)
+		return 1;
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(*attempts); i++) {
+		errno = 0;
+		fprintf(stderr, "attempt %s: %d\n", attempts[i].name,
+			attempts[i].attempt() < 0 ? errno : 0);
+	}
+	fprintf(stderr, "attempts ended as user %u\n", geteuid());
+	return 999;
+}
