@@ -94,8 +94,7 @@ static void main_tell_isolation(const struct supervisor *supervisor)
 	else if (lacks)
 		log_warning("not enforced: %s", lacks);
 	if (supervisor->options.worker_users[0] < 0)
-		log_info("tenants without a user of their own are served as user %u",
-			 geteuid());
+		log_info("tenants without a user of their own are served as user %u", geteuid());
 }
 
 static int main_open(struct supervisor *supervisor, struct error *error)

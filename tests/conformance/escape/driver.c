@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A libcuda.so.1 that was taken over by its client: at cuInit() it tries to reach what a worker must
- * not, and writes to the log how each attempt ended, as "attempt NAME: ERROR" (0: it was let).
+ * A libcuda.so.1 that was taken over by its client: at cuInit() it tries to reach what a worker
+ * must not, and writes to the log how each attempt ended, as "attempt NAME: ERROR" (0: it was let).
  *
  * ESCAPE_FILE is a file that no driver needs, ESCAPE_PROCESS a process of the same user.
  */
