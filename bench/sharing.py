@@ -2,7 +2,7 @@
 """Tenants on one device: shares by device time, weights, newcomers, and what turns cost.
 
 Runs as root, on this machine's GPU where there is one, else on softgpu; CAUSEWAY_BENCH_DRIVER names
-another driver (a path, or "softgpu"). Takes some five minutes with five rounds. From a bundle:
+another driver (a path, or "softgpu"), CAUSEWAY_BENCH_SETTINGS further settings of causeway-cudad. Takes some five minutes with five rounds. From a bundle:
 
 	scripts/bundle FOLDER; then there, as root: bench/run sharing
 """
@@ -45,7 +45,8 @@ class Host:
             f'{{ name = "t{i}"; users = [{FIRST_UID + i}]; weight = {weight}; memory = {memory}L; }}'
             for i, weight in enumerate(weights))
         self.cudad = daemons.Cudad(driver=choose_driver(), settings=(
-            f'socket_mode = "666"; turns = {str(turns).lower()};'))
+            f'socket_mode = "666"; turns = {str(turns).lower()}; '
+            + os.environ.get("CAUSEWAY_BENCH_SETTINGS", "")))
         self.cudad.config.write_text(self.cudad.config.read_text() + f"tenants = ( {tenants} );\n")
         self.cudad.folder.chmod(0o755)
         self.cudad.client_config.write_text("")
