@@ -19,12 +19,14 @@
 
 #include "lib/base/clean.h"
 #include "lib/base/io.h"
+#include "lib/metrics/page.h"
 #include "lib/metrics/report.h"
 
 #define EXPORTER_CONNECTIONS  16
 #define EXPORTER_TIME_S	      10
 #define EXPORTER_TEXT_BYTES   (16u << 20)
-#define EXPORTER_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define EXPORTER_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define EXPORTER_TYPE_TEXT    "text/plain; charset=utf-8"
 
 struct exporter {
 	exporter_compose *compose;
@@ -34,18 +36,87 @@ struct exporter {
 	char *path; /* of the Unix socket; NULL for TCP */
 };
 
+/* exporter_reply - one answer; @policy: what a browser may do with it, NULL for nothing at all */
 static enum MHD_Result exporter_reply(struct MHD_Connection *connection, unsigned int status,
-				      char *body, size_t bytes)
+				      const char *type, const char *policy, const void *body,
+				      size_t bytes)
 {
+	/* Of others' pages none may read this, none may show it, and nothing guesses what it is. */
+	const char *const headers[][2] = {
+		{ MHD_HTTP_HEADER_CONTENT_TYPE, type },
+		{ MHD_HTTP_HEADER_CACHE_CONTROL, "no-store" },
+		{ "Content-Security-Policy",
+		  policy ? policy : "default-src 'none'; frame-ancestors 'none'" },
+		{ "Cross-Origin-Opener-Policy", "same-origin" },
+		{ "Cross-Origin-Resource-Policy", "same-origin" },
+		{ "Referrer-Policy", "no-referrer" },
+		{ "X-Content-Type-Options", "nosniff" },
+		{ "X-Frame-Options", "DENY" },
+	};
 	struct MHD_Response *response =
-		MHD_create_response_from_buffer(bytes, body, MHD_RESPMEM_MUST_COPY);
+		MHD_create_response_from_buffer(bytes, (void *)body, MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result result;
 
 	if (!response)
 		return MHD_NO;
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, EXPORTER_CONTENT_TYPE);
+	for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++)
+		MHD_add_response_header(response, headers[i][0], headers[i][1]);
 	result = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result exporter_say(struct MHD_Connection *connection, unsigned int status,
+				    const char *sentence)
+{
+	return exporter_reply(connection, status, EXPORTER_TYPE_TEXT, NULL, sentence,
+			      strlen(sentence));
+}
+
+/*
+ * exporter_named - whether a browser asked this host by a name of its own. Another site's name may
+ * be made to lead here (DNS rebinding), and then its pages could read what the report says.
+ */
+static bool exporter_named(const struct exporter *exporter, struct MHD_Connection *connection)
+{
+	const char *host =
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	size_t length;
+
+	if (exporter->path)
+		return true; /* no browser comes by a Unix socket, and whoever does may read it */
+	if (!host)
+		return false;
+	length = strcspn(host, *host == '[' ? "]" : ":");
+	if (*host == '[')
+		return !strncmp(host, "[::1]", 5) && (!host[5] || host[5] == ':');
+	if (length == strlen("localhost") && !strncasecmp(host, "localhost", length))
+		return true;
+	return !strncmp(host, "127.", 4) && strspn(host, "0123456789.") == length;
+}
+
+static enum MHD_Result exporter_report(struct MHD_Connection *connection, const json_t *report)
+{
+	char *text = json_dumps(report, JSON_COMPACT);
+	enum MHD_Result result = MHD_NO;
+
+	if (text)
+		result = exporter_reply(connection, MHD_HTTP_OK, "application/json", NULL, text,
+					strlen(text));
+	free(text);
+	return result;
+}
+
+static enum MHD_Result exporter_metrics(struct MHD_Connection *connection, const json_t *report)
+{
+	enum MHD_Result result = MHD_NO;
+	struct buffer text;
+
+	buffer_init(&text, EXPORTER_TEXT_BYTES);
+	if (report_write_metrics(report, &text) == 0)
+		result = exporter_reply(connection, MHD_HTTP_OK, EXPORTER_TYPE_METRICS, NULL,
+					text.data, text.used);
+	buffer_free(&text);
 	return result;
 }
 
@@ -53,10 +124,8 @@ static enum MHD_Result exporter_handle(void *context, struct MHD_Connection *con
 				       const char *url, const char *method, const char *version,
 				       const char *data, size_t *data_bytes, void **state)
 {
-	static char nothing[] = "the metrics are at /metrics\n", only[] = "GET only\n";
 	const struct exporter *exporter = context;
 	enum MHD_Result result;
-	struct buffer text;
 	json_t *report;
 
 	(void)version;
@@ -64,16 +133,21 @@ static enum MHD_Result exporter_handle(void *context, struct MHD_Connection *con
 	(void)data_bytes;
 	(void)state;
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-		return exporter_reply(connection, MHD_HTTP_METHOD_NOT_ALLOWED, only, strlen(only));
-	if (strcmp(url, "/metrics") != 0)
-		return exporter_reply(connection, MHD_HTTP_NOT_FOUND, nothing, strlen(nothing));
+		return exporter_say(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET only\n");
+	if (!exporter_named(exporter, connection))
+		return exporter_say(connection, MHD_HTTP_FORBIDDEN,
+				    "ask for localhost, 127.0.0.1 or [::1]\n");
+	if (!strcmp(url, "/"))
+		return exporter_reply(connection, MHD_HTTP_OK, "text/html; charset=utf-8",
+				      page_policy, page, page_bytes);
+	if (strcmp(url, "/metrics") != 0 && strcmp(url, "/report.json") != 0)
+		return exporter_say(connection, MHD_HTTP_NOT_FOUND,
+				    "the metrics are at /metrics, a page for people is at /\n");
 	report = exporter->compose(exporter->context);
-	buffer_init(&text, EXPORTER_TEXT_BYTES);
-	if (!report || report_write_metrics(report, &text) < 0)
-		result = MHD_NO;
-	else
-		result = exporter_reply(connection, MHD_HTTP_OK, (char *)text.data, text.used);
-	buffer_free(&text);
+	if (!report)
+		return MHD_NO;
+	result = !strcmp(url, "/metrics") ? exporter_metrics(connection, report)
+					  : exporter_report(connection, report);
 	json_decref(report);
 	return result;
 }

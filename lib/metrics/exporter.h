@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A daemon's metrics for Prometheus, over HTTP: GET /metrics.
+ * A daemon's report over HTTP, for reading alone:
+ *
+ *	/metrics	Prometheus' text
+ *	/		a page that shows the report in a browser, as it changes (page.html)
+ *	/report.json	the report, for the page
  *
  * The address is the path of a Unix socket (mode 0600) or HOST:PORT of this host, 127.0.0.1 or
  * [::1]: the text says who uses what, so it is not offered to a network. libmicrohttpd serves it
