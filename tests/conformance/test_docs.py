@@ -88,6 +88,17 @@ def test_module_parameters_have_a_page(module, folder):
     assert sorted(re.findall(r"^\*(\w+)\*$", section, re.M)) == sorted(described)
 
 
+def test_client_settings_have_a_page():
+    """Each setting that the client's library knows, and each variable that it looks at."""
+    page = (ROOT / "docs/causeway-client.conf.5.scd").read_text()
+    source = (ROOT / "cuda/client/config.c").read_text()
+    settings = re.findall(r'strcmp\(name, "(\w+)"\)', source)
+    assert sorted(re.findall(r"^\*(\w+)\* = ", page, re.M)) == sorted(settings)
+    code = "".join(path.read_text() for path in (ROOT / "cuda/client").rglob("*.c"))
+    variables = set(re.findall(r'getenv\("(\w+)"\)', code))
+    assert variables and variables == set(re.findall(r"^\*(CAUSEWAY_\w+)\*$", page, re.M))
+
+
 @pytest.mark.parametrize("source", ["scif/guest/device.c", "vsock/argo/module.c"])
 def test_modules_have_the_trees_version(source):
     """Which causeway doctor compares with the package's."""
