@@ -151,7 +151,7 @@ int nvmlDeviceGetPciInfo_v3(void *device, void *info)
 	if (number(device) < 0)
 		return NVML_ERROR_INVALID_ARGUMENT;
 	place.bus = 1 + (uint32_t)number(device);
-	snprintf(place.legacy, sizeof(place.legacy), "0000:%02X:00.0", place.bus);
+	snprintf(place.legacy, sizeof(place.legacy), "0000:%02X:00.0", (uint8_t)place.bus);
 	snprintf(place.id, sizeof(place.id), "00000000:%02X:00.0", place.bus);
 	memcpy(info, &place, sizeof(place));
 	return NVML_SUCCESS;

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 				if (!*tenant->name || !tenant->weight ||
 				    tenant->weight > SHARE_WEIGHT_MAX ||
-				    tenant->priority >= SHARE_PRIORITIES)
+				    tenant->priority >= SHARE_PRIORITIES ||
+				    (*tenant->socket && *tenant->socket != '/'))
 					abort();
 			}
 			tenants_free(&tenants);
