@@ -34,7 +34,7 @@
 #define CUDA_WIRE_HANDLES_CLIENT \
 	(1u << 17) /* below: the client's choice; from here: the worker's */
 #define CUDA_WIRE_LIST_MAX	      2048u /* elements of one list in a reply */
-#define CUDA_WIRE_DEVICES_MAX	      64u
+#define CUDA_WIRE_DEVICES_MAX	      16u
 #define CUDA_WIRE_DEVICE_ATTRIBUTES   192u
 #define CUDA_WIRE_FUNCTION_ATTRIBUTES 16u
 #define CUDA_WIRE_STRING_BYTES_MAX    4096u /* with the NUL */

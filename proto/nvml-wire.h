@@ -29,7 +29,7 @@
 
 #define NVML_WIRE_MAGIC	       0x4c4d4e43u /* "CNML" */
 #define NVML_WIRE_VERSION      1u
-#define NVML_WIRE_DEVICES_MAX  64u
+#define NVML_WIRE_DEVICES_MAX  16u
 #define NVML_WIRE_DATA_MAX     (48u << 10)
 #define NVML_WIRE_ARGUMENTS    6u
 #define NVML_WIRE_NAME_BYTES   64u

@@ -12,11 +12,9 @@
  *	it has another bound	the same, with the same sequence
  *	worker will end it soon	ending = sequence, then the kick
  *	supervisor tells who is likely to be next	prepared + 1, bell + 1, futex wake
- *	worker ends it		want, used_ns, tail_ns, then ended = sequence, then the kick
+ *	worker ends it		want, used_ns, then ended = sequence, then the kick
  *
- * A worker whose `ended` is the grant's sequence, or sequence 0, has no turn. It may end one while
- * the last of its work is still under way: tail_ns is what that should take. The supervisor charges
- * it at once, and what used_ns says later makes up for the difference.
+ * A worker whose `ended` is the grant's sequence, or sequence 0, has no turn.
  */
 #ifndef CAUSEWAY_PROTO_SHARE_PAGE_H
 #define CAUSEWAY_PROTO_SHARE_PAGE_H
@@ -57,9 +55,8 @@ struct share_page_device {
 	uint64_t launches;
 	uint64_t waits; /* how often work had to wait for a turn, and how long in all */
 	uint64_t waited_ns;
-	uint32_t ending;  /* the sequence of a turn whose last work is about to be done */
-	uint32_t tail_ns; /* estimate of what was under way when the turn ended */
-	uint8_t reserved_worker[16];
+	uint32_t ending; /* the sequence of a turn whose last work is about to be done */
+	uint8_t reserved_worker[20];
 };
 
 /* Which way a copy went. */

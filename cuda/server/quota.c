@@ -69,7 +69,7 @@ void quota_show_process(uint32_t process)
 
 void quota_show_device(int device)
 {
-	if (memory && device >= 0 && device < 32)
+	if (memory && device >= 0 && device < (int)SHARE_PAGE_DEVICES)
 		__atomic_fetch_or(&memory->processes[own_slot].devices, 1u << device,
 				  __ATOMIC_RELEASE);
 }
@@ -78,7 +78,8 @@ bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t
 {
 	const struct share_memory_process *at;
 
-	if (!memory || slot >= SHARE_MEMORY_SLOTS || device < 0 || device >= 32)
+	if (!memory || slot >= SHARE_MEMORY_SLOTS || device < 0 ||
+	    device >= (int)SHARE_PAGE_DEVICES)
 		return false;
 	at = &memory->processes[slot];
 	if (!(__atomic_load_n(&at->devices, __ATOMIC_ACQUIRE) & 1u << device))

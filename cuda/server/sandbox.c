@@ -309,6 +309,22 @@ static int file_allow(int ruleset, const char *path, uint64_t rights)
 	return syscall(LANDLOCK_ADD, ruleset, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
 }
 
+/*
+ * self_allow - to write what this process has in /proc: a driver names its threads there. The
+ * folder stays open: its inode must not be forgotten and made anew, without the rule.
+ */
+static int self_allow(int ruleset)
+{
+	static int self = -1;
+	struct landlock_beneath rule = { .allowed = FS_READ | FS_WRITE_FILE };
+
+	self = open("/proc/self", O_PATH | O_CLOEXEC);
+	rule.parent = self;
+	if (self < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return syscall(LANDLOCK_ADD, ruleset, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
+}
+
 static int devices_allow(int ruleset, uint64_t known)
 {
 	int status = 0;
@@ -384,6 +400,8 @@ static int files_confine(const struct sandbox *sandbox, struct error *error)
 		return error_set(error, -errno, "Landlock: %s", strerror(errno));
 	for (size_t i = 0; i < sizeof(readable) / sizeof(*readable) && !status; i++)
 		status = file_allow(ruleset, readable[i], FS_READ);
+	if (!status)
+		status = self_allow(ruleset);
 	if (!status)
 		status = devices_allow(ruleset, known);
 	if (!status)

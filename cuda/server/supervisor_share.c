@@ -62,7 +62,7 @@ struct turn {
 	uint32_t sequence; /* of its last grant; 0: never had one */
 	uint32_t awaited;  /* the sequence whose end was awaited */
 	uint64_t told_ns;  /* the budget that it was told */
-	uint64_t paid_ns;  /* so much of used_ns, and of what it should grow by, was charged */
+	uint64_t paid_ns;  /* so much of used_ns was charged */
 	uint64_t used_ns;  /* as last read; never falls */
 	uint64_t bound_ns; /* when the turn became a bounded one */
 };
@@ -134,19 +134,14 @@ static void turn_forgive(struct client_share *share, unsigned int device)
 	share->turns[device].bound_ns = now_ns();
 }
 
-/*
- * turn_charge - what a bounded turn owes: all that was used and not charged yet, and @tail_ns,
- * which it is about to use. Where that was too much before, it is less now.
- */
-static uint64_t turn_charge(struct client_share *share, unsigned int device, uint64_t tail_ns)
+/* turn_charge - what a bounded turn owes: all that was used and not charged yet */
+static uint64_t turn_charge(struct client_share *share, unsigned int device)
 {
 	struct turn *turn = &share->turns[device];
-	uint64_t until = turn_used(share, device) + tail_ns, paid = turn->paid_ns;
+	uint64_t owed = turn_used(share, device) - turn->paid_ns;
 
-	if (until <= paid)
-		return 0;
-	turn->paid_ns = until;
-	return until - paid;
+	turn->paid_ns += owed;
+	return owed;
 }
 
 /* turn_tell - the grant and its bound into the page, and wake who waits for it */
@@ -264,9 +259,7 @@ static void device_read(struct client_share *share, struct share_policy *policy,
 			turn_forgive(share, device);
 			share_end(policy, 0);
 		} else {
-			uint32_t tail_ns = __atomic_load_n(&page->tail_ns, __ATOMIC_ACQUIRE);
-
-			share_end(policy, turn_charge(share, device, tail_ns));
+			share_end(policy, turn_charge(share, device));
 		}
 	}
 	if (__atomic_load_n(&page->want, __ATOMIC_ACQUIRE))
@@ -684,7 +677,7 @@ static void usage_add(struct share_usage *sum, const struct share_usage *usage)
 static uint64_t turn_of_the_dead(struct client_share *share, unsigned int device)
 {
 	uint64_t kept_ns = now_ns() - share->turns[device].bound_ns;
-	uint64_t used_ns = turn_charge(share, device, 0);
+	uint64_t used_ns = turn_charge(share, device);
 
 	return used_ns > kept_ns ? used_ns : kept_ns;
 }

@@ -31,9 +31,9 @@
  *
  * The hand-over. Shortly before its last work is done, the turn's worker says so; the supervisor
  * tells who is likely to be next, and all three then look for the end in short loops instead of
- * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS). The turn ends a moment
- * before that work does, its `tail`: the device finds the next client's work waiting when it is
- * done. What the tail takes is measured like everything else, and paid for in the next turn.
+ * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS). It ends when that work is
+ * done and not before: a GPU that finds another process's work waiting goes over to it at once, and
+ * then back for the rest, which is three changes of contexts instead of one.
  *
  * Locks: turn.lock, one for each device, is held from turn_begin() to turn_end(), so that a batch's
  * events lie where they should, and by the monitor except while it waits. It is taken under
@@ -45,12 +45,14 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cuda/server/worker.h"
 #include "lib/base/log.h"
+#include "proto/nvml-wire.h"
 #include "proto/share-page.h"
 
 #define AHEAD_NS	 4000000u  /* estimated work with the driver */
@@ -68,15 +70,17 @@
 #define LINGER_NS	 150000u  /* pause inside a turn */
 #define ENDING_NS	 200000u  /* so long before its end a turn's end is told */
 #define ENDING_NAP_NS	 40000u	  /* time between two looks before that */
-#define TAIL_SPIN_NS	 60000u	  /* a turn ends so long before its last work does, */
-#define TAIL_SLEEP_NS	 150000u  /* or, where whoever is next must be woken, so long */
 #define SEEN_ENOUGH	 3u	  /* measurements before an estimate is believed */
 #define PREPARED_NS	 400000u  /* how long who is told that it is next looks for its turn */
 #define OPEN_NS		 1000000u /* an open batch is closed after this time, */
 #define OPEN_BOUNDED_NS	 60000u	  /* or this one while others wait */
 #define BATCHES		 64u	  /* closed and not done */
 #define COSTS		 4096u	  /* estimates; kinds that share one share their mean */
-#define MONITOR_STACK	 (256u << 10)
+static_assert(CUDA_WIRE_DEVICES_MAX == SHARE_PAGE_DEVICES &&
+		      NVML_WIRE_DEVICES_MAX == SHARE_PAGE_DEVICES,
+	      "a client sees no device that has no turns");
+
+#define MONITOR_STACK (256u << 10)
 
 struct batch {
 	CUcontext context;
@@ -122,7 +126,7 @@ struct turn {
 	uint64_t passed_ns;	 /* when some passed; 0: none since the last progress */
 	uint32_t sequence;	 /* of the turn whose begin was seen */
 	uint32_t prepared;	 /* the page's, as last seen */
-	uint64_t begin_used_ns;	 /* page's used_ns then, and what it was about to grow by */
+	uint64_t begin_used_ns;	 /* page's used_ns then */
 	unsigned int given;	 /* pieces in this turn; */
 	unsigned int passes;	 /* of them, those that passed while others waited */
 	unsigned int blocked;	 /* threads in turn_begin() that wait, */
@@ -137,6 +141,8 @@ static struct share_page *page;
 static int kick_fd;
 static bool spins; /* there are processors enough for it */
 static struct turn turns[SHARE_PAGE_DEVICES];
+static unsigned long
+	places[SHARE_PAGE_DEVICES]; /* of the devices that this process sees, among all */
 static struct cost costs[COSTS];
 
 static uint64_t now_ns(void)
@@ -208,7 +214,7 @@ static enum share_grant_kind turn_held(struct turn *turn)
 		return 0;
 	if (sequence != turn->sequence) {
 		turn->sequence = sequence;
-		turn->begin_used_ns = turn->page->used_ns + turn->outstanding_ns;
+		turn->begin_used_ns = turn->page->used_ns;
 		turn->given = turn->passes = 0;
 		want_set(turn, 0);
 	}
@@ -448,13 +454,10 @@ static void batch_measured(struct turn *turn)
 	}
 }
 
-/* turn_finish - the turn is over, but for what is under way */
+/* turn_finish - the turn is over */
 static void turn_finish(struct turn *turn)
 {
-	uint64_t tail_ns = turn->outstanding_ns < UINT32_MAX ? turn->outstanding_ns : UINT32_MAX;
-
 	want_set(turn, turn->blocked > 0);
-	__atomic_store_n(&turn->page->tail_ns, (uint32_t)tail_ns, __ATOMIC_RELEASE);
 	__atomic_store_n(&turn->page->ended, turn->sequence, __ATOMIC_RELEASE);
 	kick();
 }
@@ -507,50 +510,36 @@ static void monitor_tail(struct turn *turn, uint32_t bell)
 /* monitor_ends - the oldest batch is the last one of a turn that is used up, and should end soon */
 static bool monitor_ends(struct turn *turn)
 {
-	return worker_driver.cuEventQuery && turn->count == 1 && !turn->open.pieces &&
+	return spins && worker_driver.cuEventQuery && turn->count == 1 && !turn->open.pieces &&
 	       !turn->unknown && turn->blocked && turn_held(turn) == SHARE_GRANT_BOUNDED &&
 	       turn_spent(turn, SHARE_GRANT_BOUNDED, turn->wanted_ns);
 }
 
 /*
- * monitor_finish - the rest of the turn's last batch is its tail: end the turn now. Not in the
- * first place by the estimate: that batch has begun, for the one before it was seen to end.
- */
-static void monitor_finish(struct turn *turn)
-{
-	pthread_mutex_lock(&turn->lock);
-	if (monitor_ends(turn))
-		turn_finish(turn);
-	pthread_mutex_unlock(&turn->lock);
-}
-
-/*
- * monitor_approach - without the lock, with a look now and then, until @end is near or reached;
- * says so to the supervisor, and ends the turn. Estimates may be wrong either way: so it looks
+ * monitor_spin - without the lock, with a look now and then, until @end is reached or is long
+ * overdue; says to the supervisor when it is near. Estimates may be wrong either way: so it looks
  * before the end is due, too.
  */
-static void monitor_approach(struct turn *turn, CUevent end, uint64_t due_ns)
+static void monitor_spin(struct turn *turn, CUevent end, uint64_t due_ns)
 {
 	static const struct timespec nap = { 0, ENDING_NAP_NS };
-	uint64_t tail_ns = spins ? TAIL_SPIN_NS : TAIL_SLEEP_NS;
-	bool said = !spins;
+	bool said = false;
 	uint64_t now;
 
 	while (worker_driver.cuEventQuery(end) == CUDA_ERROR_NOT_READY) {
 		now = now_ns();
-		if (now + tail_ns >= due_ns) {
-			monitor_finish(turn);
-			return;
+		if (now + ENDING_NS < due_ns) {
+			nanosleep(&nap, NULL);
+			continue;
 		}
-		if (!said && now + ENDING_NS >= due_ns) {
+		if (!said) {
 			__atomic_store_n(&turn->page->ending, turn->sequence, __ATOMIC_RELEASE);
 			kick();
 			said = true;
 		}
-		if (said && spins)
-			__builtin_ia32_pause();
-		else
-			nanosleep(&nap, NULL);
+		if (now > due_ns + ENDING_NS)
+			return;
+		__builtin_ia32_pause();
 	}
 }
 
@@ -566,7 +555,7 @@ static void monitor_wait(struct turn *turn)
 	pthread_mutex_unlock(&turn->lock);
 	worker_driver.cuCtxSetCurrent(context);
 	if (ends)
-		monitor_approach(turn, end, due_ns);
+		monitor_spin(turn, end, due_ns);
 	worker_driver.cuEventSynchronize(end);
 	pthread_mutex_lock(&turn->lock);
 }
@@ -720,9 +709,10 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 	if (!page)
 		return;
 	if (worker_driver.cuCtxGetDevice(&device) || worker_driver.cuCtxGetCurrent(&context) ||
-	    device < 0 || device >= (int)SHARE_PAGE_DEVICES || stream_captures(stream))
+	    device < 0 || device >= (int)SHARE_PAGE_DEVICES ||
+	    places[device] >= SHARE_PAGE_DEVICES || stream_captures(stream))
 		return;
-	turn = &turns[device];
+	turn = &turns[places[device]];
 	pthread_mutex_lock(&turn->lock);
 	if (!monitor_start(turn)) {
 		pthread_mutex_unlock(&turn->lock);
@@ -793,11 +783,26 @@ void turn_end(struct turn_work *work, CUresult result)
 	pthread_mutex_unlock(&turn->lock);
 }
 
+/* devices_place - by the variable that hides devices; identifiers in it say nothing of a place */
+static void devices_place(void)
+{
+	const char *at = getenv("CUDA_VISIBLE_DEVICES");
+	char *end;
+
+	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
+		places[i] = i;
+	for (unsigned int i = 0; at && i < SHARE_PAGE_DEVICES && *at >= '0' && *at <= '9'; i++) {
+		places[i] = strtoul(at, &end, 10);
+		at = *end == ',' ? end + 1 : NULL;
+	}
+}
+
 void turn_open(struct share_page *shared, int descriptor)
 {
 	page = shared;
 	kick_fd = descriptor;
 	spins = sysconf(_SC_NPROCESSORS_ONLN) >= SHARE_SPIN_PROCESSORS;
+	devices_place();
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
 		turns[i].page = &page->devices[i];
 		turns[i].stall_ns = STALL_NS;

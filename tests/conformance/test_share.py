@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -157,6 +158,19 @@ def test_a_tenant_sees_its_devices_alone():
             assert output.strip() == expected, errors
 
 
+def test_devices_are_shared_by_their_place_whatever_a_tenant_calls_them():
+    """The only device that red sees is its device 0, and the host's device 1."""
+    host = Host(red_and_blue(more="devices = [1];"))
+    host.environment_added = {"SOFTGPU_DEVICES": "2", "SOFTGPU_MEMORY_MIB": "512"}
+    with host:
+        output, errors = busy(host, RED, 1).communicate(timeout=40)
+        assert '"launches"' in output, errors
+        (table,) = [t for t in host.status()["tables"] if t["name"] == "device"]
+        names = [column["name"] for column in table["columns"]]
+        used = {int(row[0]): row[names.index("used")] for row in table["rows"]}
+    assert used[1] > 0 and not used.get(0), used
+
+
 def test_watchdog_ends_who_keeps_the_device():
     with Host(red_and_blue(more="watchdog_ms = 300;")) as host:
         red = busy(host, RED, 30, iterations=2000000000, depth=1)
@@ -192,6 +206,49 @@ def test_nobody_reads_what_another_left(way, protected):
         assert result == 0
         assert dirty == 0 if protected else dirty > MIB
         blue.end()
+
+
+def secret(host, name, text):
+    """A file with a token."""
+    path = host.folder / name
+    path.write_text(text + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_tokens_name_tenants():
+    host = Host([])
+    red, green, wrong = (secret(host, name, f"the token {name}") for name in "rgw")
+    host.write([f'{{ name = "red"; token_files = ["{green}", "{red}"]; memory = "64M"; }}',
+                f'{{ name = "blue"; users = [{BLUE}]; memory = "32M"; }}'])
+
+    def client(token):
+        host.client_config.write_text(f"token_file = {token}\n")
+        return host.start_client("tcp", ["/usr/bin/python3", ALLOCATOR], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    with host:
+        known = []
+        for token in (red, green, host.folder / "token"):
+            known.append(client(token))
+            assert known[-1].stdout.readline() == "ready\n", known[-1].stderr.read()
+        table = host.table()
+        assert (table["red"]["clients"], table["tcp 127.0.0.1"]["clients"]) == (2, 1)
+        assert table["blue"]["clients"] == 0
+        refused = client(wrong)
+        assert "CUDA says 100" in refused.communicate(timeout=20)[1]
+        assert "wrong token" in host.log()
+        for process in known:
+            process.communicate()
+        # The same secret for two tenants would let one be taken for the other.
+        again = secret(host, "again", "the token r")
+        host.write([f'{{ name = "red"; token_files = ["{red}"]; }}',
+                    f'{{ name = "blue"; token_files = ["{again}"]; }}'])
+        answer = host.tenant("reload")
+        assert answer.returncode == 1 and "one of tenant 'red' already" in answer.stderr
+        again.chmod(0o644)
+        answer = host.tenant("reload")
+        assert answer.returncode == 1 and "others may read it" in answer.stderr
 
 
 def test_changes_while_it_runs():
