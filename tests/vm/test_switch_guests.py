@@ -12,10 +12,12 @@ import pytest
 from daemons import BUILD, Switch
 
 from testbed.guest import Guest
-from testbed.machines import MACHINES
+from testbed.kbuild import module
+from testbed.machines import MACHINES, Qemu
 
 PEER = BUILD / "tests" / "vm" / "vsock_peer"
 MIB = 1 << 20
+ROUND_SECONDS = 10  # of a round that takes a tenth of one on an idle machine
 
 
 def boot(kind, switch, cid, **options):
@@ -182,3 +184,34 @@ def test_guests_of_two_kinds_on_one_shared_thread():
             connects(one, "vsock:4:5000", "verify", MIB)
         with listening(one, "vsock:-1:5000", "echo"):
             connects(other, "vsock:3:5000", "verify", MIB)
+
+
+class BareQemu(Qemu):
+    """A guest that does not load the kernel's own vsock driver."""
+
+    vsock_modules = ()
+
+
+@needs("qemu")
+def test_a_driver_that_writes_rubbish_harms_only_itself():
+    """Its attacks on every ring run beside two guests, whose every round is whole and in time."""
+    kind = "uml" if not MACHINES["uml"]().unusable() else "qemu"
+    with contextlib.ExitStack() as stack:
+        switch = stack.enter_context(Switch(cids=(3, 4, 5)))
+        one, other = (stack.enter_context(boot(kind, switch, cid)) for cid in (3, 4))
+        hostile = stack.enter_context(Guest(
+            BareQemu(), files=[module("tests/vm/vsock_rubbish", "qemu")], quiet=True,
+            vhost_user_vsock=switch.guest_socket(5)))
+        stack.enter_context(listening(other, "vsock:-1:5000", "echo"))
+        connects(one, "vsock:4:5000", "verify", MIB)
+        attacks = hostile.start(["insmod", "/root/vsock_rubbish.ko", "count=150", "victim=4"])
+        rounds = 0
+        while attacks.status is None or rounds < 3:
+            started = time.monotonic()
+            connects(one, "vsock:4:5000", "verify", MIB // 4)
+            assert time.monotonic() - started < ROUND_SECONDS
+            rounds += 1
+        said = hostile.run(["dmesg"]).stdout.decode()
+        assert "vsock_rubbish: 150 attacks, status 0" in said
+        assert "queue makes no sense" in switch.log()
+        connects(one, "vsock:4:5000", "verify", MIB)
