@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import time
@@ -190,7 +191,7 @@ def _cpuinfo(name):
 
 def _kvm():
     """Whether this machine's KVM boots a guest, as the testbed finds out once."""
-    if not os.path.exists("/dev/kvm"):
+    if not os.path.exists("/dev/kvm") or not shutil.which("qemu-system-x86_64"):
         return False
     from testbed.machines import KvmProbe  # a bundle for another machine may be without it
     return KvmProbe().accelerator() == "kvm"

@@ -5,7 +5,9 @@ Three ways between guests, in one run: vsock through causeway-switch and TCP ove
 (-netdev stream, QEMU's own cable) between the same two guests, in turn; and vsock through
 vhost-device-vsock between two more such guests, booted when the first have ended. Each is measured
 with bench/sockets_load.c and, where both ends can be wrapped, with NetPIPE. A peer that stands
-still for STALL_SECONDS is given up, with the reason. $CAUSEWAY_BENCH_KERNEL is the guests' kernel,
+still for STALL_SECONDS is given up, with the reason. In turn with these, "loopback": the same within
+the kernel of the first guest, with no switch, device or interrupt, which is what the guests' own
+kernels take of each figure. $CAUSEWAY_BENCH_KERNEL is the guests' kernel,
 one of the testbed's.
 """
 import contextlib
@@ -28,6 +30,7 @@ SECONDS = 1.5  # of one figure
 SWEEP_SECONDS = 0.7
 STALL_SECONDS = 15
 CIDS = (3, 4)
+CID_LOCAL = 1
 PORT = 5000
 KERNEL = os.environ.get("CAUSEWAY_BENCH_KERNEL")  # None: the testbed's first
 MEMORY_MIB = 512
@@ -76,7 +79,7 @@ def guests_with(stack, sockets, network):
     files += [extra for extra in (NETPIPE, WRAPPER) if extra.exists()]
     pair = []
     for socket, end in zip(sockets, ("listen", "connect")):
-        guest = Guest("qemu", kernel=KERNEL, files=files, quiet=True, memory_mib=MEMORY_MIB,
+        guest = Guest("qemu", kernel=KERNEL, files=files, modules=["vsock_loopback"], quiet=True, memory_mib=MEMORY_MIB,
                       vhost_user_vsock=socket, network=network and f"{end}={network}")
         pair.append(stack.enter_context(guest))
     return pair
@@ -165,18 +168,23 @@ def measure_ours(bench, results, lines):
                              switch.folder / "cable")
         ways = [Way("switch", guests, f"vsock:{CIDS[1]}:{PORT}", f"vsock:-1:{PORT}"),
                 Way("tcp", guests, f"tcp:10.77.0.2:{PORT}", f"tcp:0.0.0.0:{PORT}")]
+        loopback = Way("loopback", guests[:1] * 2, f"vsock:{CID_LOCAL}:{PORT + 1}",
+                       f"vsock:-1:{PORT + 1}")
         before = daemons.cpu_seconds(switch.pid)
-        taken = sample(bench, ways)
+        taken = sample(bench, [*ways, loopback])
         switch_cpu = daemons.cpu_seconds(switch.pid) - before
         sweep(bench, ways, lines)
         for name in taken:
             results[name] = figures(taken[name])
         results["switch"].update(kernel=KERNEL or cache.KERNELS[0], switch_cpu_s=round(switch_cpu, 2))
         measure_netpipe(bench, guests, results)
-    ours, tcp = results["switch"], results["tcp"]
+    ours, tcp, loopback = results["switch"], results["tcp"], results["loopback"]
     ours["latency_ratio_tcp"] = measure.ratios(ours["latency_us"], tcp["latency_us"])
     ours["throughput_ratio_tcp"] = measure.ratios(ours["stream_1mib_mb_s"],
                                                   tcp["stream_1mib_mb_s"])
+    loopback["latency_ratio_tcp"] = measure.ratios(loopback["latency_us"], tcp["latency_us"])
+    loopback["throughput_ratio_tcp"] = measure.ratios(loopback["stream_1mib_mb_s"],
+                                                      tcp["stream_1mib_mb_s"])
 
 
 def measure_netpipe(bench, guests, results):
