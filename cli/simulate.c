@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "lib/base/clean.h"
 #include "lib/base/log.h"
+#include "share/recorded.h"
 #include "share/simulate.h"
 
 #define NS_PER_US 1e3
@@ -27,6 +28,7 @@ enum option_key {
 	OPTION_SLICE,
 	OPTION_HANDOVER,
 	OPTION_LINGER,
+	OPTION_DEVICE,
 };
 
 struct simulate_options {
@@ -34,7 +36,10 @@ struct simulate_options {
 	struct simulate_tenant tenants[SIMULATE_TENANTS_MAX];
 	struct simulate_trace traces[SIMULATE_TENANTS_MAX];
 	size_t count;
-	bool json;
+	const char *recorded; /* a file of launches that were recorded, or NULL */
+	struct recorded file;
+	unsigned int device;
+	bool json, timed;
 };
 
 static const struct argp_option options[] = {
@@ -42,8 +47,13 @@ static const struct argp_option options[] = {
 	  "a tenant, with trace=FILE, or kernel=US and perhaps gap=US and wait=1; weight=N, "
 	  "priority=N (0 to 3), start=MS",
 	  0 },
+	{ "recorded", 'r', "FILE", 0,
+	  "the tenants and launches that causeway tenant record wrote; --tenant NAME,weight=N then "
+	  "changes one of them",
+	  0 },
+	{ "device", OPTION_DEVICE, "N", 0, "of that file, this device's launches (0)", 0 },
 	{ "policy", 'p', "NAME", 0, "round-robin (the default), virtual-time or first-come", 0 },
-	{ "seconds", 's', "S", 0, "simulated time (10)", 0 },
+	{ "seconds", 's', "S", 0, "simulated time (10, or as long as the recording)", 0 },
 	{ "quantum", OPTION_QUANTUM, "MS", 0, "device time a round for the smallest weight (10)",
 	  0 },
 	{ "slice", OPTION_SLICE, "MS", 0, "longest turn (10)", 0 },
@@ -112,10 +122,10 @@ static void parse_tenant(struct argp_state *state, struct simulate_options *chos
 		*value++ = '\0';
 		tenant_key(state, tenant, trace, &launch, piece, value);
 	}
-	if (!trace->count == !launch.duration_ns)
+	if (trace->count && launch.duration_ns)
 		argp_error(state, "tenant \"%s\": expected either trace=FILE or kernel=US",
 			   tenant->name);
-	if (!trace->count) {
+	if (launch.duration_ns) {
 		trace->launches = malloc(sizeof(launch));
 		if (!trace->launches)
 			argp_failure(state, 1, ENOMEM, "tenant \"%s\"", tenant->name);
@@ -124,6 +134,100 @@ static void parse_tenant(struct argp_state *state, struct simulate_options *chos
 	}
 	tenant->trace = trace;
 	chosen->count++;
+}
+
+/*
+ * take_client - of the file, as one more tenant or as a further client of one that is there
+ *
+ * A tenant that the command line names without a load takes the place of the file's.
+ */
+static void take_client(struct argp_state *state, struct simulate_options *chosen,
+			const struct recorded_client *client, size_t named)
+{
+	const struct recorded_tenant *is = &chosen->file.tenants[client->tenant];
+	struct simulate_tenant *tenant, *head = NULL;
+	const uint64_t length_ns = chosen->file.length_ns;
+
+	for (size_t i = 0; i < chosen->count && !head; i++)
+		if (!strcmp(chosen->tenants[i].name, is->name))
+			head = &chosen->tenants[i];
+	if (head && (size_t)(head - chosen->tenants) < named && !head->trace->count) {
+		tenant = head;
+	} else if (chosen->count == SIMULATE_TENANTS_MAX) {
+		argp_error(state, "more than %u clients and tenants", SIMULATE_TENANTS_MAX);
+		return;
+	} else {
+		tenant = &chosen->tenants[chosen->count++];
+		*tenant = (struct simulate_tenant){ .name = is->name,
+						    .weight = is->weight,
+						    .priority = is->priority };
+		if (head)
+			tenant->client_of = 1 + (size_t)(head - chosen->tenants);
+	}
+	tenant->trace = &client->trace;
+	tenant->start_ns = client->start_ns;
+	/* Who was still at work at the end would have gone on, had it got more or less before. */
+	tenant->once = client->end_ns < length_ns - length_ns / 20;
+}
+
+/* parse_end - all options are there: the recording's clients, and every tenant has a load */
+static void parse_end(struct argp_state *state, struct simulate_options *chosen)
+{
+	struct error error = { 0 };
+	size_t named = chosen->count;
+
+	if (chosen->recorded &&
+	    recorded_read(&chosen->file, chosen->recorded, chosen->device, &error))
+		argp_failure(state, CLI_USAGE_STATUS, 0, "%s", error.text);
+	for (size_t i = 0; i < chosen->file.client_count; i++)
+		take_client(state, chosen, &chosen->file.clients[i], named);
+	if (chosen->recorded && !chosen->timed)
+		chosen->settings.duration_ns = chosen->file.length_ns;
+	for (size_t i = 0; i < chosen->count; i++)
+		if (!chosen->tenants[i].trace->count)
+			argp_error(state, "tenant \"%s\": expected trace=FILE or kernel=US%s",
+				   chosen->tenants[i].name,
+				   chosen->recorded ? ", or a name of the recording" : "");
+	if (!chosen->count)
+		argp_error(state, "no --tenant and no --recorded");
+}
+
+/* results_join - what further clients got, to their tenants; waits: those of the worst client */
+static void results_join(const struct simulate_options *chosen, struct simulate_result *results)
+{
+	for (size_t i = 0; i < chosen->count; i++) {
+		const struct simulate_result *own = &results[i];
+		struct simulate_result *head = &results[chosen->tenants[i].client_of - 1];
+
+		if (!chosen->tenants[i].client_of)
+			continue;
+		if (head->launches + own->launches)
+			head->wait_mean_ns = (head->wait_mean_ns * head->launches +
+					      own->wait_mean_ns * own->launches) /
+					     (head->launches + own->launches);
+		head->device_ns += own->device_ns;
+		head->launches += own->launches;
+		head->turns += own->turns;
+		if (own->wait_median_ns > head->wait_median_ns)
+			head->wait_median_ns = own->wait_median_ns;
+		if (own->wait_p99_ns > head->wait_p99_ns)
+			head->wait_p99_ns = own->wait_p99_ns;
+		if (own->wait_max_ns > head->wait_max_ns)
+			head->wait_max_ns = own->wait_max_ns;
+	}
+}
+
+/* measured - the part of the device that the tenant had when it was recorded; negative: unknown */
+static double measured(const struct simulate_options *chosen, const char *name)
+{
+	double sum = 0, own = -1;
+
+	for (size_t i = 0; i < chosen->file.tenant_count; i++) {
+		sum += (double)chosen->file.tenants[i].measured_ns;
+		if (!strcmp(chosen->file.tenants[i].name, name))
+			own = (double)chosen->file.tenants[i].measured_ns;
+	}
+	return own < 0 || sum <= 0 ? -1 : own / sum;
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -144,6 +248,13 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		return 0;
 	case 's':
 		settings->duration_ns = parse_number(state, "seconds", text, 1e-3, 1e6) * NS_PER_S;
+		chosen->timed = true;
+		return 0;
+	case 'r':
+		chosen->recorded = text;
+		return 0;
+	case OPTION_DEVICE:
+		chosen->device = parse_number(state, "device", text, 0, 15);
 		return 0;
 	case OPTION_QUANTUM:
 		settings->share.quantum_ns =
@@ -166,8 +277,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		argp_error(state, "unexpected argument \"%s\"", text);
 		return 0;
 	case ARGP_KEY_END:
-		if (!chosen->count)
-			argp_error(state, "no --tenant");
+		parse_end(state, chosen);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -187,7 +297,7 @@ static double due(const struct simulate_options *chosen, size_t i)
 	double weights = 0;
 
 	for (size_t k = 0; k < chosen->count; k++)
-		weights += chosen->tenants[k].weight;
+		weights += chosen->tenants[k].client_of ? 0 : chosen->tenants[k].weight;
 	return chosen->tenants[i].weight / weights;
 }
 
@@ -200,16 +310,23 @@ static void print_table(const struct simulate_options *chosen,
 			const struct simulate_result *results,
 			const struct simulate_summary *summary)
 {
-	printf("%-16s %6s %8s %7s %7s %9s %8s  %s\n", "tenant", "weight", "priority", "due",
-	       "share", "launches", "turns", "wait ms: mean, median, p99, longest");
+	printf("%-16s %6s %8s %7s %7s%s %9s %8s  %s\n", "tenant", "weight", "priority", "due",
+	       "share", chosen->recorded ? " recorded" : "", "launches", "turns",
+	       "wait ms: mean, median, p99, longest");
 	for (size_t i = 0; i < chosen->count; i++) {
 		const struct simulate_result *result = &results[i];
+		char had[16] = "";
 
-		printf("%-16s %6u %8u %6.1f%% %6.1f%% %9" PRIu64 " %8" PRIu64
+		if (chosen->tenants[i].client_of)
+			continue;
+		if (chosen->recorded)
+			snprintf(had, sizeof(had), "%8.1f%%",
+				 100 * measured(chosen, chosen->tenants[i].name));
+		printf("%-16s %6u %8u %6.1f%% %6.1f%%%s %9" PRIu64 " %8" PRIu64
 		       "  %.3f %.3f %.3f %.3f\n",
 		       chosen->tenants[i].name, chosen->tenants[i].weight,
 		       chosen->tenants[i].priority, 100 * due(chosen, i),
-		       100 * part(result->device_ns, summary->device_ns), result->launches,
+		       100 * part(result->device_ns, summary->device_ns), had, result->launches,
 		       result->turns, result->wait_mean_ns / NS_PER_MS,
 		       result->wait_median_ns / NS_PER_MS, result->wait_p99_ns / NS_PER_MS,
 		       result->wait_max_ns / NS_PER_MS);
@@ -230,6 +347,8 @@ static int print_json(const struct simulate_options *chosen, const struct simula
 	for (size_t i = 0; i < chosen->count; i++) {
 		const struct simulate_result *result = &results[i];
 
+		if (chosen->tenants[i].client_of)
+			continue;
 		json_array_append_new(
 			tenants,
 			json_pack("{s:s, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f}", "name",
@@ -241,6 +360,10 @@ static int print_json(const struct simulate_options *chosen, const struct simula
 				  "wait_median_ms", result->wait_median_ns / NS_PER_MS,
 				  "wait_p99_ms", result->wait_p99_ns / NS_PER_MS, "wait_max_ms",
 				  result->wait_max_ns / NS_PER_MS));
+		if (chosen->recorded)
+			json_object_set_new(json_array_get(tenants, json_array_size(tenants) - 1),
+					    "recorded_share",
+					    json_real(measured(chosen, chosen->tenants[i].name)));
 	}
 	all = json_pack("{s:f, s:f, s:o}", "device_of_wanted",
 			part(summary->device_ns, summary->wanted_ns), "handover_of_wanted",
@@ -265,6 +388,8 @@ int cli_simulate(int argc, char **argv)
 	chosen.settings.share = share_settings_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &chosen);
 	status = simulate_run(&chosen.settings, chosen.tenants, chosen.count, results, &summary);
+	if (!status)
+		results_join(&chosen, results);
 	if (status) {
 		log_error("simulate: %s", strerror(-status));
 	} else if (chosen.json) {
@@ -274,5 +399,6 @@ int cli_simulate(int argc, char **argv)
 	}
 	for (size_t i = 0; i < chosen.count; i++)
 		simulate_trace_free(&chosen.traces[i]);
+	recorded_free(&chosen.file);
 	return status ? 1 : 0;
 }

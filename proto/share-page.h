@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 5u
+#define SHARE_PAGE_VERSION 6u
 #define SHARE_PAGE_DEVICES 16u
 
 /* With fewer processors online neither side looks for the other's next word in a loop. */
@@ -67,6 +67,20 @@ enum share_copy {
 	SHARE_COPIES,
 };
 
+/* One batch of work that ended, while launches are recorded. */
+struct share_page_piece {
+	uint32_t device;
+	uint32_t count;	      /* launches in it: they took equal parts of measured_ns */
+	uint64_t issued_ns;   /* when the first one came; CLOCK_MONOTONIC */
+	uint64_t gap_ns;      /* from the launch before it to the first one */
+	uint64_t spread_ns;   /* the same for all others together */
+	uint64_t measured_ns; /* on the device */
+	uint32_t idle;	      /* 1: all before it had ended when the first one came */
+	uint32_t reserved;
+};
+
+#define SHARE_PAGE_PIECES 1024u /* what comes faster than it is taken is lost */
+
 struct share_page {
 	uint32_t magic;
 	uint32_t version;
@@ -77,6 +91,14 @@ struct share_page {
 	uint64_t calls; /* requests that were executed */
 	uint64_t copied_bytes[SHARE_COPIES];
 	struct share_page_device devices[SHARE_PAGE_DEVICES];
+	/* The supervisor's: whether launches are recorded. */
+	uint32_t recording;
+	uint8_t reserved_recording[60];
+	/* The worker's: how many pieces it has written, each into place number % SHARE_PAGE_PIECES.
+	 */
+	uint64_t piece_count;
+	uint8_t reserved_pieces[56];
+	struct share_page_piece pieces[SHARE_PAGE_PIECES];
 };
 
 /*
@@ -104,6 +126,9 @@ static_assert(offsetof(struct share_memory, used_bytes) == 128, "no padding");
 static_assert(sizeof(struct share_memory_process) == 8, "no padding");
 static_assert(sizeof(struct share_page_device) == 128, "two cache lines");
 static_assert(offsetof(struct share_page_device, ended) == 64, "the worker's line");
-static_assert(sizeof(struct share_page) == 64 + SHARE_PAGE_DEVICES * 128, "the whole page");
+static_assert(sizeof(struct share_page_piece) == 48, "no padding");
+static_assert(sizeof(struct share_page) ==
+		      64 + SHARE_PAGE_DEVICES * 128 + 128 + SHARE_PAGE_PIECES * 48,
+	      "the whole page");
 
 #endif

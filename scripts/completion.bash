@@ -12,7 +12,7 @@ _causeway()
 	else
 		case "$command:$COMP_CWORD" in
 		vm:2) words="add remove list capture" ;;
-		tenant:2) words="list set reload cdi" ;;
+		tenant:2) words="list set reload record cdi" ;;
 		card:2) words="list status reset restart" ;;
 		cuda:2) words="coverage" ;;
 		esac

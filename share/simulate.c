@@ -18,10 +18,11 @@
 #define NS_PER_US	1000.0
 
 struct player {
-	struct share_tenant tenant;
+	struct share_tenant own, *tenant; /* another player's where it is a further client of it */
 	struct share_client client;
 	const struct simulate_tenant *given;
 	struct simulate_result *result;
+	bool ended;	      /* its trace is over, and is not repeated */
 	size_t next;	      /* index of the launch to be issued next */
 	uint64_t next_ns;     /* when; NEVER while the program waits for a launch's end */
 	uint64_t *issued_ns;  /* ring of SIMULATE_QUEUE_MAX; of launches that did not begin */
@@ -100,7 +101,8 @@ static void player_issue(struct simulation *simulation, struct player *player)
 
 		player->issued_ns[player->queued++ % SIMULATE_QUEUE_MAX] = player->next_ns;
 		player->next = (player->next + 1) % trace->count;
-		if (launch->waits)
+		player->ended = player->given->once && !player->next;
+		if (launch->waits || player->ended)
 			player->next_ns = NEVER;
 		else
 			player->next_ns += trace->launches[player->next].gap_ns;
@@ -126,6 +128,8 @@ static void player_run(struct simulation *simulation, struct player *player)
 	player->result->launches++;
 	simulation->summary->device_ns += launch->duration_ns;
 	simulation->summary->wanted_ns += launch->duration_ns;
+	if (player->ended)
+		return;
 	if (launch->waits)
 		player->next_ns = simulation->now_ns + trace->launches[player->next].gap_ns;
 	else if (full && player->next_ns < simulation->now_ns - launch->duration_ns)
@@ -271,9 +275,16 @@ int simulate_run(const struct simulate_settings *settings, const struct simulate
 		player->result = &results[i];
 		player->issued_ns = rings + i * SIMULATE_QUEUE_MAX;
 		player->next_ns = tenants[i].start_ns + tenants[i].trace->launches[0].gap_ns;
-		share_tenant_add(&simulation.policy, &player->tenant, tenants[i].weight,
-				 tenants[i].priority);
-		share_client_open(&player->client, &player->tenant);
+		if (tenants[i].client_of > i)
+			return -EINVAL;
+		if (tenants[i].client_of) {
+			player->tenant = &players[tenants[i].client_of - 1].own;
+		} else {
+			player->tenant = &player->own;
+			share_tenant_add(&simulation.policy, &player->own, tenants[i].weight,
+					 tenants[i].priority);
+		}
+		share_client_open(&player->client, player->tenant);
 	}
 	while (simulation.now_ns < settings->duration_ns)
 		simulation_step(&simulation);

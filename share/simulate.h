@@ -35,6 +35,9 @@ struct simulate_tenant {
 	unsigned int weight, priority;
 	const struct simulate_trace *trace; /* repeated until the time is over */
 	uint64_t start_ns;		    /* its first launch's gap counts from here */
+	bool once;			    /* the trace is not repeated */
+	size_t client_of; /* 0, or 1 + index of an earlier one: it is another client of that tenant
+			   */
 };
 
 /* The policy, how long to simulate, what a hand-over costs, how long a turn lingers. */

@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 	status = main_loop(&supervisor);
 	listen_close(&supervisor);
 	client_unwatch(&supervisor);
+	record_close(&supervisor);
 	accounts_close(&supervisor);
 	share_close(&supervisor);
 	guardian_stop(&supervisor);

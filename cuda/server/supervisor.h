@@ -26,6 +26,7 @@
 
 #define SUPERVISOR_PENDING_MAX 512 /* connections without a worker: unproven or being refused */
 #define SUPERVISOR_TEXT_BYTES  96
+#define RECORD_SECONDS_MAX     3600
 
 /* Options and configuration; strings are owned here unless they are the command line's. */
 struct supervisor_options {
@@ -78,6 +79,7 @@ enum client_state {
 };
 
 struct accounts;     /* supervisor_account.c */
+struct recorder;     /* supervisor_record.c */
 struct client_share; /* supervisor_share.c */
 struct share;
 struct tenant;
@@ -110,6 +112,7 @@ struct client {
 	struct tenant *tenant;	    /* whose it is; these two from admission on */
 	struct client_share *share; /* its turns and accounts */
 	struct share_usage written; /* of its accounts, what is in the journal */
+	uint64_t recorded;	    /* of its launches, how many pieces were seen */
 	time_t since;
 };
 
@@ -148,6 +151,7 @@ struct supervisor {
 	time_t since;
 	struct share *share;
 	struct accounts *accounts; /* NULL: there is no journal */
+	struct recorder *recorder; /* NULL: launches are not recorded */
 	int hangup_epoll;	   /* tells which served client hung up, see supervisor_client.c */
 	struct event *hangup_event;
 	int guardian_fd; /* -1 while there is none */
@@ -251,12 +255,29 @@ void share_client_descriptors(const struct client *client, int descriptors[3], u
 /* share_client_end - its worker is gone: turns go on without it, its accounts to the tenant's */
 void share_client_end(struct client *client);
 void share_client_usage(const struct client *client, struct share_usage *usage);
+/* share_client_page - what it shares with its worker, or NULL */
+struct share_page *share_client_page(const struct client *client);
 /* share_client_waits - whether it waits for a turn on some device */
 bool share_client_waits(const struct client *client);
 /* share_report - the tables of tenants and turns into a report */
 void share_report(const struct supervisor *supervisor, json_t *report);
+/* share_settings_report - the table of what tenants may have, and who belongs to them */
+void share_settings_report(const struct supervisor *supervisor, json_t *report);
 const char *tenant_name(const struct tenant *tenant);
 const struct tenant_settings *tenant_settings(const struct tenant *tenant);
+
+/* supervisor_record.c */
+struct client_share; /* supervisor_record.c */
+/* record_begin - into a new file, for at most so many seconds; 0 or -errno with a sentence */
+int record_begin(struct supervisor *supervisor, const char *path, unsigned int seconds,
+		 struct error *error);
+/* record_end - *answer: {file, launches, clients, lost}; -EINVAL with a sentence: none runs */
+int record_end(struct supervisor *supervisor, json_t **answer, struct error *error);
+/* record_close - the same at the daemon's end */
+void record_close(struct supervisor *supervisor);
+/* record_client_start, record_client_end - a client comes, or goes: its last pieces */
+void record_client_start(struct client *client);
+void record_client_end(struct client *client);
 
 /* supervisor_client.c */
 int client_watch(struct supervisor *supervisor);

@@ -131,6 +131,31 @@ static json_t *control_tenant_set(struct supervisor *supervisor, const json_t *r
 	return json_object();
 }
 
+static json_t *control_record(struct supervisor *supervisor, const json_t *request)
+{
+	const char *path = json_string_value(json_object_get(request, "file"));
+	json_int_t seconds = json_integer_value(json_object_get(request, "seconds"));
+	struct error error = { 0 };
+
+	if (!path || *path != '/' || seconds < 1 || seconds > RECORD_SECONDS_MAX)
+		return control_refusal(
+			"expected the file's path from the root, and 1 to %d seconds",
+			RECORD_SECONDS_MAX);
+	if (record_begin(supervisor, path, (unsigned int)seconds, &error) < 0)
+		return control_refusal("%s", error.text);
+	return json_object();
+}
+
+static json_t *control_record_end(struct supervisor *supervisor)
+{
+	struct error error = { 0 };
+	json_t *answer;
+
+	if (record_end(supervisor, &answer, &error) < 0)
+		return control_refusal("%s", error.text);
+	return answer;
+}
+
 static json_t *control_handle(void *context, const char *command, const json_t *request)
 {
 	struct supervisor *supervisor = context;
@@ -142,9 +167,14 @@ static json_t *control_handle(void *context, const char *command, const json_t *
 		return control_reload(supervisor);
 	if (!strcmp(command, "tenant-set"))
 		return control_tenant_set(supervisor, request);
+	if (!strcmp(command, "record"))
+		return control_record(supervisor, request);
+	if (!strcmp(command, "record-end"))
+		return control_record_end(supervisor);
 	if (strcmp(command, "tenant-list") != 0)
 		return control_refusal("causeway-cudad has no command '%s'", command);
 	report = report_new("causeway-cudad", supervisor->since);
+	share_settings_report(supervisor, report);
 	share_report(supervisor, report);
 	return report;
 }

@@ -621,6 +621,7 @@ int share_client_start(struct client *client, struct tenant *tenant)
 	client->share = share;
 	client->tenant = tenant;
 	tenant->clients++;
+	record_client_start(client);
 	return 0;
 }
 
@@ -693,6 +694,7 @@ void share_client_end(struct client *client)
 		return;
 	share_client_usage(client, &usage);
 	accounts_write(client, &usage);
+	record_client_end(client);
 	usage.memory_bytes = 0;
 	usage_add(&tenant->past, &usage);
 	client->share = NULL;
@@ -774,6 +776,111 @@ static int change_read(const json_t *changes, const char *name, json_int_t minim
 	return 0;
 }
 
+/* numbers_read - a list of @changes, where it is there; *numbers is the caller's, also on failure
+ */
+static int numbers_read(const json_t *changes, const char *name, json_int_t minimum,
+			json_int_t maximum, uint64_t **numbers, size_t *count, struct error *error)
+{
+	const json_t *list = json_object_get(changes, name), *number;
+	size_t i;
+
+	*numbers = NULL;
+	*count = 0;
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > TENANT_MEMBERS_MAX)
+		return error_set(error, -EINVAL, "%s: expected a list of at most %u numbers", name,
+				 TENANT_MEMBERS_MAX);
+	*numbers = calloc(json_array_size(list) + 1, sizeof(**numbers));
+	if (!*numbers)
+		return error_set(error, -ENOMEM, "no memory");
+	json_array_foreach(list, i, number)
+	{
+		if (!json_is_integer(number) || json_integer_value(number) < minimum ||
+		    json_integer_value(number) > maximum)
+			return error_set(error, -EINVAL, "%s: expected numbers from %lld to %lld",
+					 name, minimum, maximum);
+		(*numbers)[(*count)++] = (uint64_t)json_integer_value(number);
+	}
+	return 0;
+}
+
+/* members_free_of - 0 if none of them belongs to another tenant */
+static int members_free_of(const struct tenants *tenants, const struct tenant_settings *own,
+			   const char *what, const uint64_t *numbers, size_t count,
+			   const struct tenant_settings *find(const struct tenants *, uint64_t),
+			   struct error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct tenant_settings *other = find(tenants, numbers[i]);
+
+		if (other && other != own)
+			return error_set(error, -EEXIST, "%s %llu belongs to tenant '%s' already",
+					 what, (unsigned long long)numbers[i], other->name);
+	}
+	return 0;
+}
+
+/* members_change - who belongs to a tenant of the file, for connections that come from now on */
+static int members_change(struct share *share, const char *name, const json_t *changes,
+			  struct error *error)
+{
+	struct tenant_settings *own = NULL;
+	uint64_t *cids = NULL, *uids = NULL;
+	size_t cid_count = 0, uid_count = 0;
+	int status;
+
+	if (!json_object_get(changes, "cids") && !json_object_get(changes, "users"))
+		return 0;
+	for (size_t i = 0; i < share->configured.count; i++)
+		if (!strcmp(share->configured.list[i].name, name))
+			own = &share->configured.list[i];
+	if (!own)
+		return error_set(error, -ENOENT,
+				 "tenant '%s' is one identity, and has no other members", name);
+	status = numbers_read(changes, "cids", 3, 0xfffffffe, &cids, &cid_count, error);
+	if (!status)
+		status =
+			numbers_read(changes, "users", 0, UINT32_MAX - 1, &uids, &uid_count, error);
+	if (!status)
+		status = members_free_of(&share->configured, own, "CID", cids, cid_count,
+					 tenants_find_cid, error);
+	if (!status)
+		status = members_free_of(&share->configured, own, "user", uids, uid_count,
+					 tenants_find_uid, error);
+	if (!status && cids) {
+		free(own->cids);
+		own->cids = cids;
+		own->cid_count = cid_count;
+		cids = NULL;
+	}
+	if (!status && uids) {
+		free(own->uids);
+		own->uids = uids;
+		own->uid_count = uid_count;
+		uids = NULL;
+	}
+	free(cids);
+	free(uids);
+	return status;
+}
+
+/* devices_change - which devices it may use; an empty list: all */
+static int devices_change(const json_t *changes, uint32_t *devices, struct error *error)
+{
+	uint64_t *numbers;
+	size_t count;
+	int status =
+		numbers_read(changes, "devices", 0, TENANT_DEVICE_LAST, &numbers, &count, error);
+
+	if (!status && numbers)
+		*devices = count ? 0 : UINT32_MAX;
+	for (size_t i = 0; i < count && !status; i++)
+		*devices |= 1u << numbers[i];
+	free(numbers);
+	return status;
+}
+
 int share_change(struct supervisor *supervisor, const char *name, const json_t *changes,
 		 struct error *error)
 {
@@ -803,6 +910,10 @@ int share_change(struct supervisor *supervisor, const char *name, const json_t *
 		status = change_read(changes, "clients", 0, TENANT_CLIENTS_MAX, &clients, error);
 	if (!status)
 		status = change_read(changes, "watchdog_ms", 0, INT32_MAX, &watchdog_ms, error);
+	if (!status)
+		status = devices_change(changes, &settings.devices, error);
+	if (!status)
+		status = members_change(share, name, changes, error);
 	if (status)
 		return status;
 	settings.weight = (unsigned int)weight;
@@ -860,6 +971,79 @@ static const struct report_column device_columns[] = {
 	{ "turns", REPORT_COUNTER, "", "turns that were given" },
 };
 
+/* members_text - "3, 4", cut where it is very long */
+static void members_text(const uint64_t *numbers, size_t count, char *text, size_t bytes)
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (size_t i = 0; i < count && used + 24 < bytes; i++)
+		used += (size_t)snprintf(text + used, bytes - used, "%s%llu", i ? "," : "",
+					 (unsigned long long)numbers[i]);
+	if (used + 24 >= bytes)
+		snprintf(text + used, bytes - used, ",...");
+}
+
+static void devices_text(uint32_t devices, char *text, size_t bytes)
+{
+	uint64_t numbers[TENANT_DEVICE_LAST + 1];
+	size_t count = 0;
+
+	for (unsigned int i = 0; i <= TENANT_DEVICE_LAST; i++)
+		if (devices & 1u << i)
+			numbers[count++] = i;
+	if (!~devices)
+		snprintf(text, bytes, "all");
+	else
+		members_text(numbers, count, text, bytes);
+}
+
+void share_settings_report(const struct supervisor *supervisor, json_t *report)
+{
+	static const struct report_column columns[] = {
+		{ "tenant", REPORT_LABEL, "", "its name" },
+		{ "cids", REPORT_TEXT, "", "guests that belong to it" },
+		{ "users", REPORT_TEXT, "", "users of this host that do" },
+		{ "weight", REPORT_GAUGE, "", "its weight among tenants of its priority" },
+		{ "priority", REPORT_GAUGE, "", "its class; higher ones are served first" },
+		{ "memory", REPORT_GAUGE, "bytes", "device memory that it may have; 0: any" },
+		{ "clients", REPORT_GAUGE, "", "most of them at once; 0: any" },
+		{ "devices", REPORT_TEXT, "", "that it may use" },
+		{ "watchdog_ms", REPORT_GAUGE, "", "longest time that a turn may be overdue" },
+		{ "socket", REPORT_TEXT, "", "an entrance of its own" },
+		{ "tokens", REPORT_GAUGE, "", "that clients over TCP may show" },
+		{ "runs_as", REPORT_TEXT, "", "the user of its workers" },
+	};
+	json_t *rows = report_add_table(report, "settings", false, columns, COUNT(columns));
+	const struct share *share = supervisor->share;
+	char cids[512], uids[512], devices[64], user[24];
+	const struct tenant *tenant;
+
+	TAILQ_FOREACH(tenant, &share->tenants, link)
+	{
+		const struct tenant_settings *settings = &tenant->settings, *members = NULL;
+
+		if (tenant->configured)
+			members = tenants_find_name(&share->configured, settings->name);
+		members_text(members ? members->cids : NULL, members ? members->cid_count : 0, cids,
+			     sizeof(cids));
+		members_text(members ? members->uids : NULL, members ? members->uid_count : 0, uids,
+			     sizeof(uids));
+		devices_text(settings->devices, devices, sizeof(devices));
+		snprintf(user, sizeof(user), "%lld", (long long)settings->user);
+		if (settings->user < 0)
+			*user = '\0';
+		json_array_append_new(
+			rows,
+			json_pack("[s, s, s, I, I, I, I, s, I, s, I, s]", settings->name, cids,
+				  uids, (json_int_t)settings->weight,
+				  (json_int_t)settings->priority,
+				  (json_int_t)settings->memory_bytes, (json_int_t)settings->clients,
+				  devices, (json_int_t)settings->watchdog_ms, settings->socket,
+				  (json_int_t)(members ? members->token_count : 0), user));
+	}
+}
+
 /* client_waits - on how many devices it waits for a turn */
 static unsigned int client_waits(const struct client *client)
 {
@@ -868,6 +1052,11 @@ static unsigned int client_waits(const struct client *client)
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
 		count += client->share->turns[i].client.waits;
 	return count;
+}
+
+struct share_page *share_client_page(const struct client *client)
+{
+	return client->share ? client->share->page : NULL;
 }
 
 bool share_client_waits(const struct client *client)

@@ -93,6 +93,7 @@ struct batch {
 	uint32_t sequence; /* of the turn that it was opened in */
 	bool mixed;	   /* it has pieces of other kinds */
 	bool unknown;	   /* its last piece is of a kind that was not measured often enough */
+	struct share_page_piece record; /* .count is 0 where launches are not recorded */
 };
 
 /* An event to use again. */
@@ -135,6 +136,7 @@ struct turn {
 	bool monitor_sleeps;
 	uint64_t idle_since_ns; /* when the last batch was done; 0: something is under way */
 	uint64_t pause_ns;	/* running mean of pauses */
+	uint64_t given_ns;	/* when the driver got the last piece that was recorded */
 };
 
 static struct share_page *page;
@@ -143,6 +145,7 @@ static bool spins; /* there are processors enough for it */
 static struct turn turns[SHARE_PAGE_DEVICES];
 static unsigned long
 	places[SHARE_PAGE_DEVICES]; /* of the devices that this process sees, among all */
+static pthread_mutex_t record_lock = PTHREAD_MUTEX_INITIALIZER; /* of the page's pieces */
 static struct cost costs[COSTS];
 
 static uint64_t now_ns(void)
@@ -151,6 +154,11 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool recording(void)
+{
+	return __atomic_load_n(&page->recording, __ATOMIC_RELAXED);
 }
 
 static void bell_ring(struct turn *turn)
@@ -419,6 +427,54 @@ static void stall_learn(struct turn *turn)
 	turn->passed_ns = 0;
 }
 
+/* record_write - a batch that was recorded is done */
+static void record_write(const struct turn *turn, struct share_page_piece *record,
+			 uint64_t measured_ns)
+{
+	uint64_t count;
+
+	if (!record->count)
+		return;
+	record->device = (uint32_t)(turn->page - page->devices);
+	record->measured_ns = measured_ns;
+	pthread_mutex_lock(&record_lock);
+	count = page->piece_count;
+	page->pieces[count % SHARE_PAGE_PIECES] = *record;
+	__atomic_store_n(&page->piece_count, count + 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&record_lock);
+}
+
+/*
+ * record_arrive - a piece of work comes: how long after the one before, and whether the program
+ * waited for that. Each pause begins a batch, so that a batch has launches without waits alone.
+ */
+static void record_arrive(struct turn *turn, struct turn_work *work)
+{
+	work->arrived_ns = now_ns();
+	work->gap_ns = turn->given_ns ? work->arrived_ns - turn->given_ns : 0;
+	work->idle = turn->given_ns && worker_driver.cuStreamQuery &&
+		     worker_driver.cuStreamQuery(work->stream) == CUDA_SUCCESS;
+	if (work->idle)
+		batch_close(turn);
+}
+
+/* record_add - the driver took it: it belongs to the open batch */
+static void record_add(struct turn *turn, const struct turn_work *work)
+{
+	struct share_page_piece *record = &turn->open.record;
+
+	if (!work->arrived_ns)
+		return;
+	turn->given_ns = now_ns();
+	if (record->count++) {
+		record->spread_ns += work->gap_ns;
+		return;
+	}
+	record->issued_ns = work->arrived_ns;
+	record->gap_ns = work->gap_ns;
+	record->idle = work->idle;
+}
+
 /* batch_measured - the oldest batch is done: charge it, and keep its end for the next one */
 static void batch_measured(struct turn *turn)
 {
@@ -437,6 +493,7 @@ static void batch_measured(struct turn *turn)
 	if (since < own)
 		own = since;
 	__atomic_store_n(&turn->page->used_ns, turn->page->used_ns + own, __ATOMIC_RELEASE);
+	record_write(turn, &batch->record, own);
 	turn->outstanding_ns -= batch->estimate_ns;
 	turn->unknown -= batch->unknown;
 	turn->busy_until_ns = turn->progress_ns + turn->outstanding_ns;
@@ -718,6 +775,8 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 		pthread_mutex_unlock(&turn->lock);
 		return;
 	}
+	if (recording())
+		record_arrive(turn, work);
 	turn_resumed(turn);
 	work_known(work, &wanted_ns);
 	turn_wait(turn, wanted_ns);
@@ -771,6 +830,7 @@ void turn_end(struct turn_work *work, CUresult result)
 	batch->unknown |= !known;
 	batch->pieces++;
 	turn->given++;
+	record_add(turn, work);
 	batch->estimate_ns += estimate;
 	turn->outstanding_ns += estimate;
 	now = now_ns();

@@ -28,6 +28,9 @@ struct turn_work {
 	CUstream stream;
 	uint32_t cost; /* which estimate it has */
 	uint64_t estimate_ns;
+	uint64_t arrived_ns; /* these three while launches are recorded, else 0 */
+	uint64_t gap_ns;
+	bool idle;
 };
 
 /**
