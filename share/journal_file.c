@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_VERSION 1
@@ -121,6 +122,23 @@ static int64_t file_number(struct journal_file *file, const char *sql)
 	return number;
 }
 
+/*
+ * file_give - a new file of root's to the owner of its folder: daemons of several users write it.
+ * SQLite gives what it makes beside it to the same one.
+ */
+static void file_give(const char *path, int fd)
+{
+	char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+	struct stat is, above;
+
+	if (slash)
+		slash[slash == folder] = '\0';
+	if (geteuid() == 0 && slash && !fstat(fd, &is) && !is.st_size && !stat(folder, &above) &&
+	    fchown(fd, above.st_uid, above.st_gid) < 0)
+		errno = 0; /* then it is root's alone, as before */
+	free(folder);
+}
+
 static int file_open(struct journal_file *file, struct error *error)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
@@ -130,6 +148,7 @@ static int file_open(struct journal_file *file, struct error *error)
 
 	if (fd < 0)
 		return error_set(error, -errno, "%s: %s", file->settings->path, strerror(errno));
+	file_give(file->settings->path, fd);
 	close(fd);
 	if (sqlite3_open_v2(file->settings->path, &file->database, flags, NULL))
 		return file_fail(file, error);

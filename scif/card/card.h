@@ -43,6 +43,7 @@ extern const char *const card_policy_names[CARD_POLICIES];
 /* What a node (a VM, or the host) may have of the card. */
 struct card_share {
 	unsigned int weight;   /* 1 to 10000; 100 without --vm */
+	bool weighed;	       /* --vm said the weight: a tenant's does not count */
 	unsigned int programs; /* at once, and waiting; 0: no bound of its own */
 	cpu_set_t cores;       /* within the card's; empty: all of them */
 };
@@ -52,6 +53,7 @@ struct card_settings {
 	const char *socket; /* scifd's socket of this card; NULL: a driver */
 	const char *scifd;  /* scifd's control socket, to tell it of the card's state; NULL: none */
 	const char *control; /* where causeway card asks */
+	const char *config;  /* the configuration file with tenants and accounting; NULL: none */
 	const char *folder;  /* for the library folder and sandboxes */
 	const char *cgroup;  /* a cgroup v2 below which programs get theirs; NULL: none */
 	const char *libraries[CARD_LIBRARIES_MAX]; /* files of --library */

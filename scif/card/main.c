@@ -147,7 +147,10 @@ int main(int argc, char **argv)
 		policy_init(&supervisor.policy, &settings);
 		log_info("limits of programs: %s",
 			 cgroup_prepare(&settings) ? "cgroup" : "affinity, nice, setrlimit");
-		status = supervisor.base ? main_loop(&supervisor, control, &error) : -ENOMEM;
+		status = supervisor.base ? account_open(&supervisor, &error) : -ENOMEM;
+		if (status == 0)
+			status = main_loop(&supervisor, control, &error);
+		account_close(&supervisor);
 	}
 	if (status < 0)
 		log_error("%s", error.code ? error.text : "the card went down by itself");

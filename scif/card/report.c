@@ -29,6 +29,7 @@ static const struct report_column node_columns[] = {
 	{ "programs", REPORT_COUNTER, "", "that were started" },
 	{ "refused", REPORT_COUNTER, "", "that were not" },
 	{ "core_seconds", REPORT_COUNTER, "seconds", "that its programs used" },
+	{ "tenant", REPORT_TEXT, "", "whose it is" },
 };
 
 static const struct report_column program_columns[] = {
@@ -53,9 +54,9 @@ static json_t *report_node(const struct supervisor *supervisor, unsigned int nod
 			used += supervisor_cpu_us(client);
 	}
 	snprintf(name, sizeof(name), "%u", node);
-	return json_pack("[s, i, I, I, f]", name, (int)supervisor->settings->shares[node].weight,
+	return json_pack("[s, i, I, I, f, s]", name, (int)supervisor->settings->shares[node].weight,
 			 (json_int_t)account->programs, (json_int_t)account->refused,
-			 (double)used / 1e6);
+			 (double)used / 1e6, account_tenant(supervisor, node));
 }
 
 static json_t *report_program(const struct client *client)

@@ -17,6 +17,7 @@ static const struct argp_option options[] = {
 	{ "socket", 's', "PATH", 0, "scifd's socket of this card; without it, /dev/mic/scif", 0 },
 	{ "scifd", 'S', "PATH", 0, "scifd's control socket, to be told of the card's state", 0 },
 	{ "control", 'C', "PATH", 0, "answer `causeway card` here (FOLDER/control)", 0 },
+	{ "config", 'k', "FILE", 0, "tenants and accounting, as causeway.conf(5) has them", 0 },
 	{ "folder", 'f', "PATH", 0, "for libraries and sandboxes (/run/causeway/NAME)", 0 },
 	{ "library", 'l', "FILE", 0, "a library that every program finds; many times", 0 },
 	{ "cores", 'c', "LIST", 0, "cores of this host that are the card's, as 2-5,8 (all)", 0 },
@@ -86,10 +87,11 @@ int card_share_parse(struct card_settings *settings, const char *text, struct er
 				 text, CARD_NODES_MAX);
 	share = &settings->shares[number];
 	while ((part = strsep(&rest, ","))) {
-		if (!strncmp(part, "weight=", 7) && settings_number(part + 7, 1, 10000, &number))
+		if (!strncmp(part, "weight=", 7) && settings_number(part + 7, 1, 10000, &number)) {
 			share->weight = (unsigned int)number;
-		else if (!strncmp(part, "programs=", 9) &&
-			 settings_number(part + 9, 1, CARD_CLIENTS_MAX, &number))
+			share->weighed = true;
+		} else if (!strncmp(part, "programs=", 9) &&
+			   settings_number(part + 9, 1, CARD_CLIENTS_MAX, &number))
 			share->programs = (unsigned int)number;
 		else if (strncmp(part, "cores=", 6) != 0 ||
 			 card_cores_parse(part + 6, &share->cores) < 0)
@@ -148,6 +150,9 @@ static error_t settings_option(int key, char *argument, struct argp_state *state
 		break;
 	case 'C':
 		settings->control = argument;
+		break;
+	case 'k':
+		settings->config = argument;
 		break;
 	case 'f':
 		settings->folder = argument;

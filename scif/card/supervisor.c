@@ -47,6 +47,7 @@ static void supervisor_grant(struct client *client)
 	};
 
 	client->granted = true;
+	account_begun(client);
 	client->supervisor->accounts[program->node].programs++;
 	balance_begin(client);
 	supervisor_send(client, &answer);
@@ -85,6 +86,7 @@ static void supervisor_admit(struct client *client, const struct card_ask *ask)
 	memcpy(client->name, ask->name, sizeof(client->name));
 	client->name[CARD_NAME_MAX] = 0;
 	client->number = ++supervisor->next_number;
+	account_asked(client);
 	status = policy_ask(&supervisor->policy, program, &error);
 	client->asked = status == 0;
 	supervisor_settle(supervisor);
@@ -98,6 +100,7 @@ static void supervisor_admit(struct client *client, const struct card_ask *ask)
 	if (status < 0) {
 		supervisor_refuse(client, &error);
 	} else if (!program->running) {
+		client->waited = true;
 		answer.place = policy_place(&supervisor->policy, program);
 		supervisor_send(client, &answer);
 	}
@@ -178,6 +181,7 @@ static void supervisor_on_worker(evutil_socket_t fd, short what, void *context)
 	case CARD_TELL_ENDED:
 		client->supervisor->accounts[client->node].cpu_us += ask.cpu_us;
 		client->counted = true;
+		account_used(client, ask.cpu_us);
 		break;
 	}
 }
@@ -200,6 +204,7 @@ static void supervisor_add(struct supervisor *supervisor, int fd, unsigned int n
 	client->supervisor = supervisor;
 	client->fd = fd;
 	client->node = node;
+	account_client(supervisor, node);
 	TAILQ_INSERT_TAIL(&supervisor->clients, client, link);
 	supervisor->client_count++;
 	event_add(client->event, NULL);

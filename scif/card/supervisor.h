@@ -30,6 +30,10 @@ struct client {
 	bool ending;  /* it was asked to end */
 	pid_t worker, process;
 	uint64_t number;
+	uint64_t asked_ns,
+		written_us; /* account.c: when it asked; of its cores, what is in the journal */
+	time_t since;
+	bool waited;
 	uint64_t used_us, busy_ms; /* balance.c: of its cores, and when it last used more */
 	bool granted;		   /* it was told that it may run */
 	char name[CARD_NAME_MAX + 1];
@@ -41,6 +45,8 @@ struct account {
 	uint64_t programs, refused;
 	uint64_t cpu_us; /* of programs that have ended */
 };
+
+struct accounting; /* account.c */
 
 struct supervisor {
 	struct card_settings *settings;
@@ -56,7 +62,21 @@ struct supervisor {
 	int status; /* why the card went down, when it did so by itself */
 	struct event_base *base;
 	struct event *acceptor_event, *patience, *balance;
+	struct accounting *accounting; /* NULL: there is no configuration file */
 };
+
+/* account.c: account_open - tenants and journal; 0 or -errno with a sentence, account_close in any
+ * case */
+int account_open(struct supervisor *supervisor, struct error *error);
+void account_close(struct supervisor *supervisor);
+/* account_client - a client of the node comes: whose it is, and what that may have */
+void account_client(struct supervisor *supervisor, unsigned int node);
+/* account_tenant - its name, "" where none is known */
+const char *account_tenant(const struct supervisor *supervisor, unsigned int node);
+/* account_asked, account_begun, account_used - a program asks, runs, has used so much by now */
+void account_asked(struct client *client);
+void account_begun(struct client *client);
+void account_used(struct client *client, uint64_t cpu_us);
 
 /* supervisor_boot - library folder, acceptor; 0 or -errno with a sentence */
 int supervisor_boot(struct supervisor *supervisor, struct error *error);

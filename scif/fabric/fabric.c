@@ -67,6 +67,7 @@ struct node *node_create(struct fabric *fabric, unsigned int number, enum node_k
 	node->visible = 1ull << number;
 	node->limits = (struct node_limits){ UINT32_MAX, UINT32_MAX, UINT64_MAX, 0 };
 	snprintf(node->name, sizeof(node->name), "%s", name);
+	snprintf(node->tenant, sizeof(node->tenant), "%s", name);
 	TAILQ_INIT(&node->endpoints);
 	TAILQ_INIT(&node->accepted);
 	fabric->nodes[number] = node;

@@ -124,6 +124,7 @@ struct node {
 	unsigned int number;
 	enum node_kind kind;
 	char name[32];
+	char tenant[64];  /* whose it is in accounts; constant once it serves */
 	bool card_vm;	  /* NODE_VM that is a card: it sees numbers as all others do */
 	uint64_t visible; /* bit for each node that it may connect to */
 	bool online;	  /* (F) */

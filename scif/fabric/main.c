@@ -38,6 +38,7 @@
 #include "lib/control/server.h"
 #include "lib/metrics/exporter.h"
 #include "lib/vhost/fault.h"
+#include "scif/fabric/account.h"
 #include "scif/fabric/device.h"
 #include "scif/fabric/guest.h"
 #include "scif/fabric/local.h"
@@ -140,6 +141,7 @@ static int main_create_guest(struct daemon *daemon, const struct settings_vm *vm
 
 	if (!guest)
 		return error->code;
+	account_name(guest->node, &daemon->settings, vm);
 	daemon->guests[daemon->created++].guest = guest;
 	return 0;
 }
@@ -255,6 +257,7 @@ static int main_loop(struct daemon *daemon, struct error *error)
 		evsignal_new(daemon->base, SIGINT, main_on_signal, daemon),
 		NULL,
 	};
+	struct account *account = NULL;
 	int status = 0;
 
 	if (daemon->settings.control) {
@@ -275,6 +278,9 @@ static int main_loop(struct daemon *daemon, struct error *error)
 		status = daemon->exporter ? 0 : -EINVAL;
 	}
 	if (status == 0)
+		status = account_open(&account, daemon->base, &daemon->fabric, &daemon->settings,
+				      error);
+	if (status == 0)
 		status = main_start(daemon);
 	if (status == 0) {
 		pthread_sigmask(SIG_SETMASK, &daemon->signals, NULL);
@@ -284,6 +290,7 @@ static int main_loop(struct daemon *daemon, struct error *error)
 		ready_tell();
 		event_base_dispatch(daemon->base);
 	}
+	account_close(account);
 	exporter_close(daemon->exporter);
 	for (unsigned int i = 0; i < 3; i++) {
 		if (events[i])

@@ -138,7 +138,7 @@ int settings_add_vm(struct settings *settings, const char *text, struct error *e
 {
 	struct settings_vm *vm = &settings->vms[settings->vm_count];
 	uint64_t endpoints = SETTINGS_ENDPOINTS_DEFAULT, windows = SETTINGS_WINDOWS_DEFAULT;
-	uint64_t pinned = SETTINGS_PINNED_DEFAULT, bandwidth = 0;
+	uint64_t pinned = SETTINGS_PINNED_DEFAULT, bandwidth = 0, cid = 0;
 	const struct settings_item items[] = {
 		{ "socket", &vm->socket, NULL, 0, 0 },
 		{ "sees", &vm->sees, NULL, 0, 0 },
@@ -147,6 +147,7 @@ int settings_add_vm(struct settings *settings, const char *text, struct error *e
 		{ "windows", NULL, &windows, 1, UINT32_MAX - 1 },
 		{ "pinned", NULL, &pinned, SCIF_VIRTIO_PAGE_BYTES, INT64_MAX },
 		{ "bandwidth", NULL, &bandwidth, 0, INT64_MAX },
+		{ "cid", NULL, &cid, 3, UINT32_MAX - 1 },
 		{ NULL, NULL, NULL, 0, 0 },
 	};
 	int status;
@@ -167,6 +168,7 @@ int settings_add_vm(struct settings *settings, const char *text, struct error *e
 	vm->windows = (uint32_t)windows;
 	vm->pinned_bytes = pinned;
 	vm->bytes_per_second = bandwidth;
+	vm->cid = (uint32_t)cid;
 	settings->vm_count++;
 	return 0;
 }
@@ -262,6 +264,10 @@ static int settings_load(struct settings *settings, const char *path, struct err
 	     settings_load_list(settings, &config, group, "cards", settings_add_card, error) < 0 ||
 	     settings_load_list(settings, &config, group, "vms", settings_add_vm, error) < 0))
 		status = -EINVAL;
+	if (status == 0)
+		status = tenants_read(&settings->tenants, &config, error);
+	if (status == 0)
+		status = journal_settings_read(&settings->accounting, &config, error);
 	if (status == 0 && socket && !settings->socket)
 		settings->socket = strdup(socket);
 	if (status == 0 && control && !settings->control)
@@ -439,5 +445,7 @@ void settings_free(struct settings *settings)
 	free(settings->socket);
 	free(settings->control);
 	free(settings->metrics);
+	tenants_free(&settings->tenants);
+	journal_settings_free(&settings->accounting);
 	memset(settings, 0, sizeof(*settings));
 }

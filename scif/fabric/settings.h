@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include "lib/base/error.h"
+#include "share/journal.h"
+#include "share/tenants.h"
 
 #define SETTINGS_VMS_MAX   46
 #define SETTINGS_CARDS_MAX 16
@@ -20,6 +22,8 @@ struct settings_vm {
 	char *sees;   /* names of what it may connect to, with '+' between; NULL: every card */
 	char *hears;  /* the card whose programs reach its ports through the host's driver, or NULL
 		       */
+	uint32_t
+		cid; /* the guest that it is elsewhere, which may belong to a tenant; 0: not said */
 	uint32_t endpoints, windows;
 	uint64_t pinned_bytes, bytes_per_second;
 };
@@ -44,6 +48,8 @@ struct settings {
 	char *metrics; /* where Prometheus asks: see lib/metrics/exporter.h */
 	uint32_t spin_us, workers, request_queues;
 	uint64_t shm_bytes;
+	struct tenants tenants;		    /* of the configuration file, as its accounting is */
+	struct journal_settings accounting; /* .path NULL: no journal */
 	bool verbose;
 };
 
@@ -60,7 +66,7 @@ void settings_defaults(struct settings *settings);
 
 /* settings_add_vm - from
  * NAME,socket=PATH[,sees=A+B][,hears=A][,endpoints=N][,windows=N][,pinned=BYTES]
- * [,bandwidth=BYTES]; 0 or -errno */
+ * [,bandwidth=BYTES][,cid=N]; 0 or -errno */
 int settings_add_vm(struct settings *settings, const char *text, struct error *error);
 
 /* settings_add_card - from NAME,socket=PATH, NAME,device=PATH or NAME,vm=PATH

@@ -21,6 +21,7 @@ static const struct report_column node_columns[] = {
 	{ "sent", REPORT_COUNTER, "bytes", "message bytes its guest sent" },
 	{ "received", REPORT_COUNTER, "bytes", "message bytes its guest received" },
 	{ "copied", REPORT_COUNTER, "bytes", "bytes of remote memory it read and wrote" },
+	{ "tenant", REPORT_TEXT, "", "whose it is" },
 };
 
 static const struct report_column quota_columns[] = {
@@ -39,12 +40,12 @@ static const char *const kind_names[] = {
 
 static json_t *status_node(struct node *node)
 {
-	return json_pack("[s, i, s, i, I, I, I, I, I, I, I]", node->name, (int)node->number,
+	return json_pack("[s, i, s, i, I, I, I, I, I, I, I, s]", node->name, (int)node->number,
 			 node->card_vm ? "card" : kind_names[node->kind], node->online ? 1 : 0,
 			 (json_int_t)node->endpoint_count, (json_int_t)node->window_count,
 			 (json_int_t)node->pinned_bytes, (json_int_t)node->calls,
 			 (json_int_t)node->sent_bytes, (json_int_t)node->received_bytes,
-			 (json_int_t)node->copied_bytes);
+			 (json_int_t)node->copied_bytes, node->tenant);
 }
 
 static json_t *status_quota(const struct node *node)
