@@ -37,7 +37,8 @@
  *
  * Locks: turn.lock, one for each device, is held from turn_begin() to turn_end(), so that a batch's
  * events lie where they should, and by the monitor except while it waits. It is taken under
- * order_lock (worker.h). Waits are futexes on the page's bell, read before what they depend on.
+ * a turn of order (worker.c). Waits are futexes on the page's bell, read before what they depend
+ * on.
  */
 #include "cuda/server/turn.h"
 

@@ -234,8 +234,9 @@ static void order_leave(struct worker_call *call)
 /*
  * order_enter - take the next number and wait until it is due; by the leader
  *
- * With host functions outstanding whoever has its turn may wait for one, and for what is behind
- * this request in the link: then this thread stops leading before it waits.
+ * It is not due where the one before it stepped back. That one may wait for a host function, now or
+ * once the requests between them are executed, and for what is behind this request in the link: so
+ * this thread stops leading before it waits.
  */
 static void order_enter(struct worker_call *call)
 {
@@ -244,7 +245,7 @@ static void order_enter(struct worker_call *call)
 	call->in_turn = true;
 	if (order_due(number))
 		return;
-	if (worker_host_outstanding() && !worker_bulk_buffer(call))
+	if (!worker_bulk_buffer(call))
 		worker_stop_leading(call);
 	__atomic_add_fetch(&order.waiting, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_lock(&order.lock);
@@ -410,6 +411,19 @@ void worker_call_close(struct worker_call *call)
 	call->reply = NULL;
 }
 
+/* idle_leave - no longer one of the idle threads, where more than THREADS_IDLE_MAX are; else false
+ */
+static bool idle_leave(void)
+{
+	unsigned int idle = __atomic_load_n(&idle_threads, __ATOMIC_ACQUIRE);
+
+	while (idle > THREADS_IDLE_MAX)
+		if (__atomic_compare_exchange_n(&idle_threads, &idle, idle - 1, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
 /*
  * worker_lead - lead, step aside, follow, until the link ends; this thread counts as idle
  *
@@ -421,8 +435,10 @@ static int worker_lead(bool spare)
 	int error = worker_call_open(&call);
 
 	while (!error) {
-		if (spare && __atomic_load_n(&idle_threads, __ATOMIC_ACQUIRE) > THREADS_IDLE_MAX)
-			break;
+		if (spare && idle_leave()) {
+			worker_call_close(&call);
+			return 0;
+		}
 		pthread_mutex_lock(&read_lock);
 		__atomic_sub_fetch(&idle_threads, 1, __ATOMIC_ACQ_REL);
 		call.leading = true;

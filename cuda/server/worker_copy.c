@@ -2,23 +2,26 @@
 /*
  * Copies on the driver's side, between the link's own memory and the device.
  *
- * To the device: a span of what is readable in the link is given to the driver, then consumed. The
- * driver has taken pageable memory when a copy function returns, as CUDA says of it. While host
- * functions are outstanding the driver call may wait for one, and with it for a request behind
- * this one's bulk; the bulk is therefore read into memory first.
+ * To the device: a small copy is a span of what is readable in the link, which the driver has taken
+ * when its function returns, as CUDA says of pageable memory. A larger one goes through a stage, a
+ * slot filled from the link while the device reads the other. While host functions are outstanding
+ * the driver may wait for one, and with it for a request behind this one's bulk; the bulk is
+ * therefore read into memory first.
  *
- * From the device: wait for the stream (aside), then the driver writes into the link's memory, a
- * message of its own for each piece under reply_lock, so that other replies find their way between
- * them; the reply after them says how it ended.
+ * From the device: wait for the stream (aside), then a slot is filled by the device while the other
+ * is sent, a message of its own for each piece under reply_lock, so that other replies find their
+ * way between them; the reply after the last says how it ended. The lock is not held while the
+ * device is waited for: a host function's message may need it first.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cuda/server/stage.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
 
-#define PIECE_BYTES ((uint64_t)LINK_CONTIGUOUS_BYTES)
-#define SEND_BYTES  (PIECE_BYTES - 64) /* room for the message's head */
+#define PIECE_BYTES	 STAGE_SLOT_BYTES
+#define DIRECT_BYTES_MAX (64u << 10) /* to the device: taken by the driver itself at once */
 
 /* One side on the device. */
 struct box {
@@ -61,54 +64,143 @@ static CUresult host_to_device(CUdeviceptr to, const void *from, size_t bytes, C
 		       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* bulk_buffered - with host functions outstanding: all of it into memory, then step back */
-static CUresult bulk_buffered(struct worker_call *call, CUdeviceptr to, CUstream stream, bool wait)
-{
-	uint64_t bytes = call->bulk_left;
-	void *buffer = malloc(bytes);
-	CUresult result;
-	int error;
+/* A part of a box that fits into a slot: whole rows, or some bytes of one row. */
+struct piece {
+	CUdeviceptr at;
+	uint64_t rows; /* 0: it is a run of bytes */
+	uint64_t bytes;
+};
 
-	if (!buffer)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	error = link_read(worker_link, buffer, bytes);
-	if (error) {
-		free(buffer);
-		return worker_link_failed(call, error);
+/* Where the next piece of a box begins. */
+struct cursor {
+	uint64_t slice, row, byte;
+};
+
+/* piece_next - the next piece, of PIECE_BYTES at most; false: the box is done */
+static bool piece_next(const struct box *box, struct cursor *cursor, struct piece *piece)
+{
+	uint64_t whole = PIECE_BYTES / box->width_bytes, left;
+
+	if (cursor->slice == box->slices)
+		return false;
+	piece->at =
+		box->at + (cursor->slice * box->height + cursor->row) * box->pitch + cursor->byte;
+	if (box->rows > 1 && whole) {
+		left = box->rows - cursor->row;
+		piece->rows = left < whole ? left : whole;
+		piece->bytes = piece->rows * box->width_bytes;
+		cursor->row += piece->rows;
+	} else {
+		left = box->width_bytes - cursor->byte;
+		piece->rows = 0;
+		piece->bytes = left < PIECE_BYTES ? left : PIECE_BYTES;
+		cursor->byte += piece->bytes;
+		if (cursor->byte == box->width_bytes) {
+			cursor->byte = 0;
+			cursor->row++;
+		}
 	}
+	if (cursor->row == box->rows) {
+		cursor->row = 0;
+		cursor->slice++;
+	}
+	return true;
+}
+
+/* piece_copy - into the box's stream; @host holds the piece without gaps */
+static CUresult piece_copy(const struct box *box, const struct piece *piece, void *host,
+			   bool to_device)
+{
+	const CUmemorytype here = CU_MEMORYTYPE_HOST, there = CU_MEMORYTYPE_DEVICE;
+	const CUDA_MEMCPY2D copy = {
+		.srcMemoryType = to_device ? here : there,
+		.srcHost = host,
+		.srcDevice = piece->at,
+		.srcPitch = to_device ? box->width_bytes : box->pitch,
+		.dstMemoryType = to_device ? there : here,
+		.dstHost = host,
+		.dstDevice = piece->at,
+		.dstPitch = to_device ? box->pitch : box->width_bytes,
+		.WidthInBytes = box->width_bytes,
+		.Height = piece->rows,
+	};
+
+	if (piece->rows)
+		return worker_driver.cuMemcpy2DAsync_v2
+			       ? worker_driver.cuMemcpy2DAsync_v2(&copy, box->stream)
+			       : CUDA_ERROR_NOT_SUPPORTED;
+	if (to_device)
+		return host_to_device(piece->at, host, piece->bytes, box->stream, false);
+	return worker_driver.cuMemcpyDtoHAsync_v2
+		       ? worker_driver.cuMemcpyDtoHAsync_v2(host, piece->at, piece->bytes,
+							    box->stream)
+		       : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* box_fill - the request's bulk to the device, through a stage */
+static CUresult box_fill(struct worker_call *call, const struct box *box)
+{
+	struct stage *stage = stage_take();
+	CUresult result = stage ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+	struct cursor cursor = { 0 };
+	struct piece piece;
+
+	for (unsigned int turn = 0; !result && piece_next(box, &cursor, &piece); turn++) {
+		struct stage_slot *slot = &stage->slots[turn % STAGE_SLOTS];
+
+		result = stage_wait(slot);
+		if (!result)
+			result = worker_bulk_take(call, slot->at, piece.bytes);
+		if (!result)
+			result = piece_copy(box, &piece, slot->at, true);
+		if (!result)
+			result = stage_issued(slot, box->stream);
+	}
+	if (stage)
+		stage_give(stage);
+	return result;
+}
+
+/* copy_direct - a small copy, from the link's own memory if it is still there */
+static CUresult copy_direct(struct worker_call *call, const struct box *box, bool wait)
+{
+	const void *at = call->bulk ? call->bulk + call->bulk_taken : NULL;
+	CUresult result;
+	int error = at ? 0 : link_peek(worker_link, call->bulk_left, &at);
+
+	if (error)
+		return worker_link_failed(call, error);
+	result = host_to_device(box->at, at, call->bulk_left, box->stream, wait);
+	if (!call->bulk)
+		link_consume(worker_link, call->bulk_left);
 	call->bulk_left = 0;
-	worker_step_back(call);
-	result = host_to_device(to, buffer, bytes, stream, wait);
-	free(buffer);
 	return result;
 }
 
 static CUresult copy_to_device(struct worker_call *call, CUdeviceptr to, uint32_t number, bool wait)
 {
-	CUstream stream;
-	CUresult result = worker_handle_find(call, KIND_stream, number, true, &stream);
+	struct box box = { .at = to,
+			   .pitch = call->bulk_left,
+			   .height = 1,
+			   .width_bytes = call->bulk_left,
+			   .rows = 1,
+			   .slices = 1 };
+	CUresult result = worker_handle_find(call, KIND_stream, number, true, &box.stream);
 
 	if (!result)
 		result = worker_range_check(call, to, call->bulk_left);
-	if (result)
+	if (!result && worker_host_outstanding())
+		result = worker_bulk_buffer(call);
+	if (result || !call->bulk_left)
 		return result;
-	if (call->bulk_left && worker_host_outstanding())
-		return bulk_buffered(call, to, stream, wait);
-	while (call->bulk_left && !result) {
-		size_t piece = call->bulk_left < PIECE_BYTES ? call->bulk_left : PIECE_BYTES;
-		const void *at;
-		int error = link_peek(worker_link, piece, &at);
-
-		if (error)
-			return worker_link_failed(call, error);
-		result = host_to_device(to, at, piece, stream, wait);
-		link_consume(worker_link, piece);
-		call->bulk_left -= piece;
-		to += piece;
-	}
+	worker_step_back(call);
+	if (call->bulk_left <= DIRECT_BYTES_MAX)
+		result = copy_direct(call, &box, wait);
+	else
+		result = box_fill(call, &box);
 	/* A copy in a stream of the thread's own that the program waits for. */
-	if (!result && wait && stream)
-		result = worker_stream_wait(call, stream);
+	if (!result && wait && box.stream)
+		result = worker_stream_wait(call, box.stream);
 	return result;
 }
 
@@ -137,89 +229,59 @@ static CUresult device_to_host(void *to, CUdeviceptr from, size_t bytes, CUstrea
 	return result ? result : worker_driver.cuStreamSynchronize(stream);
 }
 
-/* rows_to_host - @rows rows from @from with @pitch, without gaps into @to */
-static CUresult rows_to_host(void *to, CUdeviceptr from, const struct box *box, uint64_t rows)
+/* box_send_small - one piece, which the driver has a quick way for */
+static CUresult box_send_small(struct worker_call *call, const struct box *box,
+			       struct stage_slot *slot)
 {
-	CUDA_MEMCPY2D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_DEVICE,
-		.srcDevice = from,
-		.srcPitch = box->pitch,
-		.dstMemoryType = CU_MEMORYTYPE_HOST,
-		.dstHost = to,
-		.dstPitch = box->width_bytes,
-		.WidthInBytes = box->width_bytes,
-		.Height = rows,
-	};
-	CUresult result;
-
-	if (!worker_driver.cuMemcpy2DAsync_v2 || !worker_driver.cuStreamSynchronize)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	result = worker_driver.cuMemcpy2DAsync_v2(&copy, box->stream);
-	return result ? result : worker_driver.cuStreamSynchronize(box->stream);
-}
-
-/*
- * send_piece - @rows whole rows, or @bytes of one row, as one message
- *
- * The driver writes into the link's own memory; a copy that fails leaves nothing there.
- */
-static int send_piece(struct worker_call *call, const struct box *box, CUdeviceptr from,
-		      uint64_t rows, uint64_t bytes, CUresult *result)
-{
-	const struct cuda_wire_reply piece = { .bytes = sizeof(piece),
-					       .kind = CUDA_WIRE_PIECE,
-					       .sequence = call->request.sequence,
-					       .bulk_bytes = bytes };
-	void *at, *data;
+	CUresult result = stage_wait(slot);
 	int error;
 
-	worker_reply_lock();
-	error = link_reserve(worker_link, sizeof(piece) + bytes, &at);
-	if (!error) {
-		memcpy(at, &piece, sizeof(piece));
-		data = (unsigned char *)at + sizeof(piece);
-		*result = rows ? rows_to_host(data, from, box, rows)
-			       : device_to_host(data, from, bytes, box->stream);
-		if (!*result)
-			error = link_commit(worker_link, sizeof(piece) + bytes);
-		if (!*result && !error)
-			error = link_flush(worker_link);
-	}
-	worker_reply_unlock();
-	return error;
+	if (!result)
+		result = device_to_host(slot->at, box->at, box->width_bytes, box->stream);
+	if (result)
+		return result;
+	error = worker_piece_send(call, slot->at, box->width_bytes);
+	return error ? worker_link_failed(call, error) : CUDA_SUCCESS;
 }
 
-/* send_rows - one slice */
-static int send_rows(struct worker_call *call, const struct box *box, CUdeviceptr from,
-		     CUresult *result)
+/* box_send - what is on the device as messages, through a stage */
+static CUresult box_send(struct worker_call *call, const struct box *box, struct stage *stage)
 {
-	uint64_t whole = SEND_BYTES / box->width_bytes;
-	int error = 0;
+	struct cursor cursor = { 0 };
+	struct piece pieces[STAGE_SLOTS];
+	bool more = piece_next(box, &cursor, &pieces[0]);
+	CUresult result = stage_wait(&stage->slots[0]);
 
-	for (uint64_t row = 0; row < box->rows && !error && !*result;) {
-		uint64_t rows = box->rows - row < whole ? box->rows - row : whole;
-		CUdeviceptr at = from + row * box->pitch;
+	if (!result)
+		result = stage_wait(&stage->slots[1]);
+	if (!result)
+		result = piece_copy(box, &pieces[0], stage->slots[0].at, false);
+	if (!result)
+		result = stage_issued(&stage->slots[0], box->stream);
+	for (unsigned int turn = 0; more && !result; turn ^= 1) {
+		struct stage_slot *slot = &stage->slots[turn], *next = &stage->slots[turn ^ 1];
+		int error;
 
-		if (box->rows > 1 && rows) {
-			error = send_piece(call, box, at, rows, rows * box->width_bytes, result);
-			row += rows;
-			continue;
-		}
-		for (uint64_t sent = 0; sent < box->width_bytes && !error && !*result;) {
-			uint64_t left = box->width_bytes - sent;
-			uint64_t piece = left < SEND_BYTES ? left : SEND_BYTES;
-
-			error = send_piece(call, box, at + sent, 0, piece, result);
-			sent += piece;
-		}
-		row++;
+		more = piece_next(box, &cursor, &pieces[turn ^ 1]);
+		if (more)
+			result = piece_copy(box, &pieces[turn ^ 1], next->at, false);
+		if (more && !result)
+			result = stage_issued(next, box->stream);
+		if (!result)
+			result = stage_wait(slot);
+		if (result)
+			break;
+		error = worker_piece_send(call, slot->at, pieces[turn].bytes);
+		if (error)
+			return worker_link_failed(call, error);
 	}
-	return error;
+	return result;
 }
 
 /* copy_from_device - wait, settle, send */
 static CUresult copy_from_device(struct worker_call *call, struct box *box, uint32_t number)
 {
+	struct stage *stage;
 	uint64_t bytes;
 	CUresult result = worker_handle_find(call, KIND_stream, number, true, &box->stream);
 
@@ -233,17 +295,19 @@ static CUresult copy_from_device(struct worker_call *call, struct box *box, uint
 		return result;
 	if (!box->stream)
 		worker_legacy_waited(call);
-	/* A client that is slow to take a large copy holds up its own threads no more than this
-	 * one. */
-	if (bytes > SEND_BYTES)
+	stage = stage_take();
+	if (!stage)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (bytes <= DIRECT_BYTES_MAX && box->width_bytes == bytes) {
+		worker_step_back(call);
+		result = box_send_small(call, box, &stage->slots[0]);
+	} else {
+		/* A client that is slow to take a large copy holds up its own threads no more than
+		 * this one. */
 		worker_step_aside(call);
-	for (uint64_t slice = 0; slice < box->slices && !result; slice++) {
-		int error =
-			send_rows(call, box, box->at + slice * box->height * box->pitch, &result);
-
-		if (error)
-			return worker_link_failed(call, error);
+		result = box_send(call, box, stage);
 	}
+	stage_give(stage);
 	return result;
 }
 
@@ -273,67 +337,6 @@ CUresult worker_copy_box_from_device(struct worker_call *call,
 	return copy_from_device(call, &box, request->stream);
 }
 
-/* receive_piece - @rows whole rows, or @bytes of one row, from the link to @to */
-static CUresult receive_piece(struct worker_call *call, const struct box *box, CUdeviceptr to,
-			      uint64_t rows, uint64_t bytes)
-{
-	CUDA_MEMCPY2D copy = {
-		.srcMemoryType = CU_MEMORYTYPE_HOST,
-		.srcPitch = box->width_bytes,
-		.dstMemoryType = CU_MEMORYTYPE_DEVICE,
-		.dstDevice = to,
-		.dstPitch = box->pitch,
-		.WidthInBytes = box->width_bytes,
-		.Height = rows,
-	};
-	const void *at;
-	CUresult result;
-	int error = link_peek(worker_link, bytes, &at);
-
-	if (error)
-		return worker_link_failed(call, error);
-	if (!rows) {
-		result = host_to_device(to, at, bytes, box->stream, false);
-	} else if (worker_driver.cuMemcpy2DAsync_v2) {
-		copy.srcHost = at;
-		result = worker_driver.cuMemcpy2DAsync_v2(&copy, box->stream);
-	} else {
-		result = CUDA_ERROR_NOT_SUPPORTED;
-	}
-	if (!result && worker_driver.cuStreamSynchronize)
-		result = worker_driver.cuStreamSynchronize(box->stream);
-	link_consume(worker_link, bytes);
-	call->bulk_left -= bytes;
-	return result;
-}
-
-/* receive_rows - one slice */
-static CUresult receive_rows(struct worker_call *call, const struct box *box, CUdeviceptr to)
-{
-	uint64_t whole = PIECE_BYTES / box->width_bytes;
-	CUresult result = CUDA_SUCCESS;
-
-	for (uint64_t row = 0; row < box->rows && !result;) {
-		uint64_t rows = box->rows - row < whole ? box->rows - row : whole;
-		CUdeviceptr at = to + row * box->pitch;
-
-		if (rows) {
-			result = receive_piece(call, box, at, rows, rows * box->width_bytes);
-			row += rows;
-			continue;
-		}
-		for (uint64_t got = 0; got < box->width_bytes && !result;) {
-			uint64_t left = box->width_bytes - got;
-			uint64_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
-
-			result = receive_piece(call, box, at + got, 0, piece);
-			got += piece;
-		}
-		row++;
-	}
-	return result;
-}
-
 CUresult worker_copy_box_to_device(struct worker_call *call,
 				   const struct wire_copy_box_to_device_request *request)
 {
@@ -352,9 +355,12 @@ CUresult worker_copy_box_to_device(struct worker_call *call,
 		return result;
 	if (bytes != call->bulk_left)
 		return worker_broken(call);
-	for (uint64_t slice = 0; slice < box.slices && !result; slice++)
-		result = receive_rows(call, &box, box.at + slice * box.height * box.pitch);
-	return result;
+	if (worker_host_outstanding())
+		result = worker_bulk_buffer(call);
+	if (result)
+		return result;
+	worker_step_back(call);
+	return box_fill(call, &box);
 }
 
 CUresult worker_copy_on_device(struct worker_call *call,
@@ -500,21 +506,16 @@ int worker_piece_send(struct worker_call *call, const void *data, uint64_t bytes
 	int error = 0;
 
 	for (uint64_t sent = 0; sent < bytes && !error;) {
-		uint64_t part = bytes - sent < SEND_BYTES ? bytes - sent : SEND_BYTES;
+		uint64_t part = bytes - sent < PIECE_BYTES ? bytes - sent : PIECE_BYTES;
 		const struct cuda_wire_reply piece = { .bytes = sizeof(piece),
 						       .kind = CUDA_WIRE_PIECE,
 						       .sequence = call->request.sequence,
 						       .bulk_bytes = part };
-		void *at;
 
 		worker_reply_lock();
-		error = link_reserve(worker_link, sizeof(piece) + part, &at);
-		if (!error) {
-			memcpy(at, &piece, sizeof(piece));
-			memcpy((unsigned char *)at + sizeof(piece),
-			       (const unsigned char *)data + sent, part);
-			error = link_commit(worker_link, sizeof(piece) + part);
-		}
+		error = link_write(worker_link, &piece, sizeof(piece));
+		if (!error)
+			error = link_write(worker_link, (const unsigned char *)data + sent, part);
 		if (!error)
 			error = link_flush(worker_link);
 		worker_reply_unlock();

@@ -638,6 +638,78 @@ static void case_host_functions(void)
 	OK(cuStreamDestroy_v2(stream));
 }
 
+/* What the threads of case_crossing share. */
+static struct {
+	CUstream stream;
+	_Atomic int called;
+} crossing;
+
+#define CROSSINGS 200
+
+static void note_called(void *unused)
+{
+	(void)unused;
+	crossing.called++;
+}
+
+/* Small copies back from a stream that another thread puts host functions into. */
+static void *crossing_copies(void *unused)
+{
+	CUdeviceptr address;
+
+	OK(cuCtxSetCurrent(context));
+	OK(cuMemAlloc_v2(&address, 4096));
+	for (uint32_t round = 0; round < CROSSINGS; round++) {
+		uint32_t value = 0;
+
+		launch("fill", 1, 1, crossing.stream, address, round);
+		OK(cuMemcpyDtoHAsync_v2(&value, address, 4, crossing.stream));
+		OK(cuStreamSynchronize(crossing.stream));
+		THAT(value == round);
+	}
+	OK(cuMemFree_v2(address));
+	return unused;
+}
+
+static void *crossing_functions(void *unused)
+{
+	OK(cuCtxSetCurrent(context));
+	for (int round = 0; round < CROSSINGS; round++)
+		OK(cuLaunchHostFunc(crossing.stream, note_called, NULL));
+	return unused;
+}
+
+/* What is freed must first be done with, so this may wait for the host functions. */
+static void *crossing_frees(void *unused)
+{
+	CUdeviceptr address;
+
+	OK(cuCtxSetCurrent(context));
+	for (int round = 0; round < CROSSINGS; round++) {
+		OK(cuMemAlloc_v2(&address, 4096));
+		OK(cuMemsetD32Async(address, 1, 1, crossing.stream));
+		OK(cuMemFree_v2(address));
+	}
+	return unused;
+}
+
+/* Host functions, copies back and frees of three threads, none of which may hold up the others. */
+static void case_crossing(void)
+{
+	void *(*const parts[])(void *) = { crossing_copies, crossing_functions, crossing_frees };
+	pthread_t threads[3];
+
+	crossing.called = 0;
+	OK(cuStreamCreate(&crossing.stream, CU_STREAM_DEFAULT));
+	for (int i = 0; i < 3; i++)
+		THAT(pthread_create(&threads[i], NULL, parts[i], NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	OK(cuStreamSynchronize(crossing.stream));
+	THAT(crossing.called == CROSSINGS);
+	OK(cuStreamDestroy_v2(crossing.stream));
+}
+
 static void case_asynchronous(void)
 {
 	CUdeviceptr address = 0;
@@ -813,6 +885,7 @@ static const struct {
 	{ "default-stream", case_default_stream, false },
 	{ "events", case_events, false },
 	{ "host-functions", case_host_functions, false },
+	{ "crossing", case_crossing, false },
 	{ "asynchronous", case_asynchronous, false },
 	{ "modules", case_modules, false },
 	{ "libraries", case_libraries, false },
