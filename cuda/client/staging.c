@@ -22,6 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define THREADS_MAX	   4u
 #define SLOTS		   (2u * THREADS_MAX)
 #define SLOT_BYTES	   (1u << 20)
@@ -125,6 +129,39 @@ static bool slot_wait(struct job *job, unsigned int slot)
 	return true;
 }
 
+/*
+ * chunk_move - memcpy() past the caches, which a chunk would only go through
+ *
+ * What is written is not read first then, which the plain copy of a chunk spends a third of its
+ * time on; a guest's program, alone with its copy, is bound by just that.
+ */
+static void chunk_move(unsigned char *to, const unsigned char *from, size_t bytes)
+{
+#ifdef __SSE2__
+	size_t head = -(uintptr_t)to % 64;
+
+	if (head > bytes)
+		head = bytes;
+	memcpy(to, from, head);
+	to += head;
+	from += head;
+	bytes -= head;
+	for (; bytes >= 64; bytes -= 64, to += 64, from += 64) {
+		__m128i a = _mm_loadu_si128((const __m128i *)(const void *)from);
+		__m128i b = _mm_loadu_si128((const __m128i *)(const void *)(from + 16));
+		__m128i c = _mm_loadu_si128((const __m128i *)(const void *)(from + 32));
+		__m128i d = _mm_loadu_si128((const __m128i *)(const void *)(from + 48));
+
+		_mm_stream_si128((__m128i *)(void *)to, a);
+		_mm_stream_si128((__m128i *)(void *)(to + 16), b);
+		_mm_stream_si128((__m128i *)(void *)(to + 32), c);
+		_mm_stream_si128((__m128i *)(void *)(to + 48), d);
+	}
+	_mm_sfence(); /* such writes obey no other order */
+#endif
+	memcpy(to, from, bytes);
+}
+
 /* chunk_take - the next chunk; false: there is none, or the copy has failed */
 static bool chunk_take(struct job *job, uint64_t *offset, uint64_t *bytes)
 {
@@ -169,7 +206,7 @@ static void job_fill(struct job *job, unsigned int thread)
 	for (; chunk_take(job, &offset, &bytes); slot ^= 1) {
 		if (!slot_wait(job, slot))
 			return;
-		memcpy(job->way->slots + (size_t)slot * SLOT_BYTES, job->host + offset, bytes);
+		chunk_move(job->way->slots + (size_t)slot * SLOT_BYTES, job->host + offset, bytes);
 		slot_send(job, slot, offset, bytes);
 	}
 }
@@ -188,7 +225,7 @@ static void job_empty(struct job *job, unsigned int thread)
 			slot_send(job, slot ^ 1, next_offset, next_bytes);
 		if (!slot_wait(job, slot))
 			return;
-		memcpy(job->host + offset, job->way->slots + (size_t)slot * SLOT_BYTES, bytes);
+		chunk_move(job->host + offset, job->way->slots + (size_t)slot * SLOT_BYTES, bytes);
 		slot ^= 1;
 		offset = next_offset;
 		bytes = next_bytes;

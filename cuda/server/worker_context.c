@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contexts and streams on the driver's side: making, ending, waiting. */
+#include <malloc.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include <malloc.h>
+#include <unistd.h>
 
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
-#define QUERY_NS 20000 /* how long a synchronisation asks before it lets another thread lead */
+#define QUERY_NS	 20000 /* a synchronisation asks so long before another thread may lead, */
+#define QUERY_ALONE_NS	 10000000 /* or so long while nobody wants to, where there are */
+#define QUERY_PROCESSORS 4	  /* so many processors; */
+#define QUERY_YIELD_NS	 200000	  /* and gives way after this time */
 
 static bool streams_made; /* there is or was a stream beside the legacy one; in turn */
 
@@ -159,11 +163,33 @@ static CUresult query_event(void *event)
 					  : CUDA_ERROR_NOT_READY;
 }
 
-/* wait_query - ask for a short while; CUDA_ERROR_NOT_READY: it takes longer */
-static CUresult wait_query(CUresult (*query)(void *), void *subject)
+/* wait_alone - whether this thread may go on asking: nobody wants anything else of it */
+static bool wait_alone(const struct worker_call *call)
+{
+	static int processors; /* atomic; 0: not asked yet */
+	int count = __atomic_load_n(&processors, __ATOMIC_RELAXED);
+
+	if (!count) {
+		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
+		__atomic_store_n(&processors, count, __ATOMIC_RELAXED);
+	}
+	return count >= QUERY_PROCESSORS && call->leading &&
+	       (link_medium(worker_link) == LINK_RING || link_medium(worker_link) == LINK_SCIF) &&
+	       !link_readable(worker_link);
+}
+
+/*
+ * wait_query - ask for a short while; CUDA_ERROR_NOT_READY: it takes longer
+ *
+ * Over a ring it goes on for longer while no request comes. So the thread that answers is the one
+ * that then reads, awake: a reader that slept through the wait would have to be woken for the next
+ * request, which costs a guest hundreds of microseconds.
+ */
+static CUresult wait_query(const struct worker_call *call, CUresult (*query)(void *), void *subject)
 {
 	struct timespec begin, now;
 	CUresult result;
+	long passed_ns;
 
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
@@ -171,8 +197,10 @@ static CUresult wait_query(CUresult (*query)(void *), void *subject)
 		if (result != CUDA_ERROR_NOT_READY)
 			return result;
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec <
-		 QUERY_NS);
+		passed_ns = (now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec;
+		if (passed_ns > QUERY_YIELD_NS)
+			sched_yield();
+	} while (passed_ns < QUERY_NS || (passed_ns < QUERY_ALONE_NS && wait_alone(call)));
 	return CUDA_ERROR_NOT_READY;
 }
 
@@ -195,7 +223,7 @@ void worker_legacy_waited(const struct worker_call *call)
 
 CUresult worker_stream_wait(struct worker_call *call, CUstream stream)
 {
-	CUresult result = wait_query(query_stream, stream);
+	CUresult result = wait_query(call, query_stream, stream);
 
 	if (result && result != CUDA_ERROR_NOT_READY)
 		return result;
@@ -232,7 +260,7 @@ CUresult worker_context_synchronize(struct worker_call *call,
 	if (!worker_driver.cuCtxSynchronize)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	/* Work on the default stream alone is the common case, and often short. */
-	result = wait_query(query_stream, NULL);
+	result = wait_query(call, query_stream, NULL);
 	if (result == CUDA_ERROR_NOT_READY)
 		worker_step_aside(call);
 	/* With one stream the query has said all, apart from the text that kernels print. */
@@ -293,7 +321,7 @@ CUresult worker_event_synchronize(struct worker_call *call,
 	CUresult result = worker_handle_find(call, KIND_event, request->event, false, &event);
 
 	if (!result)
-		result = wait_query(query_event, event);
+		result = wait_query(call, query_event, event);
 	if (result != CUDA_ERROR_NOT_READY)
 		return result;
 	if (!worker_driver.cuEventSynchronize)
