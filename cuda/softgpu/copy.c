@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cuda/softgpu/driver.h"
+#include "cuda/softgpu/graph.h"
 
 struct side {
 	uint64_t address;
@@ -31,10 +32,8 @@ struct copy_task {
 	struct box box;
 };
 
-static CUresult run_copy(struct task *task)
+static void box_move(const struct box *box)
 {
-	const struct box *box = &((struct copy_task *)task)->box;
-
 	for (size_t z = 0; z < box->depth; z++) {
 		for (size_t y = 0; y < box->height; y++)
 			memmove((void *)(box->to.address + z * box->to.slice + y * box->to.pitch),
@@ -42,7 +41,33 @@ static CUresult run_copy(struct task *task)
 					 y * box->from.pitch),
 				box->width);
 	}
+}
+
+static CUresult run_copy(struct task *task)
+{
+	box_move(&((struct copy_task *)task)->box);
 	return CUDA_SUCCESS;
+}
+
+/* box_capture - the copy as a node, both sides by their addresses, whatever they are */
+static CUresult box_capture(struct stream *stream, const struct box *box)
+{
+	struct body body = { .type = CU_GRAPH_NODE_TYPE_MEMCPY, .context = stream->context };
+
+	body.copy = (CUDA_MEMCPY3D){
+		.srcMemoryType = CU_MEMORYTYPE_UNIFIED,
+		.srcDevice = box->from.address,
+		.srcPitch = box->from.pitch,
+		.srcHeight = box->from.pitch ? box->from.slice / box->from.pitch : 0,
+		.dstMemoryType = CU_MEMORYTYPE_UNIFIED,
+		.dstDevice = box->to.address,
+		.dstPitch = box->to.pitch,
+		.dstHeight = box->to.pitch ? box->to.slice / box->to.pitch : 0,
+		.WidthInBytes = box->width,
+		.Height = box->height,
+		.Depth = box->depth,
+	};
+	return capture_add(stream, &body);
 }
 
 /* Bytes from the first to the last byte of a box on one side; false where they overflow. */
@@ -92,6 +117,8 @@ static CUresult copy(struct box *box, unsigned int device, CUstream handle, bool
 		result = side_check(box, &box->from, device & DEVICE_FROM, &wait);
 	if (result != CUDA_SUCCESS)
 		return result;
+	if (capture_active(stream)) /* what somebody waits for is nothing that can run later */
+		return wait ? capture_refuse(stream) : box_capture(stream, box);
 	task = calloc(1, sizeof(*task));
 	if (!task)
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -292,24 +319,58 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream)
 	return copy_plane(pCopy, hStream, false);
 }
 
-static CUresult copy_volume(const CUDA_MEMCPY3D *p, CUstream stream, bool wait)
+/* volume_box - the box that a program describes; @must: the sides it says are device memory */
+static CUresult volume_box(const CUDA_MEMCPY3D *p, struct box *box, unsigned int *must)
 {
-	unsigned int must = 0;
-	struct box box;
 	CUresult result;
 
+	*must = 0;
 	if (!p || p->srcLOD != 0 || p->dstLOD != 0)
 		return CUDA_ERROR_INVALID_VALUE;
-	box = (struct box){ .width = p->WidthInBytes, .height = p->Height, .depth = p->Depth };
-	if (box.width == 0 || box.height == 0 || box.depth == 0)
+	*box = (struct box){ .width = p->WidthInBytes, .height = p->Height, .depth = p->Depth };
+	if (box->width == 0 || box->height == 0 || box->depth == 0)
 		return CUDA_SUCCESS;
 	result = side_of(p->dstMemoryType, p->dstHost, p->dstDevice, p->dstXInBytes, p->dstY,
-			 p->dstZ, p->dstPitch, p->dstHeight, &box, &box.to, &must, DEVICE_TO);
+			 p->dstZ, p->dstPitch, p->dstHeight, box, &box->to, must, DEVICE_TO);
 	if (result == CUDA_SUCCESS)
 		result = side_of(p->srcMemoryType, p->srcHost, p->srcDevice, p->srcXInBytes,
-				 p->srcY, p->srcZ, p->srcPitch, p->srcHeight, &box, &box.from,
-				 &must, DEVICE_FROM);
+				 p->srcY, p->srcZ, p->srcPitch, p->srcHeight, box, &box->from, must,
+				 DEVICE_FROM);
+	return result;
+}
+
+static CUresult copy_volume(const CUDA_MEMCPY3D *p, CUstream stream, bool wait)
+{
+	unsigned int must;
+	struct box box;
+	CUresult result = volume_box(p, &box, &must);
+
 	return result == CUDA_SUCCESS ? copy(&box, must, stream, wait) : result;
+}
+
+CUresult copy_body_check(const CUDA_MEMCPY3D *copy)
+{
+	bool pageable = false;
+	unsigned int must;
+	struct box box;
+	CUresult result = volume_box(copy, &box, &must);
+
+	if (result == CUDA_SUCCESS && (box.width == 0 || box.height == 0 || box.depth == 0))
+		result = CUDA_ERROR_INVALID_VALUE;
+	if (result == CUDA_SUCCESS)
+		result = side_check(&box, &box.to, must & DEVICE_TO, &pageable);
+	if (result == CUDA_SUCCESS)
+		result = side_check(&box, &box.from, must & DEVICE_FROM, &pageable);
+	return result;
+}
+
+void copy_body_run(const CUDA_MEMCPY3D *copy)
+{
+	unsigned int must;
+	struct box box;
+
+	if (volume_box(copy, &box, &must) == CUDA_SUCCESS)
+		box_move(&box);
 }
 
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy)

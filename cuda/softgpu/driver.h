@@ -5,7 +5,9 @@
  * Locks, in the order in which they may be taken together:
  *	context_lock (context.c)   primary contexts, life and death of contexts
  *	module_lock (module.c)     libraries, modules, functions, kernels
+ *	graph_lock (graph.c)       graphs, executables, captures
  *	stream_lock (stream.c)     queues, streams, events
+ *	virtual_lock (virtual.c)   reservations, memory without addresses, mappings
  *	memory_lock (memory.c)     allocations
  *	pool_lock (pool.c)         what pools count
  *	object locks (object.c)    leaves: the free lists of handles
@@ -47,6 +49,10 @@ enum object_kind {
 	OBJECT_FUNCTION,
 	OBJECT_KERNEL,
 	OBJECT_POOL,
+	OBJECT_GRAPH,
+	OBJECT_NODE,
+	OBJECT_EXEC,
+	OBJECT_PHYSICAL,
 	OBJECT_KINDS,
 };
 
@@ -154,6 +160,10 @@ struct stream {
 	bool threaded; /* its own thread lives */
 	bool closing;  /* the handle is gone; the rest drains */
 	pthread_cond_t work;
+	/* capture.c's, under graph_lock; NULL: what comes here is run. */
+	struct capture *capture;
+	struct node **capture_on;
+	size_t capture_on_count;
 };
 
 /* stream_resolve - the stream a handle means in the current context, its defaults included */
@@ -182,6 +192,8 @@ void context_drain(struct context *context);
 void streams_drain_all(void);
 void context_streams_close(struct context *context);
 bool thread_in_callback(void);
+/* host_call - a program's function, which must not call the driver */
+void host_call(CUhostFn function, void *data);
 
 /* ---- event.c ---- */
 
@@ -191,6 +203,11 @@ void context_events_destroy(struct context *context);
 size_t event_bytes(void);
 size_t event_persists(void);
 size_t pool_bytes(void);
+
+/* For object.c: sizes of what is private to the files of graphs. */
+size_t graph_bytes(void);
+size_t node_bytes(void);
+size_t exec_bytes(void);
 
 /* ---- memory.c ---- */
 
@@ -228,6 +245,18 @@ size_t memory_used(CUdevice device);
 CUresult memory_register(struct memory_block *block);
 CUresult memory_unregister(uint64_t address);
 const struct ptx_memory *memory_for_machine(CUdevice device);
+/* memory_virtual - the addresses that cuMemAddressReserve gives from */
+uint64_t memory_virtual(uint64_t *bytes);
+/* memory_charge - count memory that no block of the device's region stands for; OUT_OF_MEMORY */
+CUresult memory_charge(CUdevice device, size_t bytes);
+void memory_discharge(CUdevice device, size_t bytes);
+/* memory_map - memory may be used at virtual addresses from now on; memory_unmap: no longer */
+CUresult memory_map(struct memory_block *block);
+void memory_unmap(uint64_t address);
+
+/* ---- virtual.c ---- */
+
+size_t physical_bytes(void); /* for object.c */
 
 /* ---- pool.c ---- */
 

@@ -4,12 +4,13 @@
  * recorded last; a record on a busy stream also queues a task that notes the time.
  *
  * The time belongs to one record: a task whose record was overtaken by a later one writes nothing.
- * Locks: event_lock over the fields below; taken with no other lock held.
+ * Locks: event_lock over the fields below; graph_lock is taken under it, and no other.
  */
 #include <stdlib.h>
 #include <time.h>
 
 #include "cuda/softgpu/driver.h"
+#include "cuda/softgpu/graph.h"
 
 struct event {
 	struct object object;
@@ -19,6 +20,8 @@ struct event {
 	bool recorded;
 	struct point point;
 	uint64_t time_ns;
+	struct capture_mark
+		mark; /* .id not 0: it was recorded last in a stream that was captured */
 };
 
 static pthread_mutex_t event_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -85,6 +88,7 @@ static void event_end(struct event *event)
 {
 	pthread_mutex_lock(&event_lock);
 	event->records++;
+	capture_unmark(&event->mark);
 	pthread_mutex_unlock(&event_lock);
 	object_destroy(OBJECT_EVENT, event);
 }
@@ -132,11 +136,56 @@ static uint64_t event_mark(struct event *event, struct point point)
 
 	pthread_mutex_lock(&event_lock);
 	record = ++event->records;
+	capture_unmark(&event->mark);
 	event->recorded = true;
 	event->point = point;
 	event->time_ns = now_ns();
 	pthread_mutex_unlock(&event_lock);
 	return record;
+}
+
+/* event_capture - the event stands for where a captured stream is */
+static CUresult event_capture(struct event *event, const struct stream *stream)
+{
+	CUresult result;
+
+	pthread_mutex_lock(&event_lock);
+	result = capture_marked(stream, &event->mark);
+	pthread_mutex_unlock(&event_lock);
+	return result;
+}
+
+/* event_captured - whether it was last recorded in a stream that was captured */
+static bool event_captured(struct event *event)
+{
+	bool captured;
+
+	pthread_mutex_lock(&event_lock);
+	captured = event->mark.id != 0;
+	pthread_mutex_unlock(&event_lock);
+	return captured;
+}
+
+bool event_usable(CUevent event)
+{
+	return object_valid(OBJECT_EVENT, event);
+}
+
+void event_record_now(CUevent handle)
+{
+	struct event *event = (struct event *)handle;
+
+	/* What is before it has been done by this very thread. */
+	if (event_usable(handle))
+		event_mark(event, (struct point){ event->context->legacy, 0 });
+}
+
+/* event_external - a node that records or waits for an event that others use, too */
+static CUresult event_external(struct stream *stream, CUevent event, CUgraphNodeType type)
+{
+	struct body body = { .type = type, .context = stream->context, .event = event };
+
+	return capture_add(stream, &body);
 }
 
 CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
@@ -153,6 +202,8 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 		return result;
 	if (event->context != stream->context)
 		return CUDA_ERROR_INVALID_HANDLE;
+	if (capture_active(stream))
+		return event_capture(event, stream);
 	last = stream_last(stream);
 	if (stream_idle(stream)) {
 		event_mark(event, last);
@@ -174,6 +225,18 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
 {
 	if (flags & ~(unsigned int)CU_EVENT_RECORD_EXTERNAL)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (flags & CU_EVENT_RECORD_EXTERNAL) {
+		struct stream *stream;
+		struct event *event;
+		CUresult result = event_of(hEvent, &event);
+
+		if (result == CUDA_SUCCESS)
+			result = stream_resolve(hStream, &stream);
+		if (result != CUDA_SUCCESS)
+			return result;
+		if (capture_active(stream))
+			return event_external(stream, hEvent, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+	}
 	return cuEventRecord(hEvent, hStream);
 }
 
@@ -197,6 +260,8 @@ CUresult cuEventQuery(CUevent hEvent)
 
 	if (result != CUDA_SUCCESS)
 		return result;
+	if (event_captured(event))
+		return CUDA_ERROR_CAPTURED_EVENT;
 	if (event_point(event, &point) && !point_reached(&point))
 		return CUDA_ERROR_NOT_READY;
 	return (CUresult)event->context->failure;
@@ -210,6 +275,8 @@ CUresult cuEventSynchronize(CUevent hEvent)
 
 	if (result != CUDA_SUCCESS)
 		return result;
+	if (event_captured(event))
+		return CUDA_ERROR_CAPTURED_EVENT;
 	if (event_point(event, &point))
 		point_wait(&point);
 	context_print_flush(event->context);
@@ -250,6 +317,25 @@ CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd)
 	return cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd);
 }
 
+void event_wait_now(CUevent handle)
+{
+	struct point point;
+
+	if (event_usable(handle) && event_point((struct event *)handle, &point))
+		point_wait(&point);
+}
+
+/* event_join - the stream goes on behind what the event stands for in a capture */
+static CUresult event_join(struct event *event, struct stream *stream)
+{
+	CUresult result;
+
+	pthread_mutex_lock(&event_lock);
+	result = capture_join(stream, &event->mark);
+	pthread_mutex_unlock(&event_lock);
+	return result;
+}
+
 static CUresult run_nothing(struct task *task)
 {
 	(void)task;
@@ -270,6 +356,14 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 		return result;
 	if (Flags & ~(unsigned int)CU_EVENT_WAIT_EXTERNAL)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (capture_active(stream) && Flags & CU_EVENT_WAIT_EXTERNAL)
+		return event_external(stream, hEvent, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+	if (event_captured(event))
+		return event_join(event, stream);
+	if (capture_active(stream)) { /* from outside the capture */
+		capture_refuse(stream);
+		return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+	}
 	if (!event_point(event, &point) || point.stream == stream || point_reached(&point))
 		return CUDA_SUCCESS;
 	task = calloc(1, sizeof(*task));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cuda/softgpu/driver.h"
+#include "cuda/softgpu/graph.h"
 
 struct fill_task {
 	struct task task;
@@ -65,6 +66,48 @@ static bool fill_valid(const struct fill_task *fill)
 	return kind == MEMORY_DEVICE || kind == MEMORY_PINNED;
 }
 
+static CUresult fill_capture(struct stream *stream, const struct fill_task *fill)
+{
+	struct body body = { .type = CU_GRAPH_NODE_TYPE_MEMSET,
+			     .context = stream->context,
+			     .fill = { .dst = fill->address,
+				       .pitch = fill->pitch,
+				       .value = fill->value,
+				       .elementSize = fill->element_bytes,
+				       .width = fill->width,
+				       .height = fill->height } };
+
+	return capture_add(stream, &body);
+}
+
+/* fill_of - a node's parameters as a task */
+static struct fill_task fill_of(const CUDA_MEMSET_NODE_PARAMS *fill)
+{
+	return (struct fill_task){ .address = fill->dst,
+				   .pitch = fill->pitch,
+				   .width = fill->width,
+				   .height = fill->height,
+				   .element_bytes = fill->elementSize,
+				   .value = fill->value };
+}
+
+CUresult fill_body_check(const CUDA_MEMSET_NODE_PARAMS *fill)
+{
+	const struct fill_task task = fill_of(fill);
+
+	if (fill->elementSize != 1 && fill->elementSize != 2 && fill->elementSize != 4)
+		return CUDA_ERROR_INVALID_VALUE;
+	return fill->width && fill->height && fill_valid(&task) ? CUDA_SUCCESS
+								: CUDA_ERROR_INVALID_VALUE;
+}
+
+void fill_body_run(const CUDA_MEMSET_NODE_PARAMS *fill)
+{
+	struct fill_task task = fill_of(fill);
+
+	run_fill(&task.task);
+}
+
 static CUresult fill(const struct fill_task *model, CUstream handle)
 {
 	struct fill_task *task;
@@ -75,6 +118,8 @@ static CUresult fill(const struct fill_task *model, CUstream handle)
 		return result;
 	if (!fill_valid(model))
 		return CUDA_ERROR_INVALID_VALUE;
+	if (capture_active(stream))
+		return fill_capture(stream, model);
 	task = malloc(sizeof(*task));
 	if (!task)
 		return CUDA_ERROR_OUT_OF_MEMORY;

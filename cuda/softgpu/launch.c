@@ -11,6 +11,7 @@
 
 #include "cuda/front/front.h"
 #include "cuda/softgpu/driver.h"
+#include "cuda/softgpu/graph.h"
 #include "lib/base/log.h"
 
 struct launch {
@@ -157,6 +158,138 @@ static CUresult copy_parameters(const struct function *function, const struct la
 	return CUDA_SUCCESS;
 }
 
+static struct launch_task *launch_task_make(const struct function *function,
+					    const struct launch *launch, struct context *context)
+{
+	struct launch_task *task = calloc(1, sizeof(*task) + function->facts->parameter_bytes);
+
+	if (!task)
+		return NULL;
+	task->task.run = run_launch;
+	task->task.context = context;
+	task->machine = function->machine;
+	memcpy(task->run.grid, launch->grid, sizeof(launch->grid));
+	memcpy(task->run.block, launch->block, sizeof(launch->block));
+	task->run.dynamic_shared_bytes = launch->dynamic_shared_bytes;
+	task->run.parameters = task->parameters;
+	task->run.cooperative = launch->cooperative;
+	task->run.print = context_print;
+	task->run.print_context = context;
+	return task;
+}
+
+/* launch_check - all that can be wrong with it; *function is what it launches */
+static CUresult launch_check(CUfunction handle, const struct launch *launch,
+			     struct context *context, struct function **function)
+{
+	CUresult result = function_of(handle, context, function);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if ((*function)->module->context != context)
+		return CUDA_ERROR_INVALID_HANDLE;
+	return shape_valid(launch) ? check_kernel(*function, launch) : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* body_pointers - a kernel's parameters one by one, behind the block that holds them */
+static void body_pointers(struct body *body, const struct function *function)
+{
+	size_t count = function->facts->parameter_count;
+	void **pointers = (void **)(void *)(body->block + body->block_bytes);
+
+	for (size_t i = 0; i < count; i++) {
+		size_t offset = 0, bytes;
+
+		ptx_kernel_parameter(function->machine, i, &offset, &bytes);
+		pointers[i] = body->block + offset;
+	}
+	pointers[count] = NULL;
+	body->kernel.kernelParams = pointers;
+	body->kernel.extra = NULL;
+}
+
+static struct launch launch_of(const CUDA_KERNEL_NODE_PARAMS *kernel, bool cooperative)
+{
+	return (struct launch){
+		.grid = { kernel->gridDimX, kernel->gridDimY, kernel->gridDimZ },
+		.block = { kernel->blockDimX, kernel->blockDimY, kernel->blockDimZ },
+		.dynamic_shared_bytes = kernel->sharedMemBytes,
+		.cooperative = cooperative,
+		.parameters = kernel->kernelParams,
+		.extra = kernel->extra,
+	};
+}
+
+CUresult launch_body(struct body *body, CUfunction handle, struct context *context,
+		     const CUDA_KERNEL_NODE_PARAMS *kernel, bool cooperative)
+{
+	const struct launch launch = launch_of(kernel, cooperative);
+	struct function *function;
+	CUresult result = launch_check(handle, &launch, context, &function);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	body->block_bytes = (function->facts->parameter_bytes + 15) & ~(size_t)15;
+	body->block = calloc(1, body->block_bytes +
+					(function->facts->parameter_count + 1) * sizeof(void *));
+	if (!body->block)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = copy_parameters(function, &launch, body->block);
+	if (result != CUDA_SUCCESS)
+		return result; /* the block goes with the body */
+	body->type = CU_GRAPH_NODE_TYPE_KERNEL;
+	body->context = context;
+	body->cooperative = cooperative;
+	body->kernel = *kernel;
+	body_pointers(body, function);
+	return CUDA_SUCCESS;
+}
+
+CUresult launch_body_run(const struct body *body, struct context *context)
+{
+	const CUDA_KERNEL_NODE_PARAMS *kernel = &body->kernel;
+	const struct launch launch = launch_of(kernel, body->cooperative);
+	struct launch_task *task;
+	struct function *function;
+	CUresult result = launch_check(kernel->func ? kernel->func : (CUfunction)kernel->kern,
+				       &launch, body->context, &function);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	task = launch_task_make(function, &launch, context);
+	if (!task)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memcpy(task->parameters, body->block, function->facts->parameter_bytes);
+	result = run_launch(&task->task);
+	free(task);
+	return result;
+}
+
+/* launch_capture - the launch as a node */
+static CUresult launch_capture(struct stream *stream, CUfunction handle,
+			       const struct launch *launch)
+{
+	struct body body = { .type = CU_GRAPH_NODE_TYPE_EMPTY };
+	const CUDA_KERNEL_NODE_PARAMS kernel = {
+		.func = handle,
+		.gridDimX = launch->grid[0],
+		.gridDimY = launch->grid[1],
+		.gridDimZ = launch->grid[2],
+		.blockDimX = launch->block[0],
+		.blockDimY = launch->block[1],
+		.blockDimZ = launch->block[2],
+		.sharedMemBytes = launch->dynamic_shared_bytes,
+		.kernelParams = launch->parameters,
+		.extra = launch->extra,
+	};
+	CUresult result = launch_body(&body, handle, stream->context, &kernel, launch->cooperative);
+
+	if (result == CUDA_SUCCESS)
+		return capture_add(stream, &body);
+	body_free(&body);
+	return result;
+}
+
 static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 			      CUstream stream_handle)
 {
@@ -165,18 +298,14 @@ static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 	struct stream *stream;
 	CUresult result = stream_resolve(stream_handle, &stream);
 
-	if (result == CUDA_SUCCESS)
-		result = function_of(handle, stream->context, &function);
 	if (result != CUDA_SUCCESS)
 		return result;
-	if (function->module->context != stream->context)
-		return CUDA_ERROR_INVALID_HANDLE;
-	if (!shape_valid(launch))
-		return CUDA_ERROR_INVALID_VALUE;
-	result = check_kernel(function, launch);
+	if (capture_active(stream))
+		return launch_capture(stream, handle, launch);
+	result = launch_check(handle, launch, stream->context, &function);
 	if (result != CUDA_SUCCESS)
 		return result;
-	task = calloc(1, sizeof(*task) + function->facts->parameter_bytes);
+	task = launch_task_make(function, launch, stream->context);
 	if (!task)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	result = copy_parameters(function, launch, task->parameters);
@@ -184,15 +313,6 @@ static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 		free(task);
 		return result;
 	}
-	task->task.run = run_launch;
-	task->machine = function->machine;
-	memcpy(task->run.grid, launch->grid, sizeof(launch->grid));
-	memcpy(task->run.block, launch->block, sizeof(launch->block));
-	task->run.dynamic_shared_bytes = launch->dynamic_shared_bytes;
-	task->run.parameters = task->parameters;
-	task->run.cooperative = launch->cooperative;
-	task->run.print = context_print;
-	task->run.print_context = stream->context;
 	return stream_submit(stream, &task->task, NULL, false);
 }
 

@@ -15,6 +15,9 @@
  * With SOFTGPU_REMNANTS the devices' memory lies in that file, which processes share, and nothing
  * is ever cleared: a device on which who allocates finds what another left behind.
  *
+ * Behind these regions lies one of addresses alone: virtual.c's reservations, into which it maps
+ * memory of its own and says here what of that may be used.
+ *
  * Locks: memory_lock over the regions' sorted tables of blocks and the registrations.
  */
 #include <errno.h>
@@ -27,8 +30,10 @@
 #include "cuda/softgpu/driver.h"
 #include "lib/base/log.h"
 
-#define RANGE_ADDRESS	0x200000000000ul
-#define ROOM_FACTOR	4 /* addresses of a region for each byte of its quota */
+#define RANGE_ADDRESS 0x200000000000ul
+#define ROOM_FACTOR   4 /* addresses of a region for each byte of its quota */
+#define VIRTUAL_FACTOR \
+	32 /* addresses to reserve, likewise: programs ask for far more than memory */
 #define HUGE_PAGES	(2ul << (20 - PAGE_SHIFT)) /* a huge page's */
 #define ROOM_STEP_PAGES (1ul << 14) /* the high-water mark moves in steps of 64 MiB */
 
@@ -50,7 +55,7 @@ struct region {
 };
 
 static pthread_mutex_t memory_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct region regions[DEVICES_MAX + 1]; /* the devices', then the host's */
+static struct region regions[DEVICES_MAX + 2]; /* the devices', the host's, the virtual one */
 static struct table registered;
 static uint8_t *valid_pages;
 static uint64_t range_address;
@@ -64,9 +69,14 @@ static struct region *region_of(const struct memory_block *block)
 	return &regions[block->kind == MEMORY_PINNED ? settings.devices : block->device];
 }
 
+static struct region *virtual_region(void)
+{
+	return &regions[settings.devices + 1];
+}
+
 static struct region *region_at(uint64_t address)
 {
-	for (int i = 0; i <= settings.devices; i++) {
+	for (int i = 0; i <= settings.devices + 1; i++) {
 		struct region *region = &regions[i];
 
 		if (address >= region->address && address - region->address < region->pages
@@ -285,6 +295,21 @@ bool memory_find(uint64_t address, struct memory_block *block)
 	return found != NULL;
 }
 
+/* block_reach - bytes from @address that may be used as one; mappings may follow each other */
+static size_t block_reach(const struct region *region, const struct memory_block *block,
+			  uint64_t address)
+{
+	uint64_t end = block->address + block->bytes;
+
+	if (region == virtual_region()) {
+		const struct memory_block *last = region->table.blocks + region->table.count;
+
+		while (++block < last && block->address == end)
+			end += block->bytes;
+	}
+	return end - address;
+}
+
 enum memory_kind memory_classify(uint64_t address, size_t bytes)
 {
 	enum memory_kind kind = MEMORY_PAGEABLE;
@@ -294,7 +319,7 @@ enum memory_kind memory_classify(uint64_t address, size_t bytes)
 	pthread_mutex_lock(&memory_lock);
 	region = region_at(address);
 	block = table_find(region ? &region->table : &registered, address);
-	if (block && bytes <= block->bytes - (address - block->address))
+	if (block && bytes <= block_reach(region, block, address))
 		kind = block->kind;
 	else if (region)
 		kind = MEMORY_INVALID;
@@ -344,6 +369,63 @@ size_t memory_used(CUdevice device)
 	used = regions[device].used_pages << PAGE_SHIFT;
 	pthread_mutex_unlock(&memory_lock);
 	return used;
+}
+
+uint64_t memory_virtual(uint64_t *bytes)
+{
+	*bytes = virtual_region()->pages << PAGE_SHIFT;
+	return virtual_region()->address;
+}
+
+CUresult memory_charge(CUdevice device, size_t bytes)
+{
+	struct region *region = &regions[device];
+	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+
+	pthread_mutex_lock(&memory_lock);
+	if (bytes >> PAGE_SHIFT <= region->quota_pages - region->used_pages) {
+		region->used_pages += bytes >> PAGE_SHIFT;
+		result = CUDA_SUCCESS;
+	}
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+void memory_discharge(CUdevice device, size_t bytes)
+{
+	pthread_mutex_lock(&memory_lock);
+	regions[device].used_pages -= bytes >> PAGE_SHIFT;
+	pthread_mutex_unlock(&memory_lock);
+}
+
+CUresult memory_map(struct memory_block *block)
+{
+	struct table *table = &virtual_region()->table;
+	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+
+	pthread_mutex_lock(&memory_lock);
+	block->id = next_block_id++;
+	block->pages = block->bytes >> PAGE_SHIFT;
+	if (table_insert(table, table_above(table, block->address), block)) {
+		mark_pages(block, 1);
+		result = CUDA_SUCCESS;
+	}
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+void memory_unmap(uint64_t address)
+{
+	struct table *table = &virtual_region()->table;
+	struct memory_block *block;
+
+	pthread_mutex_lock(&memory_lock);
+	block = table_find(table, address);
+	if (block) {
+		mark_pages(block, 0);
+		table_remove(table, (size_t)(block - table->blocks));
+	}
+	pthread_mutex_unlock(&memory_lock);
 }
 
 /* What the machine calls for a module's variables. They end with the module, not with a context. */
@@ -402,9 +484,10 @@ static bool remnants_open(size_t region_pages)
 CUresult memory_open(void)
 {
 	size_t region_pages = ROOM_FACTOR * (settings.memory_bytes >> PAGE_SHIFT);
+	size_t virtual_pages = VIRTUAL_FACTOR * (settings.memory_bytes >> PAGE_SHIFT);
 	void *range;
 
-	range_pages = region_pages * (size_t)(settings.devices + 1);
+	range_pages = region_pages * (size_t)(settings.devices + 1) + virtual_pages;
 	range = reserve((void *)RANGE_ADDRESS, range_pages << PAGE_SHIFT, PROT_NONE,
 			MAP_FIXED_NOREPLACE);
 	if (!range)
@@ -420,6 +503,10 @@ CUresult memory_open(void)
 		regions[i].pages = region_pages;
 		regions[i].quota_pages = settings.memory_bytes >> PAGE_SHIFT;
 	}
+	*virtual_region() = (struct region){
+		.address = range_address + (settings.devices + 1) * (region_pages << PAGE_SHIFT),
+		.pages = virtual_pages,
+	};
 	for (int i = 0; i < settings.devices; i++) {
 		machine_devices[i] = i;
 		machine_memory[i] = (struct ptx_memory){

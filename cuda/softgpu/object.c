@@ -48,6 +48,14 @@ static size_t kind_bytes(enum object_kind kind, size_t *persists)
 		return sizeof(struct kernel);
 	case OBJECT_POOL:
 		return pool_bytes();
+	case OBJECT_GRAPH:
+		return graph_bytes();
+	case OBJECT_NODE:
+		return node_bytes();
+	case OBJECT_EXEC:
+		return exec_bytes();
+	case OBJECT_PHYSICAL:
+		return physical_bytes();
 	case OBJECT_KINDS:
 		break;
 	}

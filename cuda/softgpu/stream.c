@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "cuda/softgpu/driver.h"
+#include "cuda/softgpu/graph.h"
 
 #define THREAD_STACK_BYTES (512u << 10)
 
@@ -201,7 +202,13 @@ CUresult stream_submit(struct stream *stream, struct task *task, const struct po
 {
 	struct context *context = stream->context;
 	struct point end = { .stream = stream };
+	CUresult captured =
+		capture_active(stream) ? capture_refuse(stream) : capture_implicit(stream);
 
+	if (captured) { /* what can be a node has become one before it came here */
+		free(task);
+		return captured;
+	}
 	task->context = context;
 	task->next = NULL;
 	pthread_mutex_lock(&stream_lock);
@@ -321,6 +328,7 @@ struct stream *stream_create(struct context *context, enum stream_kind kind, uns
 /* The handle is gone; what is queued drains. */
 static void stream_close(struct stream *stream)
 {
+	capture_stream_closed(stream);
 	pthread_mutex_lock(&stream_lock);
 	stream->closing = true;
 	if (stream->threaded) {
@@ -567,6 +575,8 @@ CUresult cuStreamQuery(CUstream hStream)
 	CUresult result = stream_resolve(hStream, &stream);
 	bool done;
 
+	if (result == CUDA_SUCCESS)
+		result = capture_active(stream) ? capture_refuse(stream) : capture_implicit(stream);
 	if (result != CUDA_SUCCESS)
 		return result;
 	pthread_mutex_lock(&stream_lock);
@@ -585,6 +595,8 @@ CUresult cuStreamSynchronize(CUstream hStream)
 	struct stream *before;
 	CUresult result = stream_resolve(hStream, &stream);
 
+	if (result == CUDA_SUCCESS)
+		result = capture_active(stream) ? capture_refuse(stream) : capture_implicit(stream);
 	if (result != CUDA_SUCCESS)
 		return result;
 	context = stream->context;
@@ -609,15 +621,23 @@ struct host_task {
 	void *data;
 };
 
+void host_call(CUhostFn function, void *data)
+{
+	in_callback = true;
+	function(data);
+	in_callback = false;
+}
+
 static CUresult run_host(struct task *task)
 {
 	struct host_task *host = (struct host_task *)task;
 
+	if (!host->callback) {
+		host_call(host->function, host->data);
+		return CUDA_SUCCESS;
+	}
 	in_callback = true;
-	if (host->callback)
-		host->callback(host->handle, (CUresult)task->context->failure, host->data);
-	else
-		host->function(host->data);
+	host->callback(host->handle, (CUresult)task->context->failure, host->data);
 	in_callback = false;
 	return CUDA_SUCCESS;
 }
@@ -631,6 +651,13 @@ static CUresult submit_host(CUstream handle, CUhostFn function, CUstreamCallback
 
 	if (result != CUDA_SUCCESS)
 		return result;
+	if (capture_active(stream) && function) {
+		struct body body = { .type = CU_GRAPH_NODE_TYPE_HOST,
+				     .context = stream->context,
+				     .host = { .fn = function, .userData = data } };
+
+		return capture_add(stream, &body);
+	}
 	host = calloc(1, sizeof(*host));
 	if (!host)
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -658,7 +685,7 @@ CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void *
 	return submit_host(hStream, NULL, callback, userData);
 }
 
-/* ---- attributes and capture: there is none of either, and programs may ask ---- */
+/* ---- attributes: there are none, and programs may ask ---- */
 
 CUresult cuStreamCopyAttributes(CUstream dst, CUstream src)
 {
@@ -666,58 +693,4 @@ CUresult cuStreamCopyAttributes(CUstream dst, CUstream src)
 	CUresult result = stream_resolve(dst, &stream);
 
 	return result == CUDA_SUCCESS ? stream_resolve(src, &stream) : result;
-}
-
-CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus)
-{
-	struct stream *stream;
-	CUresult result = stream_resolve(hStream, &stream);
-
-	if (result == CUDA_SUCCESS && !captureStatus)
-		result = CUDA_ERROR_INVALID_VALUE;
-	if (result == CUDA_SUCCESS)
-		*captureStatus = CU_STREAM_CAPTURE_STATUS_NONE;
-	return result;
-}
-
-CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
-				cuuint64_t *id_out)
-{
-	(void)id_out; /* set only while capturing */
-	return cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
-				   cuuint64_t *id_out, CUgraph *graph_out,
-				   const CUgraphNode **dependencies_out,
-				   size_t *numDependencies_out)
-{
-	(void)id_out;
-	(void)graph_out;
-	(void)dependencies_out;
-	(void)numDependencies_out;
-	return cuStreamIsCapturing(hStream, captureStatus_out);
-}
-
-CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus *captureStatus_out,
-				   cuuint64_t *id_out, CUgraph *graph_out,
-				   const CUgraphNode **dependencies_out,
-				   const CUgraphEdgeData **edgeData_out,
-				   size_t *numDependencies_out)
-{
-	(void)edgeData_out;
-	return cuStreamGetCaptureInfo_v2(hStream, captureStatus_out, id_out, graph_out,
-					 dependencies_out, numDependencies_out);
-}
-
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
-{
-	static __thread CUstreamCaptureMode current = CU_STREAM_CAPTURE_MODE_GLOBAL;
-	CUstreamCaptureMode before = current;
-
-	if (!mode || (unsigned int)*mode > CU_STREAM_CAPTURE_MODE_RELAXED)
-		return CUDA_ERROR_INVALID_VALUE;
-	current = *mode;
-	*mode = before;
-	return CUDA_SUCCESS;
 }

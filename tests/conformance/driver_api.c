@@ -56,11 +56,63 @@
 	X(cuMemFreeAsync)                              \
 	X(cuMemFree_v2)                                \
 	X(cuMemGetAddressRange_v2)                     \
+	X(cuMemAddressReserve)                         \
+	X(cuMemAddressFree)                            \
+	X(cuMemCreate)                                 \
+	X(cuMemRelease)                                \
+	X(cuMemMap)                                    \
+	X(cuMemUnmap)                                  \
+	X(cuMemSetAccess)                              \
+	X(cuMemGetAccess)                              \
+	X(cuMemGetAllocationGranularity)               \
+	X(cuMemGetAllocationPropertiesFromHandle)      \
+	X(cuMemRetainAllocationHandle)                 \
+	X(cuStreamBeginCapture_v2)                     \
+	X(cuStreamEndCapture)                          \
+	X(cuStreamGetCaptureInfo_v3)                   \
+	X(cuGraphCreate)                               \
+	X(cuGraphDestroy)                              \
+	X(cuGraphClone)                                \
+	X(cuGraphAddKernelNode_v2)                     \
+	X(cuGraphAddMemcpyNode)                        \
+	X(cuGraphAddMemsetNode)                        \
+	X(cuGraphAddHostNode)                          \
+	X(cuGraphAddEmptyNode)                         \
+	X(cuGraphAddChildGraphNode)                    \
+	X(cuGraphAddEventRecordNode)                   \
+	X(cuGraphAddEventWaitNode)                     \
+	X(cuGraphAddDependencies)                      \
+	X(cuGraphRemoveDependencies)                   \
+	X(cuGraphDestroyNode)                          \
+	X(cuGraphNodeGetType)                          \
+	X(cuGraphGetNodes)                             \
+	X(cuGraphGetRootNodes)                         \
+	X(cuGraphGetEdges)                             \
+	X(cuGraphNodeGetDependencies)                  \
+	X(cuGraphNodeGetDependentNodes)                \
+	X(cuGraphNodeFindInClone)                      \
+	X(cuGraphChildGraphNodeGetGraph)               \
+	X(cuGraphKernelNodeGetParams_v2)               \
+	X(cuGraphKernelNodeSetParams_v2)               \
+	X(cuGraphMemsetNodeGetParams)                  \
+	X(cuGraphMemsetNodeSetParams)                  \
+	X(cuGraphHostNodeGetParams)                    \
+	X(cuGraphInstantiateWithFlags)                 \
+	X(cuGraphInstantiateWithParams)                \
+	X(cuGraphExecDestroy)                          \
+	X(cuGraphLaunch)                               \
+	X(cuGraphUpload)                               \
+	X(cuGraphExecUpdate_v2)                        \
+	X(cuGraphExecKernelNodeSetParams_v2)           \
+	X(cuGraphExecMemsetNodeSetParams)              \
+	X(cuGraphNodeSetEnabled)                       \
+	X(cuGraphNodeGetEnabled)                       \
 	X(cuMemHostAlloc)                              \
 	X(cuMemFreeHost)                               \
 	X(cuMemcpyHtoD_v2)                             \
 	X(cuMemcpyDtoH_v2)                             \
 	X(cuMemcpyDtoD_v2)                             \
+	X(cuMemcpyAsync)                               \
 	X(cuMemcpyHtoDAsync_v2)                        \
 	X(cuMemcpyDtoHAsync_v2)                        \
 	X(cuMemcpy2D_v2)                               \
@@ -865,6 +917,313 @@ static void case_misaligned_address(void)
 	EXPECT(cuMemAlloc_v2(&address, 4), CUDA_ERROR_MISALIGNED_ADDRESS);
 }
 
+/* ---- graphs ---- */
+
+static CUgraphExec instantiate(CUgraph graph)
+{
+	CUgraphExec exec = NULL;
+
+	OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+	return exec;
+}
+
+/* Two streams that fork and join by events; host function, kernels, a fill and a copy. */
+static void case_capture(void)
+{
+	CUdeviceptr address = words(64), copy = words(64);
+	_Atomic int calls[2] = { -1, 7 };
+	CUstreamCaptureStatus status;
+	CUgraphNode nodes[16];
+	size_t count = 16;
+	CUstream first, second;
+	CUevent fork, join;
+	CUgraphExec exec;
+	CUgraph graph;
+
+	OK(cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+	OK(cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING));
+	OK(cuEventCreate(&join, CU_EVENT_DISABLE_TIMING));
+	OK(cuStreamBeginCapture_v2(first, CU_STREAM_CAPTURE_MODE_RELAXED));
+	OK(cuStreamIsCapturing(first, &status));
+	THAT(status == CU_STREAM_CAPTURE_STATUS_ACTIVE);
+	launch("fill", 2, 32, first, address, 100);
+	OK(cuEventRecord(fork, first));
+	OK(cuStreamWaitEvent(second, fork, 0));
+	OK(cuStreamIsCapturing(second, &status));
+	THAT(status == CU_STREAM_CAPTURE_STATUS_ACTIVE);
+	launch("increase", 1, 32, second, address, 0);
+	OK(cuMemsetD32Async(address + 128, 9, 32, first));
+	OK(cuEventRecord(join, second));
+	OK(cuStreamWaitEvent(first, join, 0));
+	OK(cuMemcpyAsync(copy, address, 256, first));
+	OK(cuLaunchHostFunc(first, note_order, (void *)calls));
+	OK(cuStreamEndCapture(first, &graph));
+	OK(cuStreamIsCapturing(second, &status));
+	THAT(status == CU_STREAM_CAPTURE_STATUS_NONE);
+	THAT(word(copy) == 0 && calls[0] == -1); /* nothing has run yet */
+	OK(cuGraphGetNodes(graph, nodes, &count));
+	THAT(count == 5);
+	exec = instantiate(graph);
+	OK(cuGraphDestroy(graph));
+	for (int run = 0; run < 3; run++) {
+		calls[0] = -1;
+		OK(cuMemsetD32_v2(copy, 0, 64));
+		OK(cuCtxSynchronize()); /* the streams do not wait for the legacy one */
+		OK(cuGraphLaunch(exec, first));
+		OK(cuStreamSynchronize(first));
+		THAT(word(copy) == 101 && word(copy + 4 * 31) == 132 && word(copy + 4 * 40) == 9);
+		THAT(calls[0] == 7);
+	}
+	OK(cuGraphExecDestroy(exec));
+	OK(cuEventDestroy_v2(fork));
+	OK(cuEventDestroy_v2(join));
+	OK(cuStreamDestroy_v2(first));
+	OK(cuStreamDestroy_v2(second));
+	OK(cuMemFree_v2(address));
+	OK(cuMemFree_v2(copy));
+}
+
+/* What cannot be captured makes the capture void; a branch that is left open, too. */
+static void case_capture_refused(void)
+{
+	CUdeviceptr address = words(1);
+	CUstreamCaptureStatus status;
+	CUstream first, second;
+	CUgraph graph;
+	CUevent fork;
+
+	OK(cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+	OK(cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING));
+	EXPECT(cuStreamBeginCapture_v2(NULL, CU_STREAM_CAPTURE_MODE_RELAXED),
+	       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	EXPECT(cuStreamEndCapture(first, &graph), CUDA_ERROR_ILLEGAL_STATE);
+	OK(cuStreamBeginCapture_v2(first, CU_STREAM_CAPTURE_MODE_RELAXED));
+	EXPECT(cuStreamBeginCapture_v2(first, CU_STREAM_CAPTURE_MODE_RELAXED),
+	       CUDA_ERROR_ILLEGAL_STATE);
+	launch("increase", 1, 1, first, address, 0);
+	EXPECT(cuStreamSynchronize(first), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	OK(cuStreamIsCapturing(first, &status));
+	THAT(status == CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+	EXPECT(cuStreamEndCapture(first, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+	OK(cuStreamBeginCapture_v2(first, CU_STREAM_CAPTURE_MODE_RELAXED));
+	launch("increase", 1, 1, first, address, 0);
+	OK(cuEventRecord(fork, first));
+	EXPECT(cuEventQuery(fork), CUDA_ERROR_CAPTURED_EVENT);
+	OK(cuStreamWaitEvent(second, fork, 0));
+	launch("increase", 1, 1, second, address, 0);
+	EXPECT(cuStreamEndCapture(first, &graph), CUDA_ERROR_STREAM_CAPTURE_UNJOINED);
+	OK(cuStreamSynchronize(first));
+	THAT(word(address) == 0);
+	OK(cuEventDestroy_v2(fork));
+	OK(cuStreamDestroy_v2(first));
+	OK(cuStreamDestroy_v2(second));
+	OK(cuMemFree_v2(address));
+}
+
+static CUDA_KERNEL_NODE_PARAMS kernel_node(const char *name, void **parameters)
+{
+	return (CUDA_KERNEL_NODE_PARAMS){ .func = kernel(name),
+					  .gridDimX = 1,
+					  .gridDimY = 1,
+					  .gridDimZ = 1,
+					  .blockDimX = 8,
+					  .blockDimY = 1,
+					  .blockDimZ = 1,
+					  .kernelParams = parameters };
+}
+
+/* Nodes made one by one, asked about, changed in the graph and in the executable, updated. */
+static void case_graph(void)
+{
+	CUdeviceptr address = words(8), other = words(8);
+	unsigned int value = 50, enabled = 0;
+	void *fill_parameters[] = { &address, &value }, *increase_parameters[] = { &address };
+	CUDA_KERNEL_NODE_PARAMS fill = kernel_node("fill", fill_parameters), got;
+	CUDA_KERNEL_NODE_PARAMS increase = kernel_node("increase", increase_parameters);
+	CUDA_MEMSET_NODE_PARAMS set = {
+		.dst = other, .value = 3, .elementSize = 4, .width = 8, .height = 1
+	};
+	CUgraphExecUpdateResultInfo info;
+	CUgraphNode a, b, c, d, list[4], to[4];
+	CUgraphNodeType type;
+	size_t count = 4;
+	CUgraphExec exec;
+	CUgraph graph;
+
+	OK(cuGraphCreate(&graph, 0));
+	OK(cuGraphAddKernelNode_v2(&a, graph, NULL, 0, &fill));
+	OK(cuGraphAddKernelNode_v2(&b, graph, &a, 1, &increase));
+	OK(cuGraphAddMemsetNode(&c, graph, NULL, 0, &set, context));
+	OK(cuGraphAddEmptyNode(&d, graph, &c, 1));
+	OK(cuGraphAddDependencies(graph, &b, &d, 1));
+	OK(cuGraphGetNodes(graph, NULL, &count));
+	THAT(count == 4);
+	count = 4;
+	OK(cuGraphGetRootNodes(graph, list, &count));
+	THAT(count == 2 && list[0] == a && list[1] == c);
+	count = 4;
+	OK(cuGraphGetEdges(graph, list, to, &count));
+	THAT(count == 3);
+	count = 4;
+	OK(cuGraphNodeGetDependencies(d, list, &count));
+	THAT(count == 2);
+	count = 4;
+	OK(cuGraphNodeGetDependentNodes(a, list, &count));
+	THAT(count == 1 && list[0] == b);
+	OK(cuGraphNodeGetType(c, &type));
+	THAT(type == CU_GRAPH_NODE_TYPE_MEMSET);
+	OK(cuGraphKernelNodeGetParams_v2(a, &got));
+	THAT(got.blockDimX == 8 && *(unsigned int *)got.kernelParams[1] == 50);
+	exec = instantiate(graph);
+	OK(cuGraphLaunch(exec, NULL));
+	OK(cuCtxSynchronize());
+	THAT(word(address + 4) == 52 && word(other) == 3);
+	value = 70; /* of the node, then of its step */
+	OK(cuGraphKernelNodeSetParams_v2(a, &fill));
+	OK(cuGraphLaunch(exec, NULL));
+	THAT(word(address) == 51);
+	OK(cuGraphExecUpdate_v2(exec, graph, &info));
+	THAT(info.result == CU_GRAPH_EXEC_UPDATE_SUCCESS);
+	OK(cuGraphLaunch(exec, NULL));
+	THAT(word(address) == 71);
+	value = 90;
+	OK(cuGraphExecKernelNodeSetParams_v2(exec, a, &fill));
+	set.value = 4;
+	OK(cuGraphExecMemsetNodeSetParams(exec, c, &set, context));
+	OK(cuGraphNodeSetEnabled(exec, b, 0));
+	OK(cuGraphNodeGetEnabled(exec, b, &enabled));
+	THAT(enabled == 0);
+	OK(cuGraphLaunch(exec, NULL));
+	THAT(word(address) == 90 && word(other) == 4);
+	OK(cuGraphDestroyNode(d));
+	EXPECT(cuGraphExecUpdate_v2(exec, graph, &info), CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+	THAT(info.result == CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+	OK(cuGraphExecDestroy(exec));
+	OK(cuGraphDestroy(graph));
+	OK(cuMemFree_v2(address));
+	OK(cuMemFree_v2(other));
+}
+
+/* A graph in a graph, a copy of a graph, host and event nodes, and edges that go in a circle. */
+static void case_graph_parts(void)
+{
+	CUdeviceptr address = words(8);
+	void *parameters[] = { &address };
+	CUDA_KERNEL_NODE_PARAMS increase = kernel_node("increase", parameters);
+	_Atomic int calls[2] = { -1, 11 };
+	CUDA_HOST_NODE_PARAMS host = { .fn = note_order, .userData = (void *)calls }, got = { 0 };
+	CUgraphNode node, inner, found, child, record, wait, last;
+	CUgraph graph, part, copy, asked;
+	CUgraphExec exec;
+	CUevent event;
+
+	OK(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+	OK(cuGraphCreate(&part, 0));
+	OK(cuGraphAddKernelNode_v2(&inner, part, NULL, 0, &increase));
+	OK(cuGraphCreate(&graph, 0));
+	OK(cuGraphAddKernelNode_v2(&node, graph, NULL, 0, &increase));
+	OK(cuGraphAddChildGraphNode(&child, graph, &node, 1, part));
+	OK(cuGraphChildGraphNodeGetGraph(child, &asked));
+	THAT(asked != part);
+	OK(cuGraphAddEventRecordNode(&record, graph, &child, 1, event));
+	OK(cuGraphAddEventWaitNode(&wait, graph, &record, 1, event));
+	OK(cuGraphAddHostNode(&last, graph, &wait, 1, &host));
+	OK(cuGraphHostNodeGetParams(last, &got));
+	THAT(got.fn == note_order && got.userData == (void *)calls);
+	OK(cuGraphClone(&copy, graph));
+	OK(cuGraphNodeFindInClone(&found, node, copy));
+	THAT(found != node);
+	OK(cuGraphDestroy(graph));
+	OK(cuGraphDestroy(part));
+	exec = instantiate(copy);
+	for (int run = 0; run < 2; run++)
+		OK(cuGraphLaunch(exec, NULL));
+	OK(cuCtxSynchronize());
+	THAT(word(address) == 4 && calls[0] == 11);
+	OK(cuEventQuery(event));
+	OK(cuGraphExecDestroy(exec));
+	OK(cuGraphDestroy(copy));
+	OK(cuGraphCreate(&graph, 0));
+	OK(cuGraphAddEmptyNode(&node, graph, NULL, 0));
+	OK(cuGraphAddEmptyNode(&last, graph, &node, 1));
+	OK(cuGraphAddDependencies(graph, &last, &node, 1));
+	EXPECT(cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_ERROR_INVALID_VALUE);
+	OK(cuGraphRemoveDependencies(graph, &last, &node, 1));
+	exec = instantiate(graph);
+	OK(cuGraphExecDestroy(exec));
+	OK(cuGraphDestroy(graph));
+	OK(cuEventDestroy_v2(event));
+	OK(cuMemFree_v2(address));
+}
+
+/* ---- virtual memory ---- */
+
+/* Two pieces of memory side by side in one reservation, used as one; the same piece twice. */
+static void case_virtual_memory(void)
+{
+	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+					   .location = { CU_MEM_LOCATION_TYPE_DEVICE, device } },
+			    got;
+	CUmemAccessDesc access = { .location = properties.location,
+				   .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+	CUmemGenericAllocationHandle first, second, again;
+	size_t piece = 0, before, after, total;
+	unsigned long long flags = 0;
+	CUdeviceptr base;
+
+	OK(cuMemGetAllocationGranularity(&piece, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM));
+	THAT(piece && !(piece & (piece - 1)));
+	OK(cuMemGetInfo_v2(&before, &total));
+	OK(cuMemAddressReserve(&base, 4 * piece, 0, 0, 0));
+	EXPECT(cuMemCreate(&first, piece + 1, &properties, 0), CUDA_ERROR_INVALID_VALUE);
+	OK(cuMemCreate(&first, piece, &properties, 0));
+	OK(cuMemCreate(&second, piece, &properties, 0));
+	OK(cuMemGetAllocationPropertiesFromHandle(&got, first));
+	THAT(got.type == properties.type && got.location.id == device);
+	OK(cuMemMap(base, piece, 0, first, 0));
+	OK(cuMemMap(base + piece, piece, 0, second, 0));
+	OK(cuMemSetAccess(base, 2 * piece, &access, 1));
+	OK(cuMemGetAccess(&flags, &access.location, base + piece));
+	THAT(flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+	OK(cuMemsetD32_v2(base, 5, 2 * piece / 4)); /* across the seam */
+	launch("increase", 1, 8, NULL, base + piece - 16, 0);
+	THAT(word(base) == 5 && word(base + piece - 4) == 6 && word(base + piece) == 6);
+	THAT(word(base + 2 * piece - 4) == 5);
+	OK(cuMemGetInfo_v2(&after, &total));
+	THAT(before - after >= 2 * piece);
+	OK(cuMemRetainAllocationHandle(&again, (void *)(uintptr_t)(base + 64)));
+	THAT(again == first);
+	OK(cuMemRelease(again));
+	OK(cuMemRelease(first)); /* the mapping keeps it */
+	THAT(word(base) == 5);
+	OK(cuMemUnmap(base + piece, piece));
+	OK(cuMemMap(base + 3 * piece, piece, 0, second, 0)); /* the contents come along */
+	OK(cuMemSetAccess(base + 3 * piece, piece, &access, 1));
+	THAT(word(base + 3 * piece) == 6);
+	OK(cuMemRelease(second));
+	OK(cuMemUnmap(base, piece));
+	OK(cuMemUnmap(base + 3 * piece, piece));
+	OK(cuMemAddressFree(base, 4 * piece));
+	OK(cuMemGetInfo_v2(&after, &total));
+	THAT(after == before);
+}
+
+/* A kernel that touches what is reserved and not mapped is as wrong as with any other address. */
+static void case_unmapped(void)
+{
+	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+					   .location = { CU_MEM_LOCATION_TYPE_DEVICE, device } };
+	CUdeviceptr base;
+	size_t piece = 0;
+
+	OK(cuMemGetAllocationGranularity(&piece, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM));
+	OK(cuMemAddressReserve(&base, piece, 0, 0, 0));
+	launch("fill", 1, 1, NULL, base, 0);
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
 /* ---- running them ---- */
 
 static const struct {
@@ -889,10 +1248,16 @@ static const struct {
 	{ "asynchronous", case_asynchronous, false },
 	{ "modules", case_modules, false },
 	{ "libraries", case_libraries, false },
+	{ "capture", case_capture, false },
+	{ "capture-refused", case_capture_refused, false },
+	{ "graph", case_graph, false },
+	{ "graph-parts", case_graph_parts, false },
+	{ "virtual-memory", case_virtual_memory, false },
 	{ "threads", case_threads, false },
 	{ "fork", case_fork, false },
 	{ "illegal-address", case_illegal_address, true },
 	{ "misaligned-address", case_misaligned_address, true },
+	{ "unmapped", case_unmapped, true },
 };
 
 static void load(const char *path)
