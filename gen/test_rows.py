@@ -47,6 +47,11 @@ class Rows(unittest.TestCase):
                 self.assertRegex((root / name).read_text(), rf"\b(client_)?{call.symbol}\b",
                                  f"{name} does not test {call.symbol}")
 
+    def test_each_row_is_tested(self):
+        self.assertEqual([call.symbol for call in api_module.Api(REAL).calls
+                          if call.local and not call.tested], [],
+                         "written by hand and in no test")
+
     def test_unknown_row(self):
         self.refused("function f()\n", "unknown row")
 

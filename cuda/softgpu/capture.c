@@ -254,6 +254,11 @@ CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode)
 	return result;
 }
 
+CUresult cuStreamBeginCapture(CUstream hStream)
+{
+	return cuStreamBeginCapture_v2(hStream, CU_STREAM_CAPTURE_MODE_GLOBAL);
+}
+
 CUresult cuStreamBeginCaptureToGraph(CUstream hStream, CUgraph hGraph,
 				     const CUgraphNode *dependencies,
 				     const CUgraphEdgeData *dependencyData, size_t numDependencies,

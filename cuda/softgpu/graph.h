@@ -50,12 +50,15 @@ struct graph {
 	bool owned; /* a child of a node, or of a capture: not to be destroyed by its handle */
 };
 
+/* graph_lock - see above; for the functions of graph.c below the caller holds it */
 extern pthread_mutex_t graph_lock;
 
-/* graph.c; under graph_lock */
+/* graph_make - an empty one; graph_end gives it back with its nodes; NULL: no memory */
 struct graph *graph_make(void);
 void graph_end(struct graph *graph);
+/* graph_copy - nodes that know which they were copied from; NULL: no memory */
 struct graph *graph_copy(const struct graph *graph);
+/* node_make - the graph's last node so far, with an empty body, behind @on; NULL: no memory */
 struct node *node_make(struct graph *graph, struct node *const *on, size_t count);
 /* node_depends - add a dependency; INVALID_VALUE where it is there already or makes no sense */
 CUresult node_depends(struct node *node, struct node *on);

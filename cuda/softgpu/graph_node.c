@@ -533,3 +533,58 @@ CUresult cuGraphKernelNodeCopyAttributes(CUgraphNode dst, CUgraphNode src)
 	pthread_mutex_unlock(&graph_lock);
 	return result;
 }
+
+/* ---- as programs of CUDA 11 and before call them ---- */
+
+/* kernel_since - the structure of today */
+static CUDA_KERNEL_NODE_PARAMS kernel_since(const CUDA_KERNEL_NODE_PARAMS_v1 *old)
+{
+	CUDA_KERNEL_NODE_PARAMS kernel = { .func = NULL };
+
+	memcpy(&kernel, old, sizeof(*old));
+	return kernel;
+}
+
+CUresult cuGraphAddKernelNode(CUgraphNode *phGraphNode, CUgraph hGraph,
+			      const CUgraphNode *dependencies, size_t numDependencies,
+			      const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+	CUDA_KERNEL_NODE_PARAMS kernel;
+
+	if (!nodeParams)
+		return CUDA_ERROR_INVALID_VALUE;
+	kernel = kernel_since(nodeParams);
+	return cuGraphAddKernelNode_v2(phGraphNode, hGraph, dependencies, numDependencies, &kernel);
+}
+
+CUresult cuGraphKernelNodeGetParams(CUgraphNode hNode, CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+	CUDA_KERNEL_NODE_PARAMS kernel;
+	CUresult result = nodeParams ? cuGraphKernelNodeGetParams_v2(hNode, &kernel)
+				     : CUDA_ERROR_INVALID_VALUE;
+
+	if (!result)
+		memcpy(nodeParams, &kernel, sizeof(*nodeParams));
+	return result;
+}
+
+CUresult cuGraphKernelNodeSetParams(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+	CUDA_KERNEL_NODE_PARAMS kernel;
+
+	if (!nodeParams)
+		return CUDA_ERROR_INVALID_VALUE;
+	kernel = kernel_since(nodeParams);
+	return cuGraphKernelNodeSetParams_v2(hNode, &kernel);
+}
+
+CUresult cuGraphExecKernelNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode,
+					const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+	CUDA_KERNEL_NODE_PARAMS kernel;
+
+	if (!nodeParams)
+		return CUDA_ERROR_INVALID_VALUE;
+	kernel = kernel_since(nodeParams);
+	return cuGraphExecKernelNodeSetParams_v2(hGraphExec, hNode, &kernel);
+}
