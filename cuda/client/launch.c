@@ -187,6 +187,21 @@ static CUresult launch_issue(struct launch *launch, struct client_object *object
 	return client_call_run(&call);
 }
 
+/* launch_blocking - whether the program wants each launch to be over when it returns */
+static bool launch_blocking(void)
+{
+	static int blocking = -1; /* atomic; -1: not asked yet */
+	int answer = __atomic_load_n(&blocking, __ATOMIC_RELAXED);
+
+	if (answer < 0) {
+		const char *text = getenv("CUDA_LAUNCH_BLOCKING");
+
+		answer = text && atoi(text) != 0;
+		__atomic_store_n(&blocking, answer, __ATOMIC_RELAXED);
+	}
+	return answer;
+}
+
 static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream)
 {
 	struct client_object *object, *context;
@@ -202,7 +217,11 @@ static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream
 		return CUDA_ERROR_INVALID_HANDLE;
 	launch->request.function = object->number;
 	result = client_number_stream(hStream, true, &launch->request.stream);
-	return result ? result : launch_issue(launch, object, context);
+	if (!result)
+		result = launch_issue(launch, object, context);
+	if (!result && launch_blocking() && !client_capture_active(hStream))
+		result = client_send_stream_synchronize(launch->request.stream);
+	return result;
 }
 
 CUresult client_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,

@@ -143,6 +143,7 @@ CUresult client_cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle,
 {
 	uint64_t word[8], address, bytes;
 	CUresult result = client_enter();
+	uint32_t last;
 
 	static_assert(sizeof(word) == sizeof(handle), "a handle is 64 bytes");
 	if (result)
@@ -157,7 +158,7 @@ CUresult client_cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle,
 	/* Opened a second time it is where it was. */
 	if (client_range_check(address, bytes) &&
 	    client_range_adopt(address, bytes, client_context_number())) {
-		client_send_ipc_memory_close(address);
+		client_send_ipc_memory_close(address, &last);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	*pdptr = address;
@@ -167,12 +168,13 @@ CUresult client_cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle,
 CUresult client_cuIpcCloseMemHandle(CUdeviceptr dptr)
 {
 	CUresult result = client_enter();
+	uint32_t last = 0;
 
 	if (!result)
 		result = client_range_check(dptr, 1);
 	if (!result)
-		result = client_send_ipc_memory_close(dptr);
-	return result ? result : client_range_end(dptr);
+		result = client_send_ipc_memory_close(dptr, &last);
+	return result || !last ? result : client_range_end(dptr);
 }
 
 CUresult client_cuIpcOpenEventHandle(CUevent *phEvent, CUipcEventHandle handle)

@@ -164,7 +164,7 @@ enum worker_range_kind {
 	WORKER_RANGE_GLOBAL,
 	WORKER_RANGE_HOST,     /* shared with the client; .serial is worker_range_host_mark()'s */
 	WORKER_RANGE_RESERVED, /* addresses without memory of their own */
-	WORKER_RANGE_FOREIGN,  /* memory of another process */
+	WORKER_RANGE_FOREIGN,  /* memory of another process; .serial: openings beside the first */
 };
 /* worker_memory_charge - count memory that no range stands for; negative: it is given back */
 void worker_memory_charge(int64_t bytes);
@@ -178,6 +178,10 @@ void worker_range_forget(uint32_t owner);
 struct range;
 bool worker_range_host(uint64_t address, uint64_t bytes, struct range *range);
 void worker_range_host_mark(uint64_t start, uint64_t mark);
+/* worker_range_foreign_again - count one more opening of memory that is open; false: it is not */
+bool worker_range_foreign_again(uint64_t start);
+/* worker_range_foreign_close - one opening less; the @last one makes the range forgotten */
+CUresult worker_range_foreign_close(uint64_t start, bool *last);
 /* worker_range_host_take - forget the shared range that starts at @start */
 CUresult worker_range_host_take(uint64_t start, uint64_t *bytes);
 /* worker_memory_admit - CUDA_ERROR_OUT_OF_MEMORY where @bytes more would pass the limit */

@@ -352,6 +352,41 @@ void worker_range_host_mark(uint64_t start, uint64_t mark)
 	pthread_mutex_unlock(&table.lock);
 }
 
+/* range_foreign - the range of another process's memory that starts at @start; under the lock */
+static struct range *range_foreign(uint64_t start)
+{
+	struct range *range = range_find(&table.ranges, start);
+
+	return range && range->start == start && range->kind == WORKER_RANGE_FOREIGN ? range : NULL;
+}
+
+bool worker_range_foreign_again(uint64_t start)
+{
+	struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_foreign(start);
+	if (range)
+		range->serial++;
+	pthread_mutex_unlock(&table.lock);
+	return range != NULL;
+}
+
+CUresult worker_range_foreign_close(uint64_t start, bool *last)
+{
+	struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_foreign(start);
+	*last = range && !range->serial;
+	if (*last)
+		range_remove(&table.ranges, start);
+	else if (range)
+		range->serial--;
+	pthread_mutex_unlock(&table.lock);
+	return range ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult worker_range_host_take(uint64_t start, uint64_t *bytes)
 {
 	CUresult result = CUDA_ERROR_INVALID_VALUE;

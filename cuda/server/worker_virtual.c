@@ -238,20 +238,22 @@ CUresult worker_ipc_memory_open(struct worker_call *call,
 		return result;
 	reply->address = address;
 	reply->bytes = bytes - (address - base);
-	if (!worker_range_check(call, address, reply->bytes))
-		return CUDA_SUCCESS; /* opened before */
+	if (worker_range_foreign_again(address))
+		return CUDA_SUCCESS; /* opened before, and closed as often as it was opened */
 	return worker_range_add(address, reply->bytes, WORKER_RANGE_FOREIGN, call->request.context);
 }
 
 CUresult worker_ipc_memory_close(struct worker_call *call,
-				 const struct wire_ipc_memory_close_request *request)
+				 const struct wire_ipc_memory_close_request *request,
+				 struct wire_ipc_memory_close_reply *reply)
 {
-	enum worker_range_kind kind;
-	CUresult result = worker_range_take(request->address, &kind);
+	bool last;
+	CUresult result = worker_range_foreign_close(request->address, &last);
 
-	(void)call;
 	if (result)
 		return result;
+	reply->last = last;
+	worker_step_back(call);
 	return worker_driver.cuIpcCloseMemHandle
 		       ? worker_driver.cuIpcCloseMemHandle(request->address)
 		       : CUDA_ERROR_NOT_SUPPORTED;

@@ -41,3 +41,13 @@ def test_remoted(natively, link):
             assert not answer.startswith("CUDA_SUCCESS") or name in UNASKED or "UserObject" in name, ours
         elif name not in DIFFERENT:
             assert ours == theirs
+
+
+def test_launches_block_where_the_program_wants_it():
+    """With CUDA_LAUNCH_BLOCKING the launch itself says what its kernel did wrong."""
+    with daemons.Cudad() as cudad:
+        for blocking in ("1", "0"):
+            done = cudad.run("unix", [PROGRAM.parent / "driver_api", "libcuda.so.1", "illegal-address"],
+                             env={"CUDA_LAUNCH_BLOCKING": blocking})
+            # As the case has it, the launch succeeds and the next wait does not.
+            assert ("cuLaunchKernel" in done.stdout) == (blocking == "1"), done.stdout

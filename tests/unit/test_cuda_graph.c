@@ -23,10 +23,39 @@
 
 static CUcontext context;
 
+/* Another process's memory, as the driver has it: one place, however often it is opened. */
+static _Atomic unsigned int foreign_open;
+
+static CUresult foreign_memory_open(CUdeviceptr *address, CUipcMemHandle handle, unsigned int flags)
+{
+	(void)handle;
+	(void)flags;
+	*address = 0x7e9000000000ull;
+	foreign_open++;
+	return CUDA_SUCCESS;
+}
+
+static CUresult foreign_range(CUdeviceptr *start, size_t *bytes, CUdeviceptr address)
+{
+	*start = address;
+	*bytes = 4096;
+	return CUDA_SUCCESS;
+}
+
+static CUresult foreign_close(CUdeviceptr address)
+{
+	(void)address;
+	foreign_open--;
+	return CUDA_SUCCESS;
+}
+
 static int graph_open(void **state)
 {
 	(void)state;
 	fake_driver_fill(&worker_driver);
+	worker_driver.cuIpcOpenMemHandle_v2 = foreign_memory_open;
+	worker_driver.cuMemGetAddressRange_v2 = foreign_range;
+	worker_driver.cuIpcCloseMemHandle = foreign_close;
 	worker_options = (struct worker_options){ .image_limit = 1u << 20,
 						  .peer = "test",
 						  .memory_limit = LIMIT_BYTES };
@@ -258,12 +287,29 @@ static void test_linker(void **state)
 	assert_int_equal(client_cuLinkDestroy(linker), CUDA_ERROR_INVALID_HANDLE);
 }
 
+static void test_foreign_memory(void **state)
+{
+	CUipcMemHandle handle = { { 1 } };
+	CUdeviceptr first, again;
+
+	(void)state;
+	assert_int_equal(client_cuIpcOpenMemHandle_v2(&first, handle, 1), CUDA_SUCCESS);
+	assert_int_equal(client_cuIpcOpenMemHandle_v2(&again, handle, 1), CUDA_SUCCESS);
+	assert_int_equal(first, again);
+	assert_int_equal(foreign_open, 2);
+	assert_int_equal(client_cuIpcCloseMemHandle(first), CUDA_SUCCESS);
+	assert_int_equal(client_cuIpcCloseMemHandle(first), CUDA_SUCCESS);
+	assert_int_equal(foreign_open, 0);
+	assert_int_equal(client_cuIpcCloseMemHandle(first), CUDA_ERROR_INVALID_VALUE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernel_nodes),   cmocka_unit_test(test_host_nodes),
 		cmocka_unit_test(test_user_objects),   cmocka_unit_test(test_capture),
 		cmocka_unit_test(test_virtual_memory), cmocka_unit_test(test_linker),
+		cmocka_unit_test(test_foreign_memory),
 	};
 
 	return cmocka_run_group_tests_name("cuda graphs", tests, graph_open, graph_close);
