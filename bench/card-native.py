@@ -15,6 +15,7 @@ import measure
 from testbed.errors import GuestError
 from testbed.guest import Guest
 from testbed.kbuild import module
+from testbed.machines import KINDS as MACHINES
 
 KINDS = {"qemu": "qemu-sid", "uml": "uml-sid"}
 OPENBLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
@@ -105,6 +106,10 @@ def run(bench):
         return {kind: measure.Skipped("only root can run causeway-card") for kind in KINDS}
     results = {}
     for kind in KINDS:
+        reason = MACHINES[KINDS[kind]]().unusable()
+        if reason:
+            results[kind] = measure.Skipped(str(reason))
+            continue
         try:
             results[kind] = in_guest(bench, kind)
         except GuestError as error:

@@ -6,7 +6,7 @@ in both sizes (figure 5.12).
 """
 import offload_sides
 
-RUNS = (("reduction", 1, 4), ("reduction", 2, 4))
+RUNS = (("reduction", 1, 2), ("reduction", 2, 2))
 THESIS = {"reduction_s2_ratio": [0.90, 0.98]}
 
 

@@ -786,7 +786,12 @@ COI_EXPORT COIRESULT COIPipelineRunFunction(
 	if (out_pCompletion && out_pCompletion != COI_EVENT_ASYNC &&
 	    out_pCompletion != COI_EVENT_SYNC)
 		*out_pCompletion = event_value(done);
-	pipeline_pump(in_Pipeline, out_pCompletion == COI_EVENT_SYNC);
+	/* With something out, sending does not hurry, and the program may have more: a worker sends
+	 * what there is by then. */
+	if (out_pCompletion == COI_EVENT_SYNC || STAILQ_EMPTY(&in_Pipeline->sent))
+		pipeline_pump(in_Pipeline, out_pCompletion == COI_EVENT_SYNC);
+	else if (!in_Pipeline->pumping)
+		pipeline_pump_later(in_Pipeline);
 	pthread_mutex_unlock(&host_lock);
 	return out_pCompletion == COI_EVENT_SYNC ? event_wait(done) : COI_SUCCESS;
 }
