@@ -12,6 +12,9 @@ eight of them brought 412 operations where four had brought 709.
 total_operations and its ratios are of the card as it is by default (policy share). The fields
 unpoliced_... are the same with every program on all cores and with as many threads (policy time), in
 the same run, one round of it. Guests are User-Mode Linux.
+
+reduction_s2_ms (figure 5.13) is what a pass of card-reduction's size 2 takes, mean of all clients that
+run it at once, processes of the host and VMs; reduction_s2_normalized (5.14) is one process over each.
 """
 import contextlib
 import os
@@ -28,6 +31,7 @@ KIND = "uml-sid"
 SECONDS = float(os.environ.get("CAUSEWAY_SHARING_SECONDS", "12"))
 SLEEP_MS = 3000 * SECONDS / 300
 COUNTS = (1, 2, 4, 8)
+PASSES = 4
 ROUNDS_MAX = 2
 THESIS = {"total_operations": {"1 process": 199, "1 VM": 188, "2 VMs": 370, "4 VMs": 709,
                                "8 VMs": 412}, "vm4_over_process1": 3.56, "vm8_over_vm4": 0.58}
@@ -65,10 +69,38 @@ def vm_clients(guests, seed):
     return sum(operations for operations, _ in done), sum(ms for _, ms in done) / len(done)
 
 
+def reduce_at_once(bench, scifd, guests):
+    """{clients: milliseconds of a pass}, of so many processes, and of so many VMs, at once."""
+    words = ["--time", "--passes", str(PASSES), "reduction", "2"]
+    sink = bench.program("bench/offload_sink")
+    taken = {}
+    for count in COUNTS:
+        bench.progress(f"reduction: {count} at once")
+        processes = [scifd.start_program(
+            scifd.host, [bench.program("bench/offload"), *words[:-2], sink, *words[-2:]],
+            stdout=subprocess.PIPE) for _ in range(count)]
+        outputs = [process.communicate(timeout=60)[0] for process in processes]
+        if any(process.returncode for process in processes):
+            raise measure.Failed("offload failed on the host")
+        taken[f"{count} process{'es' if count > 1 else ''}"] = outputs
+        clients = [guest.start(["offload", *words[:-2], "/root/offload_sink", *words[-2:]])
+                   for guest in guests[:count]]
+        if any(client.wait(60) for client in clients):
+            raise measure.Failed("offload failed in a guest")
+        taken[f"{count} VM{'s' if count > 1 else ''}"] = [bytes(client.stdout).decode()
+                                                          for client in clients]
+    # The first pass of each is left out: not all of them have begun then.
+    return {name: measure.Samples([float(line.split()[0]) * 1000 for output in outputs
+                                   for line in output.splitlines()[1:-1]], "ms")
+            for name, outputs in taken.items()}
+
+
 def with_policy(bench, rounds, options=()):
-    """(totals, milliseconds of an operation), each by name with a value for each round."""
+    """(totals, milliseconds of an operation), each by name with a value for each round; and
+    reduce_at_once()'s."""
     names = [f"vm{number}" for number in range(COUNTS[-1])]
-    files = [bench.program("bench/card_sharing"), bench.program("bench/card_sharing_sink")]
+    files = [bench.program(f"bench/{name}")
+             for name in ("card_sharing", "card_sharing_sink", "offload", "offload_sink")]
     totals = {"1 process": [], **{f"{count} VM{'s' if count > 1 else ''}": [] for count in COUNTS}}
     times = {name: [] for name in totals}
     with contextlib.ExitStack() as stack:
@@ -87,16 +119,21 @@ def with_policy(bench, rounds, options=()):
                     operations, ms = vm_clients(guests[:int(name.split()[0])], seed)
                 totals[name].append(operations)
                 times[name].append(ms)
-    return totals, times
+        reductions = reduce_at_once(bench, scifd, guests)
+    return totals, times, reductions
 
 
-def fields_of(totals, times, prefix=""):
+def fields_of(totals, times, reductions, prefix=""):
     samples = {name: measure.Samples(values) for name, values in totals.items()}
     return {f"{prefix}total_operations": samples,
             f"{prefix}operation_ms": {name: round(measure.Samples(values).median, 2)
                                       for name, values in times.items()},
             f"{prefix}vm4_over_process1": measure.ratios(samples["4 VMs"], samples["1 process"]),
-            f"{prefix}vm8_over_vm4": measure.ratios(samples["8 VMs"], samples["4 VMs"])}
+            f"{prefix}vm8_over_vm4": measure.ratios(samples["8 VMs"], samples["4 VMs"]),
+            f"{prefix}reduction_s2_ms": reductions,
+            f"{prefix}reduction_s2_normalized": {
+                name: round(reductions["1 process"].median / taken.median, 3)
+                for name, taken in reductions.items()}}
 
 
 def run(bench):
@@ -108,5 +145,5 @@ def run(bench):
         unpoliced = with_policy(bench, 1, ("--policy", "time"))
     except GuestError as error:
         raise measure.Failed(str(error)) from None
-    return {"uml": {**fields_of(*shared), **fields_of(*unpoliced, "unpoliced_")},
+    return {"uml": {**fields_of(*shared), **fields_of(*unpoliced, prefix="unpoliced_")},
             "thesis": THESIS, "clock": {"seconds": SECONDS, "sleep_ms": SLEEP_MS}}

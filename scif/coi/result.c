@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What both libraries tell alike: names of results, the clock, the processor. */
+#include <cpuid.h>
 #include <sched.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,4 +84,40 @@ COI_EXPORT uint32_t COISysGetHardwareThreadIndex(void)
 COI_EXPORT uint32_t COISysGetCoreIndex(void)
 {
 	return COISysGetHardwareThreadIndex();
+}
+
+/* x2APIC number, where the processor has one (leaf 11), else the eight bits of leaf 1. */
+COI_EXPORT uint32_t COISysGetAPICID(void)
+{
+	unsigned int a, b, c, d;
+
+	if (__get_cpuid_count(11, 0, &a, &b, &c, &d) && b)
+		return d;
+	return __get_cpuid(1, &a, &b, &c, &d) ? b >> 24 : UINT32_MAX;
+}
+
+/* How many hardware threads share a second-level cache; a power of two is reserved for them. */
+static uint32_t sysinfo_l2_threads(void)
+{
+	unsigned int a, b, c, d;
+
+	for (unsigned int i = 0; __get_cpuid_count(4, i, &a, &b, &c, &d) && a & 31; i++) {
+		if ((a >> 5 & 7) == 2)
+			return (a >> 14 & 4095) + 1;
+	}
+	return 1;
+}
+
+COI_EXPORT uint32_t COISysGetL2CacheCount(void)
+{
+	uint32_t beside = sysinfo_l2_threads();
+
+	return (COISysGetHardwareThreadCount() + beside - 1) / beside;
+}
+
+COI_EXPORT uint32_t COISysGetL2CacheIndex(void)
+{
+	uint32_t thread = COISysGetHardwareThreadIndex();
+
+	return thread == UINT32_MAX ? thread : thread / sysinfo_l2_threads();
 }

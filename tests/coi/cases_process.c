@@ -6,11 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <common/COISysInfo_common.h>
+
 #include "tests/coi/coi_cases.h"
 
 static void engines(void)
 {
 	COI_ENGINE_INFO info;
+	char name[4096];
 	COIENGINE engine;
 	COI_ISA_TYPE isa;
 	uint32_t count = 0, index = 9;
@@ -27,6 +30,13 @@ static void engines(void)
 	EQUAL(info.ISA, COI_ISA_MIC);
 	RESULT(COIEngineGetInfo(offload.engine, 4, &info), COI_SIZE_MISMATCH);
 	RESULT(COIEngineGetInfo((COIENGINE)&info, sizeof(info), &info), COI_INVALID_HANDLE);
+	RESULT(COIEngineGetHostname(offload.engine, name), COI_SUCCESS);
+	EQUAL(strcmp(name, "mic0"), 0);
+	RESULT(COIEngineGetHostname((COIENGINE)&info, name), COI_INVALID_HANDLE);
+	RESULT(COIEngineGetHostname(offload.engine, NULL), COI_INVALID_POINTER);
+	CHECK(COISysGetL2CacheCount() >= 1);
+	CHECK(COISysGetL2CacheIndex() < COISysGetHardwareThreadCount());
+	CHECK(COISysGetAPICID() != UINT32_MAX);
 	RESULT(COIEngineGetIndex(&isa, &index), COI_SUCCESS);
 	EQUAL(isa, COI_ISA_x86_64);
 	EQUAL(index, 0);

@@ -164,7 +164,12 @@ exec mpiexec.mpich -localhost 10.219.0.18 -iface scif0 -launcher ssh \
 
 
 def mpi_job_ends(job):
-    """Whether it does; MPICH over UCX may wait for ever in MPI_Finalize on a busy machine."""
+    """Whether it does.
+
+    MPICH 4.0 over UCX may wait for ever in MPI_Finalize on a busy machine, also between two ranks of
+    one host over the loopback interface: one waits in its process manager's barrier and takes no more
+    messages, the other for an answer to its flush. Later versions of MPICH have no such barrier.
+    """
     try:
         daemons.wait_until(lambda: job.status is not None, 20, "the job has ended")
     except AssertionError:

@@ -14,6 +14,11 @@ COIACCESSAPI uint32_t COISysGetCoreCount(void);
 COIACCESSAPI uint32_t COISysGetHardwareThreadCount(void);
 COIACCESSAPI uint32_t COISysGetHardwareThreadIndex(void);
 COIACCESSAPI uint32_t COISysGetCoreIndex(void);
+/* The number by which the processor itself knows that hardware thread. */
+COIACCESSAPI uint32_t COISysGetAPICID(void);
+/* Second-level caches of this machine, and the caller's. */
+COIACCESSAPI uint32_t COISysGetL2CacheCount(void);
+COIACCESSAPI uint32_t COISysGetL2CacheIndex(void);
 
 #ifdef __cplusplus
 }

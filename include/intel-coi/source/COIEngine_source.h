@@ -53,6 +53,8 @@ COIACCESSAPI COIRESULT COIEngineGetCount(COI_ISA_TYPE in_ISA, uint32_t *out_pNum
 /* Also COI_OUT_OF_RANGE, and COI_NOT_INITIALIZED for a card that is not online */
 COIACCESSAPI COIRESULT COIEngineGetHandle(COI_ISA_TYPE in_ISA, uint32_t in_EngineIndex,
 					  COIENGINE *out_pEngineHandle);
+/* The card's name for itself, 4096 bytes at most. COI_INVALID_HANDLE, COI_INVALID_POINTER */
+COIACCESSAPI COIRESULT COIEngineGetHostname(COIENGINE in_EngineHandle, char *out_Hostname);
 
 #ifdef __cplusplus
 }

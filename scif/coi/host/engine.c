@@ -105,6 +105,17 @@ static unsigned long engine_shown(const struct coiengine *engine, const char *wh
 	return strtoul(text, NULL, 0);
 }
 
+COI_EXPORT COIRESULT COIEngineGetHostname(COIENGINE in_EngineHandle, char *out_Hostname)
+{
+	if (!engine_is(in_EngineHandle))
+		return COI_INVALID_HANDLE;
+	if (!out_Hostname)
+		return COI_INVALID_POINTER;
+	/* As in sysfs, and as cards are called (causeway-card --name). */
+	sprintf(out_Hostname, "mic%u", in_EngineHandle->node - 1u);
+	return COI_SUCCESS;
+}
+
 COI_EXPORT COIRESULT COIEngineGetInfo(COIENGINE in_EngineHandle, uint32_t in_EngineInfoSize,
 				      COI_ENGINE_INFO *out_pEngineInfo)
 {
