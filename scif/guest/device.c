@@ -282,7 +282,9 @@ static int vphi_probe(struct virtio_device *vdev)
 		dev_err(&vdev->dev, "no queues: %d\n", status);
 		goto put;
 	}
-	vphi_cards_scan(&device->nodes_work);
+	/* An event may have queued it already: two scans at once would add a card twice. */
+	queue_work(device->worker, &device->nodes_work);
+	flush_work(&device->nodes_work);
 	status = vphi_files_register(device);
 	if (status) {
 		dev_err(&vdev->dev, "no device nodes: %d\n", status);

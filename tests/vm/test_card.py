@@ -151,6 +151,52 @@ def test_a_card_that_is_a_vm():
         assert system.wait(30) == 0
 
 
+def test_cgroups_hold_what_programs_may_have():
+    """Where there is cgroup v2: cores, which change hands, weight and memory; nothing is left."""
+    for kind in ("qemu-sid", "uml-sid"):
+        if reason := KINDS[kind]().unusable():
+            pytest.skip(reason)
+    daemon = daemons.BUILD / "scif" / "card" / "causeway-card"
+    root = "/sys/fs/cgroup/causeway-mic0"
+    with daemons.Scifd(vms=["a"], card_vm=True) as scifd, \
+            Guest("qemu-sid", files=[daemon], memory_mib=512, cpus=2,
+                  modules=[module("scif/guest", "qemu-sid")], quiet=True,
+                  vhost_user=[f"45={scifd.card}"]) as card, boot("uml-sid", scifd, "a", FILES) as client:
+        card.run(["sh", "-c", "mkdir -p /run/mic0 /sys/fs/cgroup && "
+                  "mount -t cgroup2 none /sys/fs/cgroup"], check=True)
+        system = card.start(["sh", "-c", "exec causeway-card -f /run/mic0 -m 128M "
+                             "--vm 17,weight=400 2>&1"])
+        system.expect(rb"limits of programs: cgroup", 60)
+        system.expect(rb"mic0 is online", 60)
+
+        def told(name):
+            found = card.run(["sh", "-c", f"cat {root}/[0-9]*/{name}"])
+            return sorted(found.stdout.decode().split())
+
+        spinner = client.start(["micnativeloadex", "card_hello", "-a", "spin 1000"])
+        spinner.expect(rb"spinning", 60)
+        assert told("cpuset.cpus") == ["0-1"]
+        assert (told("cpu.weight"), told("pids.max")) == (["400"], ["4096"])
+        assert told("memory.max") == [str(128 << 20)]
+        other = daemons.load(scifd, [PROGRAMS / "card_hello", "-a", "spin 1000"],
+                             stdout=subprocess.PIPE)
+        assert other.stdout.readline() == "spinning\n"
+        assert told("cpuset.cpus") in (["0", "1"], ["0-1", "0-1"])
+        daemons.wait_until(lambda: told("cpuset.cpus") == ["0", "1"], 20, "a core for each VM")
+        other.kill()
+        other.communicate()
+        daemons.wait_until(lambda: told("cpuset.cpus") == ["0-1"], 20, "one VM has all again")
+        greedy = daemons.load(scifd, [PROGRAMS / "card_hello", "-a", "memory 200"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        greedy.communicate(timeout=60)
+        assert greedy.returncode == 128 + signal.SIGKILL
+        client.kill()
+        daemons.wait_until(lambda: card.run(["sh", "-c", f"ls -d {root}/[0-9]*"]).status != 0, 30,
+                           "no cgroup of a program is left")
+        system.signal(signal.SIGTERM)
+        assert system.wait(30) == 0
+
+
 MPI = [shutil.which(name) for name in ("mpiexec.mpich", "hydra_pmi_proxy")]
 NET = daemons.ROOT / "scif" / "net" / "causeway-card-rsh"
 RUN_MPI = """
