@@ -128,6 +128,45 @@ static void ranges_are_checked(void)
 	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
 }
 
+/* Every second column of rows 1 and 2 of a matrix of 4 × 6, from and to columns 0 to 2 of one of 2
+ * × 3. */
+static void sections_of_arrays(void)
+{
+	struct arr_desc sparse = { .rank = 2, .dim = { { 6, 0, 1, 2, 1 }, { 1, 10, 11, 15, 2 } } };
+	struct arr_desc dense = { .rank = 2, .dim = { { 3, 0, 0, 1, 1 }, { 1, 0, 0, 2, 1 } } };
+	unsigned char bytes[24], six[6] = { 1, 2, 3, 4, 5, 6 }, back[6] = { 0 };
+	COIBUFFER buffer = buffer_of(COI_BUFFER_NORMAL, 100, 0, NULL);
+
+	memset(bytes, 9, sizeof(bytes));
+	RESULT(COIBufferWrite(buffer, 8, bytes, sizeof(bytes), 0, 0, NULL, NULL), COI_SUCCESS);
+	dense.base = (int64_t)(uintptr_t)six;
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 8, &sparse, &dense, 0, 0, NULL, NULL),
+	       COI_SUCCESS);
+	RESULT(COIBufferRead(buffer, 8, bytes, sizeof(bytes), 0, 0, NULL, NULL), COI_SUCCESS);
+	for (int i = 0; i < 24; i++) {
+		int row = i / 6, column = i % 6;
+		bool in = (row == 1 || row == 2) && column % 2 == 1;
+
+		EQUAL(bytes[i], in ? (row - 1) * 3 + column / 2 + 1 : 9);
+	}
+	dense.base = (int64_t)(uintptr_t)back;
+	RESULT(COIBufferReadMultiD(buffer, 8, &dense, &sparse, 0, 0, NULL, NULL), COI_SUCCESS);
+	EQUAL(memcmp(back, six, sizeof(six)), 0);
+	RESULT(COIBufferReadMultiD(buffer, 85, &dense, &sparse, 0, 0, NULL, NULL),
+	       COI_OUT_OF_RANGE);
+	RESULT(COIBufferReadMultiD(buffer, 8, NULL, &sparse, 0, 0, NULL, NULL),
+	       COI_INVALID_POINTER);
+	dense.dim[1].upper = 3;
+	RESULT(COIBufferReadMultiD(buffer, 8, &dense, &sparse, 0, 0, NULL, NULL),
+	       COI_ARGUMENT_MISMATCH);
+	dense.dim[1].upper = INT64_MAX;
+	RESULT(COIBufferReadMultiD(buffer, 8, &dense, &sparse, 0, 0, NULL, NULL), COI_OUT_OF_RANGE);
+	dense.rank = 4;
+	RESULT(COIBufferReadMultiD(buffer, 8, &dense, &sparse, 0, 0, NULL, NULL),
+	       COI_NOT_SUPPORTED);
+	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
+}
+
 static void maps_wait_and_keep_others_out(void)
 {
 	unsigned char *data = pattern_new(BYTES, 5), *seen;
@@ -514,6 +553,7 @@ const struct test_case buffer_cases[] = {
 	{ .name = "bad_creations", .run = bad_creations },
 	{ .name = "normal_buffer_moves", .run = normal_buffer_moves },
 	{ .name = "ranges_are_checked", .run = ranges_are_checked },
+	{ .name = "sections_of_arrays", .run = sections_of_arrays },
 	{ .name = "maps_wait_and_keep_others_out", .run = maps_wait_and_keep_others_out },
 	{ .name = "from_the_programs_memory", .run = from_the_programs_memory },
 	{ .name = "on_the_sinks_memory", .run = on_the_sinks_memory },

@@ -140,6 +140,23 @@ static void data_and_answers(void)
 	CHECK(memcmp(sent, answer, sizeof(sent)) == 0);
 }
 
+static void the_sink_loads_a_library(void)
+{
+	static const struct {
+		const char *name;
+		uint32_t result;
+	} files[] = { { "libm.so.6", COI_SUCCESS }, { "libnone.so.1", COI_MISSING_DEPENDENCY } };
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t result = COI_NUM_RESULTS;
+
+		RESULT(run_now(offload.pipeline, "load", 0, NULL, NULL, files[i].name,
+			       (uint16_t)(strlen(files[i].name) + 1), &result, sizeof(result)),
+		       COI_SUCCESS);
+		EQUAL(result, files[i].result);
+	}
+}
+
 static void bad_runs(void)
 {
 	COIFUNCTION echo = function_of(offload.process, "echo");
@@ -330,6 +347,7 @@ const struct test_case process_cases[] = {
 	{ .name = "bad_executables", .run = bad_executables, .alone = true },
 	{ .name = "functions_by_name", .run = functions_by_name },
 	{ .name = "data_and_answers", .run = data_and_answers },
+	{ .name = "the_sink_loads_a_library", .run = the_sink_loads_a_library },
 	{ .name = "bad_runs", .run = bad_runs },
 	{ .name = "a_pipeline_keeps_order", .run = a_pipeline_keeps_order },
 	{ .name = "pipelines_run_beside_each_other", .run = pipelines_run_beside_each_other },

@@ -38,6 +38,16 @@ RUN_FUNCTION(echo)
 	memcpy(answer, misc, answer_bytes < misc_bytes ? answer_bytes : misc_bytes);
 }
 
+/* Loads the library that the data names; answers what came of it. */
+RUN_FUNCTION(load)
+{
+	COILIBRARY library;
+	uint32_t result = COIProcessLoadSinkLibraryFromFile(misc, misc, "/nowhere:/lib64",
+							    2 /* RTLD_NOW */, &library);
+
+	memcpy(answer, &result, sizeof(result));
+}
+
 /* The sum of each buffer's bytes. */
 RUN_FUNCTION(sum)
 {

@@ -128,6 +128,33 @@ COIACCESSAPI COIRESULT COIBufferRead(COIBUFFER in_SourceBuffer, uint64_t in_Offs
 				     void *in_pDestData, uint64_t in_Length, COI_COPY_TYPE in_Type,
 				     uint32_t in_NumDependencies, const COIEVENT *in_pDependencies,
 				     COIEVENT *out_pCompletion);
+/* One dimension of an array, and the section of it that is meant; at most three. */
+struct dim_desc {
+	int64_t size;	/* bytes from one index to the next; of the last one: of an element */
+	int64_t lindex; /* lowest index */
+	int64_t lower, upper, stride;
+};
+
+/* An array in memory; one in a buffer has its base at the call's offset. */
+struct arr_desc {
+	int64_t base;
+	int64_t rank;
+	struct dim_desc dim[3];
+};
+
+/* Sections of arrays, element by element. COI_NOT_SUPPORTED for a rank that is not 1 to 3,
+ * COI_ARGUMENT_MISMATCH when the sections have not as many elements of one size,
+ * COI_INVALID_POINTER without an array, or one in memory without a base */
+COIACCESSAPI COIRESULT COIBufferWriteMultiD(
+	COIBUFFER in_DestBuffer, const COIPROCESS in_DestProcess, uint64_t in_Offset,
+	struct arr_desc *in_DestArray, struct arr_desc *in_SrcArray, COI_COPY_TYPE in_Type,
+	uint32_t in_NumDependencies, const COIEVENT *in_pDependencies, COIEVENT *out_pCompletion);
+COIACCESSAPI COIRESULT COIBufferReadMultiD(COIBUFFER in_SourceBuffer, uint64_t in_Offset,
+					   struct arr_desc *in_DestArray,
+					   struct arr_desc *in_SrcArray, COI_COPY_TYPE in_Type,
+					   uint32_t in_NumDependencies,
+					   const COIEVENT *in_pDependencies,
+					   COIEVENT *out_pCompletion);
 /* COIBufferCopy - length 0 is the whole destination; COI_MEMORY_OVERLAP within one buffer */
 COIACCESSAPI COIRESULT COIBufferCopy(COIBUFFER in_DestBuffer, COIBUFFER in_SourceBuffer,
 				     uint64_t in_DestOffset, uint64_t in_SourceOffset,

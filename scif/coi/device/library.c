@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Libraries that the source loads into the sink process, and its functions by name. The control
- * thread alone comes here.
+ * Libraries that the source, or the sink itself, loads into the sink process, and its functions by
+ * name. library_lock guards the list; the loader is called without it.
  */
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,9 @@
 #include <unistd.h>
 
 #include "include/intel-coi/source/COIProcess_source.h"
+#include "include/intel-coi/sink/COIProcess_sink.h"
 #include "scif/coi/device/sink.h"
+#include "scif/coi/export.h"
 
 #define LIBRARY_FLAGS                                                          \
 	(COI_LOADLIBRARY_GLOBAL | COI_LOADLIBRARY_LAZY | COI_LOADLIBRARY_NOW | \
@@ -21,9 +24,11 @@ struct library {
 	LIST_ENTRY(library) link;
 	uint64_t id;
 	void *handle;
-	int fd; /* open as long as the library is: the loader tells libraries apart by their path */
+	int fd; /* -1: a file of the card's; else open as long as the library is: the loader tells
+		   libraries apart by their path */
 };
 
+static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, library) libraries = LIST_HEAD_INITIALIZER(libraries);
 static uint64_t library_next = 1;
 
@@ -66,6 +71,18 @@ static int library_file(const char *name, const void *bytes, uint64_t count)
 	return fd;
 }
 
+/* Its number, from now on that of a library of this process. */
+static uint64_t library_enter(struct library *library)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&library_lock);
+	id = library->id = library_next++;
+	LIST_INSERT_HEAD(&libraries, library, link);
+	pthread_mutex_unlock(&library_lock);
+	return id;
+}
+
 COIRESULT library_load(const struct coi_library *wanted, const char *name, uint64_t *id)
 {
 	struct coi_run_buffer bytes = { .id = wanted->buffer, .bytes = wanted->bytes };
@@ -99,8 +116,49 @@ COIRESULT library_load(const struct coi_library *wanted, const char *name, uint6
 		return result;
 	}
 	library->fd = fd;
-	*id = library->id = library_next++;
-	LIST_INSERT_HEAD(&libraries, library, link);
+	*id = library_enter(library);
+	return COI_SUCCESS;
+}
+
+/* A file of the card's along a search path; as dlopen() finds it where no folder has it. */
+static void *library_open(const char *file, const char *search, int flags)
+{
+	const char *at = search, *end;
+	char path[PATH_MAX];
+
+	for (; at && *at && !strchr(file, '/'); at = *end ? end + 1 : end) {
+		end = strchrnul(at, ':');
+		if (snprintf(path, sizeof(path), "%.*s/%s", (int)(end - at), at, file) <
+			    (int)sizeof(path) &&
+		    access(path, R_OK) == 0)
+			return dlopen(path, flags);
+	}
+	return dlopen(file, flags);
+}
+
+COI_EXPORT COIRESULT COIProcessLoadSinkLibraryFromFile(const char *in_pFileName,
+						       const char *in_pLibraryName,
+						       const char *in_LibrarySearchPath,
+						       uint32_t in_Flags, COILIBRARY *out_pLibrary)
+{
+	struct library *library;
+
+	(void)in_pLibraryName; /* it is called by what its file says */
+	if (!in_pFileName || !out_pLibrary)
+		return COI_INVALID_POINTER;
+	if (!sink.offloaded)
+		return COI_NOT_INITIALIZED;
+	library = calloc(1, sizeof(*library));
+	if (!library)
+		return COI_OUT_OF_MEMORY;
+	library->fd = -1;
+	library->handle =
+		library_open(in_pFileName, in_LibrarySearchPath, (int)(in_Flags & LIBRARY_FLAGS));
+	if (!library->handle) {
+		free(library);
+		return library_error(dlerror());
+	}
+	*out_pLibrary = (COILIBRARY)(uintptr_t)library_enter(library);
 	return COI_SUCCESS;
 }
 
@@ -108,17 +166,22 @@ COIRESULT library_unload(uint64_t id)
 {
 	struct library *library;
 
+	pthread_mutex_lock(&library_lock);
 	LIST_FOREACH(library, &libraries, link)
 	{
-		if (library->id != id)
-			continue;
-		LIST_REMOVE(library, link);
-		dlclose(library->handle);
-		close(library->fd);
-		free(library);
-		return COI_SUCCESS;
+		if (library->id == id)
+			break;
 	}
-	return COI_INVALID_HANDLE;
+	if (library)
+		LIST_REMOVE(library, link);
+	pthread_mutex_unlock(&library_lock);
+	if (!library)
+		return COI_INVALID_HANDLE;
+	dlclose(library->handle);
+	if (library->fd >= 0)
+		close(library->fd);
+	free(library);
+	return COI_SUCCESS;
 }
 
 void *library_find(const char *name)
@@ -126,10 +189,12 @@ void *library_find(const char *name)
 	struct library *library;
 	void *found = dlsym(RTLD_DEFAULT, name);
 
+	pthread_mutex_lock(&library_lock);
 	LIST_FOREACH(library, &libraries, link)
 	{
 		if (!found)
 			found = dlsym(library->handle, name);
 	}
+	pthread_mutex_unlock(&library_lock);
 	return found;
 }

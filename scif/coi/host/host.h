@@ -274,6 +274,14 @@ COIRESULT transfer_write(const struct instance *to, uint64_t offset, const void 
 			 uint64_t bytes);
 COIRESULT transfer_read(const struct instance *from, uint64_t offset, void *to, uint64_t bytes);
 
+/* transfer_store - where a part of a buffer is written: in one place, which it is valid in from
+ * then on. transfer_load - from one where it is valid */
+COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t offset,
+			 const void *from, uint64_t bytes);
+COIRESULT transfer_load(struct coibuffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+/* transfer_check - whether a part of a buffer may be read, written or copied now; with the lock */
+COIRESULT transfer_check(struct coibuffer *buffer, uint64_t offset, uint64_t bytes);
+
 /* pipeline.c */
 void pipeline_end_all(struct coiprocess *process);
 /* With the lock: somebody waits for the event of this run function: its answer must not be held

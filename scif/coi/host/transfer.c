@@ -132,9 +132,8 @@ static void transfer_keep(struct transfer *transfer)
 	}
 }
 
-/* Where a part of a buffer is written: in one place, which it is valid in from then on. */
-static COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted,
-				uint64_t offset, const void *from, uint64_t bytes)
+COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t offset,
+			 const void *from, uint64_t bytes)
 {
 	struct instance *to;
 	COIRESULT result = COI_SUCCESS;
@@ -157,7 +156,7 @@ static COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wan
 	return result;
 }
 
-static COIRESULT transfer_load(struct coibuffer *buffer, uint64_t offset, void *to, uint64_t bytes)
+COIRESULT transfer_load(struct coibuffer *buffer, uint64_t offset, void *to, uint64_t bytes)
 {
 	struct instance *from;
 
@@ -197,8 +196,7 @@ static bool buffer_streams(const struct coibuffer *buffer)
 	       buffer->type == COI_BUFFER_STREAMING_TO_SOURCE;
 }
 
-/* With the lock: whether a part of a buffer may be read, written or copied now. */
-static COIRESULT transfer_check(struct coibuffer *buffer, uint64_t offset, uint64_t bytes)
+COIRESULT transfer_check(struct coibuffer *buffer, uint64_t offset, uint64_t bytes)
 {
 	struct coibuffer *whole;
 
