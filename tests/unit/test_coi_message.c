@@ -132,9 +132,101 @@ static void ranges_do_not_wrap(void **state)
 	assert_false(message_range(2, UINT64_MAX, 10));
 }
 
+/* What the other side sent, and how much of it a call that does not wait may take. In place of
+ * libscif's. */
+static struct {
+	unsigned char bytes[8192];
+	size_t count, at, piece;
+	unsigned int calls;
+} feed;
+
+int scif_recv(scif_epd_t epd, void *message, int count, int flags)
+{
+	size_t left = feed.count - feed.at, got = (size_t)count;
+
+	(void)epd;
+	feed.calls++;
+	if (!(flags & SCIF_RECV_BLOCK)) {
+		got = got < left ? got : left;
+		got = got < feed.piece ? got : feed.piece;
+	}
+	if (got > left) {
+		errno = ECONNRESET;
+		return -1;
+	}
+	memcpy(message, feed.bytes + feed.at, got);
+	feed.at += got;
+	return (int)got;
+}
+
+static void feed_message(uint32_t tag, uint32_t bytes)
+{
+	struct coi_header header = { .type = COI_COMPLETE, .bytes = bytes, .tag = tag };
+
+	memcpy(feed.bytes + feed.count, &header, sizeof(header));
+	memset(feed.bytes + feed.count + sizeof(header), (int)tag, bytes);
+	feed.count += sizeof(header) + bytes;
+}
+
+static void messages_of_a_stream(void **state)
+{
+	static const uint32_t sizes[] = { 0, 8, 1, 300, 0, 5000, 7 };
+	struct message_stream stream;
+	struct coi_header header;
+	unsigned char *payload;
+
+	(void)state;
+	for (size_t piece = 1; piece <= sizeof(feed.bytes); piece *= 3) {
+		memset(&feed, 0, sizeof(feed));
+		feed.piece = piece;
+		for (uint32_t i = 0; i < 7; i++)
+			feed_message(i, sizes[i]);
+		assert_int_equal(message_stream_open(&stream, 0), 0);
+		for (uint32_t i = 0; i < 7; i++) {
+			assert_int_equal(message_stream_next(&stream, true, &header, &payload), 0);
+			assert_int_equal(header.tag, i);
+			assert_int_equal(header.bytes, sizes[i]);
+			assert_int_equal((uintptr_t)payload % 16, 0);
+			/* Looking for more leaves alone what was given out. */
+			if (i != 5) /* which fills its room: more is taken with the next */
+				assert_int_equal(message_stream_more(&stream), i < 6);
+			for (uint32_t k = 0; k < sizes[i]; k++)
+				assert_int_equal(payload[k], i);
+		}
+		assert_int_equal(message_stream_next(&stream, false, &header, &payload),
+				 -ECONNRESET);
+		message_stream_close(&stream);
+	}
+}
+
+/* Answers that came together cost two calls: one that waits, and one for the rest. */
+static void a_stream_takes_few_calls(void **state)
+{
+	struct message_stream stream;
+	struct coi_header header;
+	unsigned char *payload;
+
+	(void)state;
+	memset(&feed, 0, sizeof(feed));
+	feed.piece = sizeof(feed.bytes);
+	for (uint32_t i = 0; i < 20; i++)
+		feed_message(i, 0);
+	assert_int_equal(message_stream_open(&stream, 0), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(message_stream_next(&stream, i < 19, &header, &payload), 0);
+	assert_int_equal(feed.calls, 2);
+	feed_message(20, 0);
+	header.bytes = COI_PAYLOAD_MAX + 1;
+	memcpy(feed.bytes + feed.at, &header, sizeof(header));
+	assert_int_equal(message_stream_next(&stream, false, &header, &payload), -EPROTO);
+	message_stream_close(&stream);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(messages_of_a_stream),
+		cmocka_unit_test(a_stream_takes_few_calls),
 		cmocka_unit_test(runs_are_whole),
 		cmocka_unit_test(buffers_of_a_run_are_read),
 		cmocka_unit_test(names_fill_the_payload),
