@@ -193,8 +193,8 @@ def _kvm():
     """Whether this machine's KVM boots a guest, as the testbed finds out once."""
     if not os.path.exists("/dev/kvm") or not shutil.which("qemu-system-x86_64"):
         return False
-    from testbed.machines import KvmProbe  # a bundle for another machine may be without it
-    return KvmProbe().accelerator() == "kvm"
+    from testbed.machines import KvmProbe, Qemu  # a bundle for another machine may be without it
+    return bool(shutil.which(Qemu.program)) and KvmProbe().accelerator() == "kvm"
 
 
 def machine():
