@@ -75,7 +75,7 @@ def test_cloud_hypervisor_has_the_device():
     assert len(re.search(r"queue_sizes=\[(.*)\]", device).group(1).split(",")) == 3
 
 
-def test_libvirt_domain(tmp_path):
+def test_libvirt_domain():
     root = xml.etree.ElementTree.fromstring(text_of("libvirt.xml"))
     assert root.find("memoryBacking/source").get("type") == "memfd"
     assert root.find("memoryBacking/access").get("mode") == "shared"
@@ -83,8 +83,9 @@ def test_libvirt_domain(tmp_path):
     values = [argument.get("value") for argument in root.find(f"{space}commandline")]
     assert values[0::2] == ["-chardev", "-device"]
     assert re.search(r"id=(\w+)", values[1]).group(1) == re.search(r"chardev=(\w+)", values[3]).group(1)
-    if shutil.which("virt-xml-validate"):
-        done = subprocess.run(["virt-xml-validate", SNIPPETS / "libvirt.xml", "domain"], cwd=tmp_path,
+    schema = pathlib.Path("/usr/share/libvirt/schemas/domain.rng")  # of libvirt0
+    if schema.exists() and shutil.which("xmllint"):
+        done = subprocess.run(["xmllint", "--noout", "--relaxng", schema, SNIPPETS / "libvirt.xml"],
                               capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
