@@ -59,7 +59,7 @@ static sqlite3 *database_open(const char *path, struct error *error)
 			break;
 		if (sqlite3_open_v2(uri, &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) ==
 			    SQLITE_OK &&
-		    sqlite3_exec(database, "SELECT 1 FROM usage LIMIT 1", NULL, NULL, NULL) ==
+		    sqlite3_exec(database, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) ==
 			    SQLITE_OK) {
 			sqlite3_busy_timeout(database, BUSY_MS);
 			return database;
@@ -78,6 +78,21 @@ static sqlite3 *database_open(const char *path, struct error *error)
 					 : "the name is too long");
 	sqlite3_close(database);
 	return NULL;
+}
+
+/* database_empty - a daemon has made the file, and written nothing yet: its disk is full, perhaps
+ */
+static bool database_empty(sqlite3 *database)
+{
+	sqlite3_stmt *statement = NULL;
+	bool empty = false;
+
+	if (sqlite3_prepare_v2(database, "SELECT count(*) FROM sqlite_master", -1, &statement,
+			       NULL) == SQLITE_OK &&
+	    sqlite3_step(statement) == SQLITE_ROW)
+		empty = sqlite3_column_int64(statement, 0) == 0;
+	sqlite3_finalize(statement);
+	return empty;
 }
 
 static const char *column_text(sqlite3_stmt *statement, int column)
@@ -121,6 +136,10 @@ int journal_read(const char *path, const struct journal_query *query,
 
 	if (!database)
 		return error->code;
+	if (database_empty(database)) {
+		sqlite3_close(database);
+		return 0;
+	}
 	snprintf(sql, sizeof(sql), sums, query->clients ? ", number, who, since" : "",
 		 query->clients ? ", client.id" : "", query->clients ? ", since, number" : "");
 	status = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);

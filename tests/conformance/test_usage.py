@@ -289,6 +289,12 @@ def test_what_is_no_time_is_refused(when):
     assert f'--since is "{when}": expected "now", "today"' in " ".join(result.stderr.split())
 
 
+def test_a_journal_that_is_empty_yet(tmp_path):
+    (tmp_path / "usage.db").write_bytes(b"")
+    result = usage("--journal", tmp_path / "usage.db")
+    assert result.returncode == 0 and "nothing was used in that time" in result.stdout
+
+
 def test_no_journal():
     result = usage("--journal", "/nonexistent/usage.db")
     assert result.returncode == 1
