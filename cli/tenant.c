@@ -157,7 +157,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	return 0;
 }
 
-/* seconds_read - how long launches are recorded; ends the program where it is no such number */
+/* seconds_read - how long launches are recorded, as parse_change() has checked it */
 static long seconds_read(const json_t *changes)
 {
 	const json_t *seconds = json_object_get(changes, "seconds");
