@@ -208,6 +208,18 @@ static void what_cannot_be_reached_is_reset(void **state)
 	bench_close(&bench);
 }
 
+/* From now on the first guest may not connect to port 200 of the second. */
+static void bench_deny(struct bench *bench)
+{
+	bench->settings.rules[0] = (struct settings_rule){
+		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
+		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
+		.port_first = 200,
+		.port_last = 200,
+	};
+	bench->settings.rule_count = 1;
+}
+
 static void a_denied_pair_is_reset(void **state)
 {
 	struct virtio_vsock_header header;
@@ -216,13 +228,7 @@ static void a_denied_pair_is_reset(void **state)
 
 	(void)state;
 	bench_open(&bench, &a, &b);
-	bench.settings.rules[0] = (struct settings_rule){
-		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
-		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
-		.port_first = 200,
-		.port_last = 200,
-	};
-	bench.settings.rule_count = 1;
+	bench_deny(&bench);
 	guest_post(a, 2);
 	guest_post(b, 1);
 	guest_send(a, b, VIRTIO_VSOCK_OP_REQUEST, 100, 200, 0);
@@ -249,13 +255,7 @@ static void a_flow_that_is_denied_later_ends(void **state)
 	connect_guests(a, b, 100, 200);
 	connect_guests(a, b, 101, 201);
 	connect_guests(b, a, 300, 200);
-	bench.settings.rules[0] = (struct settings_rule){
-		.from = { .kind = SETTINGS_PARTY_CID, .cid = CID(0) },
-		.to = { .kind = SETTINGS_PARTY_CID, .cid = CID(1) },
-		.port_first = 200,
-		.port_last = 200,
-	};
-	bench.settings.rule_count = 1;
+	bench_deny(&bench);
 	guest_post(a, 2);
 	guest_post(b, 3);
 	switch_rules_changed(&bench.sw);
