@@ -182,6 +182,9 @@ static void supervisor_on_worker(evutil_socket_t fd, short what, void *context)
 		client->supervisor->accounts[client->node].cpu_us += ask.cpu_us;
 		client->counted = true;
 		account_used(client, ask.cpu_us);
+		/* Until its worker has gone it holds memory, but no core that others could have. */
+		client->program.idle = true;
+		supervisor_settle(client->supervisor);
 		break;
 	}
 }
