@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arrays count against the limits as other memory does.
+ * Arrays, and what graphs allocate, count against the limits as other memory does.
  *
  * The functions here take the driver's places in worker_driver, so that no request can forget to
  * count. What an array counts is what its elements take; the driver's own padding is not known
- * before it exists. Sparse arrays and such that are mapped later have no memory of their own.
+ * before it exists. Sparse arrays and such that are mapped later have no memory of their own. What
+ * a graph's nodes allocate counts for each executable graph, from its instantiation to its end:
+ * each may have all of it at once, at its first launch.
  *
  * arrays.lock guards the list, which has one record for each array that has memory.
  */
@@ -13,12 +15,13 @@
 
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
+#include "lib/base/clean.h"
 
 #define WITHOUT_MEMORY 0xc0u /* CUDA_ARRAY3D_SPARSE, CUDA_ARRAY3D_DEFERRED_MAPPING */
 
 struct array_record {
 	struct array_record *next;
-	void *array; /* a CUarray or CUmipmappedArray */
+	void *array; /* a CUarray, CUmipmappedArray or CUgraphExec */
 	CUcontext context;
 	CUdevice device;
 	uint64_t bytes;
@@ -198,6 +201,80 @@ static CUresult array_destroy_mipmapped(CUmipmappedArray array)
 	return result;
 }
 
+/* graph_bytes - what the nodes of a graph allocate */
+static CUresult graph_bytes(CUgraph graph, uint64_t *bytes)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS allocation;
+	autofree CUgraphNode *nodes = NULL;
+	CUgraphNodeType type;
+	size_t count = 0;
+	CUresult result = real.cuGraphGetNodes(graph, NULL, &count);
+
+	*bytes = 0;
+	if (result || !count)
+		return result;
+	nodes = calloc(count, sizeof(*nodes));
+	if (!nodes)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = real.cuGraphGetNodes(graph, nodes, &count);
+	for (size_t i = 0; i < count && !result; i++) {
+		result = real.cuGraphNodeGetType(nodes[i], &type);
+		if (result || type != CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+			continue;
+		result = real.cuGraphMemAllocNodeGetParams(nodes[i], &allocation);
+		if (!result && __builtin_add_overflow(*bytes, allocation.bytesize, bytes))
+			return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	return result;
+}
+
+/* graph_admit - before a graph is instantiated */
+static CUresult graph_admit(CUgraph graph, uint64_t *bytes)
+{
+	CUresult result = graph_bytes(graph, bytes);
+
+	return result || !*bytes ? result : worker_memory_admit(*bytes);
+}
+
+/* graph_keep - the new executable graph on the books, or gone again */
+static CUresult graph_keep(CUgraphExec exec, uint64_t bytes)
+{
+	if (!bytes || array_keep(exec, bytes))
+		return CUDA_SUCCESS;
+	real.cuGraphExecDestroy(exec);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult graph_instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
+{
+	uint64_t bytes;
+	CUresult result = graph_admit(graph, &bytes);
+
+	if (!result)
+		result = real.cuGraphInstantiateWithFlags(exec, graph, flags);
+	return result ? result : graph_keep(*exec, bytes);
+}
+
+static CUresult graph_instantiate_with(CUgraphExec *exec, CUgraph graph,
+				       CUDA_GRAPH_INSTANTIATE_PARAMS *parameters)
+{
+	uint64_t bytes;
+	CUresult result = graph_admit(graph, &bytes);
+
+	if (!result)
+		result = real.cuGraphInstantiateWithParams(exec, graph, parameters);
+	return result ? result : graph_keep(*exec, bytes);
+}
+
+static CUresult graph_destroy(CUgraphExec exec)
+{
+	CUresult result = real.cuGraphExecDestroy(exec);
+
+	if (!result)
+		arrays_drop(exec, NULL, -1);
+	return result;
+}
+
 static CUresult context_destroy(CUcontext context)
 {
 	CUresult result = real.cuCtxDestroy_v2(context);
@@ -228,4 +305,10 @@ void quota_arrays_open(struct cuda_driver *driver)
 	WORKER_PUT(driver, cuMipmappedArrayDestroy, array_destroy_mipmapped);
 	WORKER_PUT(driver, cuCtxDestroy_v2, context_destroy);
 	WORKER_PUT(driver, cuDevicePrimaryCtxReset_v2, primary_reset);
+	if (!driver->cuGraphGetNodes || !driver->cuGraphNodeGetType ||
+	    !driver->cuGraphMemAllocNodeGetParams || !driver->cuGraphExecDestroy)
+		return;
+	WORKER_PUT(driver, cuGraphInstantiateWithFlags, graph_instantiate);
+	WORKER_PUT(driver, cuGraphInstantiateWithParams, graph_instantiate_with);
+	WORKER_PUT(driver, cuGraphExecDestroy, graph_destroy);
 }

@@ -7,8 +7,9 @@
  *any capability. Nobody may trace it (not dumpable), it dies with its parent.
  *	files		(Landlock) only those listed below and in the configuration; no other
  *process outside can be traced or, in newer kernels, be sent a signal
- *	network		no socket at all: socket() and its like are refused. The client's
- *connection, and scifd's where the link needs it, are open by then.
+ *	network		no connection: connect() is refused, and every socket but such of this host
+ *			that only its own threads can reach (libcuda listens on one). The client's
+ *			connection, and scifd's where the link needs it, are open by then.
  *	system calls	(seccomp) what is not in calls[] gets EPERM: no programs, no processes, no
  *			mounts, namespaces, keys, tracing, io_uring ...
  *
@@ -36,6 +37,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -84,6 +86,10 @@ static const char *const devices[] = {
 
 /* What a driver and this program do without anybody else being reached by it. */
 static const int calls[] = {
+	SCMP_SYS(accept),
+	SCMP_SYS(accept4),
+	SCMP_SYS(bind),
+	SCMP_SYS(listen),
 	SCMP_SYS(access),
 	SCMP_SYS(arch_prctl),
 	SCMP_SYS(brk),
@@ -215,7 +221,6 @@ static const int calls[] = {
 	SCMP_SYS(setsockopt),
 	SCMP_SYS(shutdown),
 	SCMP_SYS(sigaltstack),
-	SCMP_SYS(socketpair),
 	SCMP_SYS(stat),
 	SCMP_SYS(statfs),
 	SCMP_SYS(statx),
@@ -242,6 +247,12 @@ static const int processes[] = {
 	SCMP_SYS(rt_sigqueueinfo),
 	SCMP_SYS(rt_tgsigqueueinfo),
 	SCMP_SYS(tgkill),
+};
+
+static const int sockets[] = {
+	/* of this host, and such that a connection comes before data */
+	SCMP_SYS(socket),
+	SCMP_SYS(socketpair),
 };
 
 static const int controls[] = {
@@ -313,10 +324,10 @@ static int file_allow(int ruleset, const char *path, uint64_t rights)
  * self_allow - to write what this process has in /proc: a driver names its threads there. The
  * folder stays open: its inode must not be forgotten and made anew, without the rule.
  */
-static int self_allow(int ruleset)
+static int self_allow(int ruleset, uint64_t rights)
 {
 	static int self = -1;
-	struct landlock_beneath rule = { .allowed = FS_READ | FS_WRITE_FILE };
+	struct landlock_beneath rule = { .allowed = rights };
 
 	self = open("/proc/self", O_PATH | O_CLOEXEC);
 	rule.parent = self;
@@ -401,7 +412,7 @@ static int files_confine(const struct sandbox *sandbox, struct error *error)
 	for (size_t i = 0; i < sizeof(readable) / sizeof(*readable) && !status; i++)
 		status = file_allow(ruleset, readable[i], FS_READ);
 	if (!status)
-		status = self_allow(ruleset);
+		status = self_allow(ruleset, known & (FS_READ | FS_WRITE_FILE | FS_TRUNCATE));
 	if (!status)
 		status = devices_allow(ruleset, known);
 	if (!status)
@@ -433,6 +444,10 @@ static int rules_add(scmp_filter_ctx filter)
 	for (size_t i = 0; i < sizeof(controls) / sizeof(*controls) && !status; i++)
 		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
 					  SCMP_A0(SCMP_CMP_EQ, (uint64_t)controls[i], 0));
+	for (size_t i = 0; i < 2 * sizeof(sockets) / sizeof(*sockets) && !status; i++)
+		status = seccomp_rule_add(
+			filter, SCMP_ACT_ALLOW, sockets[i / 2], 2, SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0),
+			SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, i % 2 ? SOCK_STREAM : SOCK_SEQPACKET));
 	/* Its own limits; threads and no processes; no typing into a terminal that is its log. */
 	if (!status)
 		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arrays against the limit, over a driver that only counts them. */
+/* Arrays and graphs against the limit, over a driver that only counts them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,6 +56,43 @@ static CUresult destroy_context(CUcontext context)
 	return CUDA_SUCCESS;
 }
 
+/* A graph of two nodes that allocate 3 MiB each, and one that does not. */
+static CUresult graph_nodes(CUgraph graph, CUgraphNode *nodes, size_t *count)
+{
+	(void)graph;
+	*count = 3;
+	for (uintptr_t i = 0; nodes && i < 3; i++)
+		nodes[i] = (CUgraphNode)(i + 1);
+	return CUDA_SUCCESS;
+}
+
+static CUresult node_type(CUgraphNode node, CUgraphNodeType *type)
+{
+	*type = node == (CUgraphNode)2 ? CU_GRAPH_NODE_TYPE_KERNEL : CU_GRAPH_NODE_TYPE_MEM_ALLOC;
+	return CUDA_SUCCESS;
+}
+
+static CUresult node_allocates(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *allocation)
+{
+	(void)node;
+	*allocation = (CUDA_MEM_ALLOC_NODE_PARAMS){ .bytesize = 3 * MIB };
+	return CUDA_SUCCESS;
+}
+
+static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
+{
+	(void)graph;
+	(void)flags;
+	*exec = (CUgraphExec)(last_array += 16);
+	return CUDA_SUCCESS;
+}
+
+static CUresult destroy_exec(CUgraphExec exec)
+{
+	(void)exec;
+	return CUDA_SUCCESS;
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -65,7 +102,12 @@ static int set_up(void **state)
 					      .cuArrayCreate_v2 = create,
 					      .cuMipmappedArrayCreate = create_mipmapped,
 					      .cuArrayDestroy = destroy,
-					      .cuCtxDestroy_v2 = destroy_context };
+					      .cuCtxDestroy_v2 = destroy_context,
+					      .cuGraphGetNodes = graph_nodes,
+					      .cuGraphNodeGetType = node_type,
+					      .cuGraphMemAllocNodeGetParams = node_allocates,
+					      .cuGraphInstantiateWithFlags = instantiate,
+					      .cuGraphExecDestroy = destroy_exec };
 	quota_arrays_open(&worker_driver);
 	return 0;
 }
@@ -104,11 +146,29 @@ static void test_levels_and_huge_ones(void **state)
 	assert_int_equal(worker_memory_used(), 0);
 }
 
+static void test_graphs_count_what_they_allocate(void **state)
+{
+	CUgraph graph = (CUgraph)0x20;
+	CUgraphExec one, two;
+
+	(void)state;
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&one, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 6 * MIB);
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&two, graph, 0),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(worker_driver.cuGraphExecDestroy(one), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&two, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuCtxDestroy_v2(current), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arrays_count),
 		cmocka_unit_test(test_levels_and_huge_ones),
+		cmocka_unit_test(test_graphs_count_what_they_allocate),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);

@@ -67,9 +67,37 @@ static int inet_socket(void)
 	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-static int unix_socket(void)
+/* To a path that does not exist: it comes back either way, and says which. */
+static int unix_connect(void)
 {
-	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_un there = { AF_UNIX, "/nonexistent/socket" };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result;
+
+	if (fd < 0)
+		return -1;
+	result = connect(fd, (const struct sockaddr *)&there, sizeof(there));
+	close(fd);
+	return result < 0 && errno == ENOENT ? 0 : result;
+}
+
+static int unix_datagram(void)
+{
+	return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+/* libcuda listens on an abstract name. */
+static int unix_listen(void)
+{
+	struct sockaddr_un here = { AF_UNIX, "" };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result;
+
+	snprintf(here.sun_path + 1, sizeof(here.sun_path) - 1, "causeway-escape-%d", getpid());
+	result = fd < 0 || bind(fd, (const struct sockaddr *)&here, sizeof(here)) < 0 ||
+				 listen(fd, 1) < 0
+			 ? -1
+			 : 0;
+	close(fd);
+	return result;
 }
 
 static int netlink_socket(void)
@@ -165,10 +193,17 @@ static int thread_name(void)
 {
 	pthread_t thread;
 	int ends[2], status;
+	FILE *comm = NULL;
+	char path[64];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
 	status = pthread_create(&thread, NULL, thread_wait, &ends[0]);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", getpid());
+	if (!status && !(comm = fopen(path, "w")))
+		status = errno;
+	if (comm)
+		fclose(comm);
 	if (!status)
 		status = pthread_setname_np(thread, "driver's");
 	close(ends[1]);
@@ -208,7 +243,8 @@ int cuInit(unsigned int flags)
 		{ "users-read", users_read },
 		{ "folder-list", folder_list },
 		{ "inet-socket", inet_socket },
-		{ "unix-socket", unix_socket },
+		{ "unix-connect", unix_connect },
+		{ "unix-datagram", unix_datagram },
 		{ "netlink-socket", netlink_socket },
 		{ "child-make", child_make },
 		{ "program-run", program_run },
@@ -222,6 +258,7 @@ int cuInit(unsigned int flags)
 		{ "traceable-become", traceable_become },
 		/* These must be let. */
 		{ "thread-name", thread_name },
+		{ "unix-listen", unix_listen },
 		{ "memory-look", memory_look },
 	};
 
