@@ -241,6 +241,13 @@ static const int calls[] = {
 	SCMP_SYS(writev),
 };
 
+/* With Landlock, which knows which files: drivers expect its answer to these, not another. */
+static const int path_calls[] = {
+	SCMP_SYS(link),	     SCMP_SYS(mkdir),	  SCMP_SYS(mkdirat),  SCMP_SYS(rename),
+	SCMP_SYS(renameat),  SCMP_SYS(renameat2), SCMP_SYS(rmdir),    SCMP_SYS(symlink),
+	SCMP_SYS(symlinkat), SCMP_SYS(unlink),	  SCMP_SYS(unlinkat),
+};
+
 static const int processes[] = {
 	/* whose first argument is a process: this one alone */
 	SCMP_SYS(kill),
@@ -438,6 +445,13 @@ static int rules_add(scmp_filter_ctx filter)
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls) && !status; i++)
 		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	for (size_t i = 0; i < sizeof(path_calls) / sizeof(*path_calls) && !status; i++)
+		if (landlock_version() >= 1)
+			status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, path_calls[i], 0);
+	/* As where nobody listens: libcuda asks for MPS, and takes no other error for a no. */
+	if (!status)
+		status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ECONNREFUSED), SCMP_SYS(connect),
+					  0);
 	for (size_t i = 0; i < sizeof(processes) / sizeof(*processes) && !status; i++)
 		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, processes[i], 1,
 					  SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid(), 0));

@@ -371,7 +371,7 @@ int supervisor_options_read(struct supervisor_options *options, int argc, char *
 	options->vsock_port = options->memory_limit = -1;
 	options->max_clients = options->max_clients_per_identity = -1;
 	options->worker_users[0] = options->worker_users[1] = -1;
-	options->clear_memory = options->sandbox = true;
+	options->turns = options->clear_memory = options->sandbox = true;
 	if (argp_parse(&option_parser, argc, argv, 0, NULL, options))
 		return error_set(error, -EINVAL, "wrong options");
 	status = options_from_file(options, error);
