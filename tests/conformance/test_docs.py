@@ -96,7 +96,7 @@ def test_client_settings_have_a_page():
     assert sorted(re.findall(r"^\*(\w+)\* = ", page, re.M)) == sorted(settings)
     code = "".join(path.read_text() for path in (ROOT / "cuda/client").rglob("*.c"))
     variables = set(re.findall(r'getenv\("(\w+)"\)', code))
-    assert variables and variables == set(re.findall(r"^\*(CAUSEWAY_\w+)\*$", page, re.M))
+    assert variables and variables == set(re.findall(r"^\*([A-Z]+_\w+)\*$", page, re.M))
 
 
 @pytest.mark.parametrize("source", ["scif/guest/device.c", "vsock/argo/module.c"])
