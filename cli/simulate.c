@@ -185,7 +185,8 @@ static void parse_end(struct argp_state *state, struct simulate_options *chosen)
 		chosen->settings.duration_ns = chosen->file.length_ns;
 	for (size_t i = 0; i < chosen->count; i++)
 		if (!chosen->tenants[i].trace->count)
-			argp_error(state, "tenant \"%s\": expected trace=FILE or kernel=US%s",
+			argp_error(state,
+				   "tenant \"%s\": expected either trace=FILE or kernel=US%s",
 				   chosen->tenants[i].name,
 				   chosen->recorded ? ", or a name of the recording" : "");
 	if (!chosen->count)
