@@ -75,6 +75,8 @@
 #define PREPARED_NS	 400000u  /* how long who is told that it is next looks for its turn */
 #define OPEN_NS		 1000000u /* an open batch is closed after this time, */
 #define OPEN_BOUNDED_NS	 60000u	  /* or this one while others wait */
+#define CONTEXT_NS	 2000000000u /* how long a context's end waits for work in it to be measured */
+#define CONTEXT_NAP_NS	 50000u
 #define BATCHES		 64u	  /* closed and not done */
 #define COSTS		 4096u	  /* estimates; kinds that share one share their mean */
 static_assert(CUDA_WIRE_DEVICES_MAX == SHARE_PAGE_DEVICES &&
@@ -363,7 +365,10 @@ static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
 	return true;
 }
 
-/* batch_close - the open batch is complete; in its context. A stream that is gone took it along. */
+/*
+ * batch_close - the open batch is complete; in its context. Its stream still exists: a driver does not
+ * survive a record in one that is gone, see turn_stream_ends().
+ */
 static void batch_close(struct turn *turn)
 {
 	struct batch *batch = &turn->open;
@@ -744,6 +749,76 @@ static void turn_resumed(struct turn *turn)
 		pause = 4 * LINGER_NS;
 	turn->pause_ns = (3 * turn->pause_ns + pause) / 4;
 	turn->idle_since_ns = 0;
+}
+
+/* turn_close - close what is open, if it is in this stream (NULL: any) of this context (NULL: any) */
+static void turn_close(struct turn *turn, CUstream stream, CUcontext context)
+{
+	CUcontext before = NULL;
+
+	if (!turn->open.pieces || (stream && turn->open.stream != stream) ||
+	    (context && turn->open.context != context))
+		return;
+	worker_driver.cuCtxGetCurrent(&before);
+	worker_driver.cuCtxSetCurrent(turn->open.context);
+	batch_close(turn);
+	worker_driver.cuCtxSetCurrent(before);
+}
+
+void turn_stream_ends(CUstream stream)
+{
+	for (unsigned int i = 0; page && i < SHARE_PAGE_DEVICES; i++) {
+		pthread_mutex_lock(&turns[i].lock);
+		turn_close(&turns[i], stream, NULL);
+		pthread_mutex_unlock(&turns[i].lock);
+	}
+}
+
+/* turn_has - some batch that is not measured yet has events of this context */
+static bool turn_has(const struct turn *turn, CUcontext context)
+{
+	for (unsigned int i = 0; i < turn->count; i++)
+		if (turn->batches[(turn->first + i) % BATCHES].context == context)
+			return true;
+	return false;
+}
+
+/* events_drop - no event of this context is kept */
+static void events_drop(struct turn *turn, CUcontext context)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < turn->spares; i++) {
+		if (turn->spare[i].context == context)
+			worker_driver.cuEventDestroy_v2(turn->spare[i].event);
+		else
+			turn->spare[kept++] = turn->spare[i];
+	}
+	turn->spares = kept;
+	if (turn->last_end && turn->last_context == context) {
+		worker_driver.cuEventDestroy_v2(turn->last_end);
+		turn->last_end = NULL;
+	}
+}
+
+void turn_context_ends(CUcontext context)
+{
+	static const struct timespec nap = { 0, CONTEXT_NAP_NS };
+	uint64_t until = now_ns() + CONTEXT_NS;
+
+	for (unsigned int i = 0; page && i < SHARE_PAGE_DEVICES; i++) {
+		struct turn *turn = &turns[i];
+
+		pthread_mutex_lock(&turn->lock);
+		turn_close(turn, NULL, context);
+		while (turn_has(turn, context) && now_ns() < until) {
+			pthread_mutex_unlock(&turn->lock);
+			nanosleep(&nap, NULL);
+			pthread_mutex_lock(&turn->lock);
+		}
+		events_drop(turn, context);
+		pthread_mutex_unlock(&turn->lock);
+	}
 }
 
 /* stream_captures - what is captured runs later, when its graph is launched */

@@ -45,6 +45,18 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 /* turn_end - the driver has it (@result), or refused it */
 void turn_end(struct turn_work *work, CUresult result);
 
+/*
+ * turn_stream_ends - before the driver destroys or captures a stream: what it was given until now is
+ * complete, and no event is recorded in it for it any more
+ */
+void turn_stream_ends(CUstream stream);
+
+/*
+ * turn_context_ends - before the driver destroys a context: what was given to it is measured, which
+ * is waited for (two seconds at most), and none of its events is kept
+ */
+void turn_context_ends(CUcontext context);
+
 /* turn_calls_open - put the calls between, into the driver's table; nothing without a page */
 void turn_calls_open(struct cuda_driver *driver);
 

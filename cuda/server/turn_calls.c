@@ -213,6 +213,51 @@ static CUresult fill_2d32(CUdeviceptr to, size_t pitch, unsigned int value, size
 			 cuMemsetD2D32Async(to, pitch, value, width, height, stream));
 }
 
+static CUresult stream_destroy(CUstream stream)
+{
+	turn_stream_ends(stream);
+	return real.cuStreamDestroy_v2(stream);
+}
+
+static CUresult capture_begin(CUstream stream, CUstreamCaptureMode mode)
+{
+	turn_stream_ends(stream);
+	return real.cuStreamBeginCapture_v2(stream, mode);
+}
+
+static CUresult context_destroy(CUcontext context)
+{
+	turn_context_ends(context);
+	return real.cuCtxDestroy_v2(context);
+}
+
+/* primary_ends - whoever releases it may be the last one; a reset ends it in any case */
+static void primary_ends(CUdevice device)
+{
+	CUcontext context;
+	unsigned int flags;
+	int active = 0;
+
+	if (!real.cuDevicePrimaryCtxGetState || !real.cuDevicePrimaryCtxRetain ||
+	    real.cuDevicePrimaryCtxGetState(device, &flags, &active) || !active ||
+	    real.cuDevicePrimaryCtxRetain(&context, device))
+		return;
+	turn_context_ends(context);
+	real.cuDevicePrimaryCtxRelease_v2(device);
+}
+
+static CUresult primary_release(CUdevice device)
+{
+	primary_ends(device);
+	return real.cuDevicePrimaryCtxRelease_v2(device);
+}
+
+static CUresult primary_reset(CUdevice device)
+{
+	primary_ends(device);
+	return real.cuDevicePrimaryCtxReset_v2(device);
+}
+
 void turn_calls_open(struct cuda_driver *driver)
 {
 	if (!account_opened())
@@ -237,4 +282,9 @@ void turn_calls_open(struct cuda_driver *driver)
 	WORKER_PUT(driver, cuMemsetD2D8Async, fill_2d8);
 	WORKER_PUT(driver, cuMemsetD2D16Async, fill_2d16);
 	WORKER_PUT(driver, cuMemsetD2D32Async, fill_2d32);
+	WORKER_PUT(driver, cuStreamDestroy_v2, stream_destroy);
+	WORKER_PUT(driver, cuStreamBeginCapture_v2, capture_begin);
+	WORKER_PUT(driver, cuCtxDestroy_v2, context_destroy);
+	WORKER_PUT(driver, cuDevicePrimaryCtxRelease_v2, primary_release);
+	WORKER_PUT(driver, cuDevicePrimaryCtxReset_v2, primary_reset);
 }
