@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be seve
 
 CAUSEWAY = daemons.BUILD / "cli" / "causeway"
 RECORD = 88
+SLOW = 20 if os.environ.get("CAUSEWAY_PRELOAD") else 1  # what a sanitizer makes of a kernel
 
 
 def simulate(*words):
@@ -41,9 +42,9 @@ def fixture_recording(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
     path = folder / "launches"
     with Host(red_and_blue(more="weight = 3;")) as host:
-        loads = [busy(host, RED, 6, iterations=40000, depth=16),
-                 busy(host, RED, 6, iterations=40000, depth=16),
-                 busy(host, BLUE, 6, iterations=400000, depth=4)]
+        loads = [busy(host, RED, 6, iterations=40000 // SLOW, depth=16),
+                 busy(host, RED, 6, iterations=40000 // SLOW, depth=16),
+                 busy(host, BLUE, 6, iterations=400000 // SLOW, depth=4)]
         daemons.wait_until(lambda: len(host.table()) == 2 and all(
             row["launches"] > 20 for row in host.table().values()), 30, "both run")
         before = {name: row["device"] for name, row in host.table().items()}
