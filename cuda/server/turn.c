@@ -67,18 +67,18 @@
 #define STALL_MOST_NS	 1000000000u
 #define STALL_DOUBLINGS	 6u	  /* in one turn */
 #define HELPED_NS	 3000000u /* the device got on so soon after it that the work was waited for */
-#define UNKNOWN_NS	 1000000u /* estimate of what was never measured */
-#define LINGER_NS	 150000u  /* pause inside a turn */
-#define ENDING_NS	 200000u  /* so long before its end a turn's end is told */
-#define ENDING_NAP_NS	 40000u	  /* time between two looks before that */
-#define SEEN_ENOUGH	 3u	  /* measurements before an estimate is believed */
-#define PREPARED_NS	 400000u  /* how long who is told that it is next looks for its turn */
-#define OPEN_NS		 1000000u /* an open batch is closed after this time, */
-#define OPEN_BOUNDED_NS	 60000u	  /* or this one while others wait */
+#define UNKNOWN_NS	 1000000u    /* estimate of what was never measured */
+#define LINGER_NS	 150000u     /* pause inside a turn */
+#define ENDING_NS	 200000u     /* so long before its end a turn's end is told */
+#define ENDING_NAP_NS	 40000u	     /* time between two looks before that */
+#define SEEN_ENOUGH	 3u	     /* measurements before an estimate is believed */
+#define PREPARED_NS	 400000u     /* how long who is told that it is next looks for its turn */
+#define OPEN_NS		 1000000u    /* an open batch is closed after this time, */
+#define OPEN_BOUNDED_NS	 60000u	     /* or this one while others wait */
 #define CONTEXT_NS	 2000000000u /* how long a context's end waits for work in it to be measured */
 #define CONTEXT_NAP_NS	 50000u
-#define BATCHES		 64u	  /* closed and not done */
-#define COSTS		 4096u	  /* estimates; kinds that share one share their mean */
+#define BATCHES		 64u   /* closed and not done */
+#define COSTS		 4096u /* estimates; kinds that share one share their mean */
 static_assert(CUDA_WIRE_DEVICES_MAX == SHARE_PAGE_DEVICES &&
 		      NVML_WIRE_DEVICES_MAX == SHARE_PAGE_DEVICES,
 	      "a client sees no device that has no turns");
@@ -366,8 +366,8 @@ static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
 }
 
 /*
- * batch_close - the open batch is complete; in its context. Its stream still exists: a driver does not
- * survive a record in one that is gone, see turn_stream_ends().
+ * batch_close - the open batch is complete; in its context. Its stream still exists: a driver does
+ * not survive a record in one that is gone, see turn_stream_ends().
  */
 static void batch_close(struct turn *turn)
 {
@@ -751,7 +751,8 @@ static void turn_resumed(struct turn *turn)
 	turn->idle_since_ns = 0;
 }
 
-/* turn_close - close what is open, if it is in this stream (NULL: any) of this context (NULL: any) */
+/* turn_close - close what is open, if it is in this stream (NULL: any) of this context (NULL: any)
+ */
 static void turn_close(struct turn *turn, CUstream stream, CUcontext context)
 {
 	CUcontext before = NULL;

@@ -46,8 +46,8 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 void turn_end(struct turn_work *work, CUresult result);
 
 /*
- * turn_stream_ends - before the driver destroys or captures a stream: what it was given until now is
- * complete, and no event is recorded in it for it any more
+ * turn_stream_ends - before the driver destroys or captures a stream: what it was given until now
+ * is complete, and no event is recorded in it for it any more
  */
 void turn_stream_ends(CUstream stream);
 
