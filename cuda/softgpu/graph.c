@@ -189,25 +189,25 @@ struct graph *graph_copy(const struct graph *graph)
 
 /* ---- the driver's functions ---- */
 
-/* graph_enter - the lock, and whether that is a graph; the lock is held in either case */
-static CUresult graph_enter(CUgraph handle)
+/* object_enter - the lock, and whether that is such an object; the lock is held in either case */
+static CUresult object_enter(enum object_kind kind, const void *handle)
 {
 	CUresult result = driver_ready();
 
 	pthread_mutex_lock(&graph_lock);
-	if (!result && !object_valid(OBJECT_GRAPH, handle))
+	if (!result && !object_valid(kind, handle))
 		result = CUDA_ERROR_INVALID_VALUE;
 	return result;
 }
 
+static CUresult graph_enter(CUgraph handle)
+{
+	return object_enter(OBJECT_GRAPH, handle);
+}
+
 static CUresult node_enter(CUgraphNode handle)
 {
-	CUresult result = driver_ready();
-
-	pthread_mutex_lock(&graph_lock);
-	if (!result && !object_valid(OBJECT_NODE, handle))
-		result = CUDA_ERROR_INVALID_VALUE;
-	return result;
+	return object_enter(OBJECT_NODE, handle);
 }
 
 static CUresult graph_leave(CUresult result)
