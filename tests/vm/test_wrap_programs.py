@@ -214,8 +214,10 @@ def test_sshd_and_ssh(pair):
 def test_iperf3(pair, way):
     with pair.serves(5201, ["iperf3", "-s", "-1"]):
         shown = json.loads(pair.client("iperf3", "-J", "-c", ADDRESS, *way))
-        # It counts what had arrived when the sender was through.
-        assert shown["end"]["sum_received"]["bytes"] >= 15 * MIB
+        # It counts what had been read when the sender was through: for each stream a window, as
+        # much of the switch's promise, and a block of which a part was read may be missing.
+        missing = (256 + 256 + 128) * 1024 * len(shown["end"]["streams"])
+        assert shown["end"]["sum_received"]["bytes"] >= 16 * MIB - missing
         assert shown["end"]["sum_sent"]["bytes"] >= 16 * MIB
 
 
