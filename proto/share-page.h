@@ -35,6 +35,7 @@
 #define SHARE_PAGE_FD	5
 #define SHARE_KICK_FD	6
 #define SHARE_MEMORY_FD 7
+#define SHARE_FOLDER_FD 8 /* where its tenant's workers share memory by name */
 
 enum share_grant_kind {
 	SHARE_GRANT_BOUNDED = 1,   /* the turn ends when budget_ns of device time are used */

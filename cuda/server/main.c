@@ -28,8 +28,8 @@
 #include "proto/share-page.h"
 
 /*
- * Descriptors 0 to 7 are never ours: a worker gets its connection, its token and what is shared
- * with it as 3 to 7, and nothing that it inherits may be overwritten on the way.
+ * Descriptors 0 to 8 are never ours: a worker gets its connection, its token and what is shared
+ * with it as 3 to 8, and nothing that it inherits may be overwritten on the way.
  */
 static int main_reserve_descriptors(void)
 {
@@ -39,9 +39,9 @@ static int main_reserve_descriptors(void)
 		fd = open("/dev/null", O_RDWR);
 		if (fd < 0)
 			return -errno;
-	} while (fd <= SHARE_MEMORY_FD);
+	} while (fd <= SHARE_FOLDER_FD);
 	close(fd);
-	for (fd = 3; fd <= SHARE_MEMORY_FD; fd++) {
+	for (fd = 3; fd <= SHARE_FOLDER_FD; fd++) {
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return -errno;
 	}
@@ -127,9 +127,12 @@ static int main_open(struct supervisor *supervisor, struct error *error)
 		return error_set(error, -EINVAL,
 				 "TCP needs a token: give --token-file, or a tenant token_files");
 	status = listen_open(supervisor, error);
-	if (!status)
-		main_tell_isolation(supervisor);
-	return status;
+	if (status)
+		return status;
+	if (supervisor->options.sandbox)
+		folder_open(supervisor);
+	main_tell_isolation(supervisor);
+	return 0;
 }
 
 static int main_loop(struct supervisor *supervisor)
@@ -155,7 +158,9 @@ static int main_loop(struct supervisor *supervisor)
 
 int main(int argc, char **argv)
 {
-	static struct supervisor supervisor = { .guardian_fd = -1, .guardian_pidfd = -1 };
+	static struct supervisor supervisor = { .guardian_fd = -1,
+						.guardian_pidfd = -1,
+						.folder_fd = -1 };
 	struct error error = { 0 };
 	int status;
 
@@ -184,6 +189,7 @@ int main(int argc, char **argv)
 	record_close(&supervisor);
 	accounts_close(&supervisor);
 	share_close(&supervisor);
+	folder_close(&supervisor);
 	guardian_stop(&supervisor);
 	event_base_free(supervisor.base);
 	return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -5,8 +5,9 @@
  *
  *	user		its tenant's own, where one is configured; else the supervisor's, without
  *any capability. Nobody may trace it (not dumpable), it dies with its parent.
- *	files		(Landlock) only those listed below and in the configuration; no other
- *process outside can be traced or, in newer kernels, be sent a signal
+ *	files		(Landlock) only those listed below and in the configuration, and one folder
+ *			for shared memory (shm.c); no other process can be traced or, in newer
+ *			kernels, be sent a signal
  *	network		no connection: connect() is refused, and every socket but such of this host
  *			that only its own threads can reach (libcuda listens on one). The client's
  *			connection, and scifd's where the link needs it, are open by then.
@@ -57,6 +58,8 @@
 #define FS_WRITE_FILE	 (1ull << 1)
 #define FS_READ_FILE	 (1ull << 2)
 #define FS_READ_DIR	 (1ull << 3)
+#define FS_REMOVE_FILE	 (1ull << 5)
+#define FS_MAKE_REG	 (1ull << 8)
 #define FS_TRUNCATE	 (1ull << 14)
 #define FS_IOCTL_DEV	 (1ull << 15)
 #define FS_READ		 (FS_READ_FILE | FS_READ_DIR)
@@ -343,6 +346,18 @@ static int self_allow(int ruleset, uint64_t rights)
 	return syscall(LANDLOCK_ADD, ruleset, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
 }
 
+/* shared_allow - the folder in which the tenant's workers share memory, to make and remove files */
+static int shared_allow(int ruleset, int folder_fd, uint64_t known)
+{
+	struct landlock_beneath rule = { .parent = folder_fd };
+
+	if (folder_fd < 0)
+		return 0;
+	rule.allowed =
+		known & (FS_READ | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_REG | FS_REMOVE_FILE);
+	return syscall(LANDLOCK_ADD, ruleset, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
+}
+
 static int devices_allow(int ruleset, uint64_t known)
 {
 	int status = 0;
@@ -420,6 +435,8 @@ static int files_confine(const struct sandbox *sandbox, struct error *error)
 		status = file_allow(ruleset, readable[i], FS_READ);
 	if (!status)
 		status = self_allow(ruleset, known & (FS_READ | FS_WRITE_FILE | FS_TRUNCATE));
+	if (!status)
+		status = shared_allow(ruleset, sandbox->folder_fd, known);
 	if (!status)
 		status = devices_allow(ruleset, known);
 	if (!status)

@@ -20,6 +20,7 @@ struct sandbox {
 	const char *driver;		      /* its folder may be read, if it is a path */
 	const char *paths[SANDBOX_PATHS_MAX]; /* files and folders to read and write as well */
 	size_t path_count;
+	int folder_fd; /* in which it may make files, and remove them; -1: none */
 };
 
 /**

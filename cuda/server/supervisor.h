@@ -92,6 +92,13 @@ struct share_usage {
 	uint64_t memory_byte_ms; /* memory over time */
 };
 
+/* Where a tenant's workers share memory by name. */
+struct folder {
+	int fd; /* -1: there is none */
+	int parent_fd;
+	unsigned int number; /* its name in the parent; 0: none */
+};
+
 struct client {
 	TAILQ_ENTRY(client) link;
 	struct supervisor *supervisor;
@@ -152,6 +159,9 @@ struct supervisor {
 	struct share *share;
 	struct accounts *accounts; /* NULL: there is no journal */
 	struct recorder *recorder; /* NULL: launches are not recorded */
+	char folder[40];	   /* in /dev/shm, see supervisor_folder.c; "": there is none */
+	int folder_fd;		   /* -1: likewise */
+	unsigned int folder_last;  /* number of a tenant's folder in it */
 	int hangup_epoll;	   /* tells which served client hung up, see supervisor_client.c */
 	struct event *hangup_event;
 	int guardian_fd; /* -1 while there is none */
@@ -171,7 +181,19 @@ int guardian_watch(struct supervisor *supervisor);
 void guardian_add_worker(struct supervisor *supervisor, const struct client *client);
 void guardian_remove_worker(struct supervisor *supervisor, const struct client *client);
 void guardian_add_socket(struct supervisor *supervisor, const struct listener *listener);
+void guardian_add_folder(struct supervisor *supervisor);
 void guardian_stop(struct supervisor *supervisor);
+
+/* supervisor_folder.c */
+/* folder_open - a place for tenants' folders; where there is none the log says so */
+void folder_open(struct supervisor *supervisor);
+void folder_close(struct supervisor *supervisor);
+/* folder_make - a tenant's folder; .fd is -1 where it cannot be had */
+void folder_make(struct supervisor *supervisor, struct folder *folder);
+/* folder_unmake - with all that is in it */
+void folder_unmake(struct folder *folder);
+/* folder_remove - a daemon's folder, with all that is in it */
+void folder_remove(const char *path);
 
 /* supervisor_listen.c */
 int listen_open(struct supervisor *supervisor, struct error *error);
@@ -250,8 +272,11 @@ bool share_has_tokens(const struct supervisor *supervisor);
 bool share_client_user(const struct client *client, uid_t *user);
 /* share_client_start - a page, a kick and a place in the tenant's memory; 0 or -errno */
 int share_client_start(struct client *client, struct tenant *tenant);
-/* share_client_descriptors - what the worker inherits as SHARE_PAGE_FD, _KICK_FD, _MEMORY_FD */
-void share_client_descriptors(const struct client *client, int descriptors[3], unsigned int *slot);
+/*
+ * share_client_descriptors - what the worker inherits as SHARE_PAGE_FD, _KICK_FD, _MEMORY_FD and
+ * _FOLDER_FD; the last is -1 where there is none
+ */
+void share_client_descriptors(const struct client *client, int descriptors[4], unsigned int *slot);
 /* share_client_end - its worker is gone: turns go on without it, its accounts to the tenant's */
 void share_client_end(struct client *client);
 void share_client_usage(const struct client *client, struct share_usage *usage);

@@ -5,8 +5,9 @@
  *
  * The supervisor tells it over a sequenced-packet socket what exists: a worker (its pidfd beside
  * the message, so that no other process can be meant), a worker that ended, a socket file (with
- * its inode and birth, so that the file of a successor is left alone). When that socket ends,
- * however the supervisor ended, the guardian cleans up and exits. When the guardian dies, the
+ * its inode and birth, so that the file of a successor is left alone), the folder in which workers
+ * share memory (whose name is no other daemon's). When that socket ends, however the supervisor
+ * ended, the guardian cleans up and exits. When the guardian dies, the
  * supervisor starts another and tells it everything again. A guardian that does not listen is
  * replaced too: the supervisor never waits for it.
  *
@@ -15,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +35,9 @@
 
 #define GUARDIAN_SOCKETS_MAX (8 + TENANTS_MAX)
 #define GUARDIAN_AGAIN_S     1
+#define GUARDIAN_END_MS	     1000 /* within which a killed worker has ended */
 
-enum guardian_kind { GUARDIAN_WORKER, GUARDIAN_WORKER_ENDED, GUARDIAN_SOCKET };
+enum guardian_kind { GUARDIAN_WORKER, GUARDIAN_WORKER_ENDED, GUARDIAN_SOCKET, GUARDIAN_FOLDER };
 
 struct guardian_message {
 	enum guardian_kind kind;
@@ -58,6 +61,7 @@ struct guardian_worker {
 static LIST_HEAD(, guardian_worker) guardian_workers;
 static struct guardian_message guardian_sockets[GUARDIAN_SOCKETS_MAX];
 static size_t guardian_socket_count;
+static char guardian_folder[sizeof(((struct guardian_message *)NULL)->path)];
 
 /* What tells a file from a later one of the same name and inode number; 0 or -errno. */
 static int guardian_identify_file(const char *path, struct guardian_file *file)
@@ -105,6 +109,9 @@ static void guardian_learn(const struct guardian_message *message, int pidfd)
 		if (guardian_socket_count < GUARDIAN_SOCKETS_MAX)
 			guardian_sockets[guardian_socket_count++] = *message;
 		return;
+	case GUARDIAN_FOLDER:
+		memcpy(guardian_folder, message->path, sizeof(guardian_folder));
+		return;
 	}
 }
 
@@ -122,6 +129,16 @@ static void guardian_clean_up(void)
 		    memcmp(&now, &one->file, sizeof(now)) == 0)
 			unlink(one->path);
 	}
+	if (!*guardian_folder)
+		return;
+	/* A worker that still runs could put something into it meanwhile. */
+	LIST_FOREACH(worker, &guardian_workers, link)
+	{
+		struct pollfd ended = { .fd = worker->pidfd, .events = POLLIN };
+
+		poll(&ended, 1, GUARDIAN_END_MS);
+	}
+	folder_remove(guardian_folder);
 }
 
 /* The guardian's whole life, behind the fork. */
@@ -219,6 +236,14 @@ void guardian_add_socket(struct supervisor *supervisor, const struct listener *l
 		guardian_tell(supervisor, &message, -1);
 }
 
+void guardian_add_folder(struct supervisor *supervisor)
+{
+	struct guardian_message message = { .kind = GUARDIAN_FOLDER };
+
+	snprintf(message.path, sizeof(message.path), "%s", supervisor->folder);
+	guardian_tell(supervisor, &message, -1);
+}
+
 /* Everything that a guardian must know, to one that has just started. */
 static void guardian_tell_all(struct supervisor *supervisor)
 {
@@ -233,6 +258,8 @@ static void guardian_tell_all(struct supervisor *supervisor)
 	guardian_add_socket(supervisor, &entrance->listener);
 	if (supervisor->control.path)
 		guardian_add_socket(supervisor, &supervisor->control);
+	if (*supervisor->folder)
+		guardian_add_folder(supervisor);
 	TAILQ_FOREACH(client, &supervisor->clients, link)
 	{
 		if (client->pid)

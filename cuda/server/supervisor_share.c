@@ -50,7 +50,8 @@ struct tenant {
 	struct share_tenant devices[SHARE_PAGE_DEVICES];
 	struct share_memory *memory;
 	int memory_fd;
-	uint64_t *slots_used;	 /* a bit for each slot of the memory */
+	uint64_t *slots_used; /* a bit for each slot of the memory */
+	struct folder folder;
 	struct share_usage past; /* of clients that are gone */
 };
 
@@ -321,6 +322,7 @@ static void memory_close(struct tenant *tenant)
 	if (tenant->memory_fd >= 0)
 		close(tenant->memory_fd);
 	free(tenant->slots_used);
+	folder_unmake(&tenant->folder);
 	tenant->memory = NULL;
 	tenant->memory_fd = -1;
 	tenant->slots_used = NULL;
@@ -362,7 +364,7 @@ static struct tenant *tenant_new(struct share *share, const struct tenant_settin
 
 	if (!tenant)
 		return NULL;
-	tenant->memory_fd = -1;
+	tenant->memory_fd = tenant->folder.fd = -1;
 	tenant->user = -1;
 	TAILQ_INSERT_TAIL(&share->tenants, tenant, link);
 	share->count++;
@@ -592,13 +594,16 @@ int share_client_start(struct client *client, struct tenant *tenant)
 {
 	struct supervisor *supervisor = client->supervisor;
 	struct client_share *share = calloc(1, sizeof(*share));
-	int status;
+	int status = 0;
 
 	if (!share)
 		return -ENOMEM;
 	share->owner = client;
 	share->page_fd = share->kick_fd = -1;
-	status = tenant->memory ? 0 : memory_open(tenant);
+	if (!tenant->memory) {
+		status = memory_open(tenant);
+		folder_make(supervisor, &tenant->folder);
+	}
 	if (!status)
 		status = page_open(share);
 	if (!status) {
@@ -625,11 +630,12 @@ int share_client_start(struct client *client, struct tenant *tenant)
 	return 0;
 }
 
-void share_client_descriptors(const struct client *client, int descriptors[3], unsigned int *slot)
+void share_client_descriptors(const struct client *client, int descriptors[4], unsigned int *slot)
 {
 	descriptors[0] = client->share->page_fd;
 	descriptors[1] = client->share->kick_fd;
 	descriptors[2] = client->tenant->memory_fd;
+	descriptors[3] = client->tenant->folder.fd;
 	*slot = client->share->slot;
 }
 

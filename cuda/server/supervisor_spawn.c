@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts a client's worker: the connection as descriptor 3, the token (for TCP) to read from 4,
- * what it shares with the supervisor and its tenant as 5 to 7 (proto/share-page.h), nothing else,
+ * what it shares with the supervisor and its tenant as 5 to 8 (proto/share-page.h), nothing else,
  * in a process group of its own, and dead when the supervisor is.
  *
  * fork() and not posix_spawn(), because the kernel is asked in between to kill the child with its
@@ -49,7 +49,7 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 			  bool with_token, struct spawn_arguments *arguments)
 {
 	const char **next = arguments->list;
-	int descriptors[3];
+	int descriptors[4];
 	unsigned int slot;
 	uid_t user;
 
@@ -74,6 +74,8 @@ static void spawn_compose(const struct supervisor *supervisor, const struct clie
 	snprintf(arguments->slot, sizeof(arguments->slot), "%u", slot);
 	*next++ = "--share";
 	*next++ = arguments->slot;
+	if (descriptors[3] >= 0)
+		*next++ = "--folder";
 	if (supervisor->options.turns)
 		*next++ = "--turns";
 	if (supervisor->options.clear_memory)
@@ -116,7 +118,7 @@ static __attribute__((noreturn)) void spawn_become(const struct client *client,
 						   struct spawn_arguments *arguments, int token_fd,
 						   pid_t parent)
 {
-	int connection = client->fd, shared[3];
+	int connection = client->fd, shared[4];
 	unsigned int slot;
 	struct sigaction by_default = { .sa_handler = SIG_DFL };
 	char text[LINK_ANSWER_TEXT_BYTES];
@@ -136,7 +138,8 @@ static __attribute__((noreturn)) void spawn_become(const struct client *client,
 	if (dup2(connection, SPAWN_CONNECTION_FD) >= 0 &&
 	    (token_fd < 0 || dup2(token_fd, SPAWN_TOKEN_FD) >= 0) &&
 	    dup2(shared[0], SHARE_PAGE_FD) >= 0 && dup2(shared[1], SHARE_KICK_FD) >= 0 &&
-	    dup2(shared[2], SHARE_MEMORY_FD) >= 0)
+	    dup2(shared[2], SHARE_MEMORY_FD) >= 0 &&
+	    (shared[3] < 0 || dup2(shared[3], SHARE_FOLDER_FD) >= 0))
 		execv(arguments->list[0], (char *const *)arguments->list);
 	snprintf(text, sizeof(text), "cannot start worker '%s': %s", arguments->list[0],
 		 strerror(errno));

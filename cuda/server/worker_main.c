@@ -22,6 +22,7 @@
 #include "cuda/server/account.h"
 #include "cuda/server/monitor.h"
 #include "cuda/server/sandbox.h"
+#include "cuda/server/shm.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
@@ -55,6 +56,7 @@ static const struct argp_option option_list[] = {
 	  "descriptors 5 to 7 are shared; the number of the memory's slot", 0 },
 	{ "turns", 'u', NULL, 0, "take turns on the device", 0 },
 	{ "clear", 'c', NULL, 0, "clear device memory when it is allocated", 0 },
+	{ "folder", 'o', NULL, 0, "descriptor 8 is the folder of shared memory by name", 0 },
 	{ "sandbox", 'x', NULL, 0, "give up files, network and system calls", 0 },
 	{ "user", 'U', "NUMBER", 0, "become this user", 0 },
 	{ "path", 'P', "PATH", 0, "in the sandbox: may be read and written too (up to 16)", 0 },
@@ -105,6 +107,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case 'u':
 		arguments->turns = true;
+		return 0;
+	case 'o':
+		arguments->sandbox.folder_fd = SHARE_FOLDER_FD;
 		return 0;
 	case 'x':
 		arguments->sandbox.confined = true;
@@ -320,6 +325,7 @@ static int worker_confine(struct arguments *arguments)
 	struct error error = { 0 };
 
 	arguments->sandbox.driver = arguments->driver;
+	shm_folder_set(arguments->sandbox.folder_fd);
 	if (sandbox_enter(&arguments->sandbox, &error)) {
 		log_error("%s: %s", worker_options.peer, error.text);
 		return error.code;
@@ -329,7 +335,9 @@ static int worker_confine(struct arguments *arguments)
 
 int main(int argc, char **argv)
 {
-	static struct arguments arguments = { .fd = -1, .token_fd = -1, .share_slot = -1 };
+	static struct arguments arguments = {
+		.fd = -1, .token_fd = -1, .share_slot = -1, .sandbox.folder_fd = -1
+	};
 	static const struct argp parser = {
 		option_list, option_parse,
 		NULL,	     "Serves one CUDA client over an accepted connection.",

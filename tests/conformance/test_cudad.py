@@ -204,10 +204,10 @@ def test_worker_gets_connection_and_shared_pages_and_nothing_else(start):
     client = cudad.client()
     client.echo()
     assert client.arguments() == (f"--fd 3 --driver none --peer uid {os.getuid()} "
-                                  f"pid {os.getpid()} --memory-limit 12345 --share 0 --turns --clear "
+                                  f"pid {os.getpid()} --memory-limit 12345 --share 0 --folder --turns --clear "
                                   "--sandbox")
     descriptors = client.command(b"f", 64)
-    assert list(descriptors[1:1 + descriptors[0]]) == [3, 5, 6, 7]
+    assert list(descriptors[1:1 + descriptors[0]]) == [3, 5, 6, 7, 8]
     worker = cudad.workers()[0]
     assert os.getpgid(worker) == worker
 

@@ -3,12 +3,14 @@
 import ctypes
 import errno
 import os
+import pathlib
 import subprocess
 
 import pytest
 
 import daemons
 
+OBJECTS = daemons.BUILD / "tests" / "conformance" / "objects" / "libcuda.so.1"
 DRIVER = daemons.BUILD / "tests" / "conformance" / "escape" / "libcuda.so.1"
 REFUSED = ("file-read", "file-write", "file-create", "users-read", "folder-list", "inet-socket",
            "unix-connect", "unix-datagram", "netlink-socket", "child-make", "program-run", "process-signal",
@@ -101,3 +103,121 @@ def test_a_user_that_cannot_be_had_is_an_error():
     with Host(f'worker_users = [{os.getuid() + 1}, {os.getuid() + 1}];') as host:
         host.run("unix", [daemons.PROGRAMS / "driver_client", "launch"])
         daemons.wait_until(lambda: "cannot become user" in host.log(), 20, "it says why")
+
+
+class Sharing(daemons.Cudad):
+    """causeway-cudad with two tenants, and the driver that shares memory by name."""
+
+    def __init__(self, users=("", "")):
+        super().__init__(driver=OBJECTS, settings='socket_mode = "666";')
+        self.folder.chmod(0o755)
+        self.clients = []
+        tenants = ", ".join(f'{{ name = "{name}"; socket = "{self.tenant_socket(name)}"; {user} }}'
+                            for name, user in zip(("red", "blue"), users))
+        self.config.write_text(self.config.read_text() + f"tenants = ( {tenants} );\n")
+
+    def tenant_socket(self, name):
+        return self.folder / f"{name}.sock"
+
+    def shared(self):
+        """What there is in this daemon's folder of /dev/shm, and of another's with that number."""
+        return sorted(path for folder in pathlib.Path("/dev/shm").glob(f"causeway-{self.pid}.*")
+                      for path in (folder, *folder.rglob("*")))
+
+    def client(self, tenant):
+        """A client of that tenant, waiting in the driver; what the driver could do, by step."""
+        before = self.log().count("object end")
+        environment = {"LD_LIBRARY_PATH": str(daemons.CLIENT.parent),
+                       "CAUSEWAY_CUDA_SERVER": f"unix:{self.tenant_socket(tenant)}"}
+        self.clients.append(subprocess.Popen([daemons.PROGRAMS / "driver_client", "launch"],
+                                             env=daemons.client_environment(environment),
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                             stderr=subprocess.DEVNULL))
+        daemons.wait_until(lambda: self.log().count("object end") > before, 20, "it has tried all")
+        text = self.log().split("object end")[before]
+        return {words[1].rstrip(":"): int(words[2]) for line in text.splitlines()
+                if (words := line.split()) and words[0] == "object"}
+
+    def clients_end(self):
+        for client in self.clients:
+            client.kill()
+            client.wait()
+        self.clients.clear()
+
+    def kill(self):
+        self.clients_end()
+        super().kill()
+
+
+REFUSED_NAMES = {"slash": errno.EINVAL, "parent": errno.EINVAL, "unlink-slash": errno.EINVAL}
+HOST = {"host": errno.EACCES, "folder": errno.EACCES}
+MAKER = {"look": errno.ENOENT, "make": 0, "content": 0, "unlink": 0, "gone": errno.ENOENT}
+
+
+def share_by_name(host):
+    """The life of what two tenants share by name; the driver's steps of each kind of client."""
+    assert len(host.shared()) == 1, "a folder of the daemon, nothing in it"
+    assert host.client("red") == {**MAKER, **REFUSED_NAMES, **HOST}
+    assert host.client("red") == {"look": 0, "content": 0, **REFUSED_NAMES, **HOST}
+    assert host.client("blue") == {**MAKER, **REFUSED_NAMES, **HOST}
+    names = [path.name for path in host.shared()]
+    assert names.count("cuda.shm.0.1.2") == 2 and len(names) == 5, names
+    assert not os.path.exists("/dev/shm/cuda.shm.0.1.2")
+    host.clients[0].kill()  # the other one of red still has it
+    host.clients[0].wait()
+    daemons.wait_until(lambda: len(host.workers()) == 2, 20, "one worker is gone")
+    assert host.client("red")["look"] == 0
+    host.clients_end()
+    daemons.wait_until(lambda: not host.workers(), 20, "all workers are gone")
+    daemons.wait_until(lambda: len(host.shared()) == 1, 20, "what they shared is gone")
+
+
+@pytest.mark.skipif(landlock() < 1, reason="without Landlock nothing keeps tenants apart")
+def test_memory_by_name_is_shared_within_a_tenant():
+    with Sharing() as host:
+        share_by_name(host)
+        host.client("red")
+        host.stop()
+        assert not host.shared()
+
+
+@pytest.mark.skipif(landlock() < 1, reason="without Landlock nothing keeps tenants apart")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
+def test_memory_by_name_with_users_of_their_own():
+    with Sharing(("user = 61011;", "user = 61012;")) as host:
+        share_by_name(host)
+
+
+@pytest.mark.skipif(landlock() < 1, reason="a driver's steps are other ones without it")
+def test_memory_by_name_of_a_daemon_that_was_killed():
+    """Its guardian removes it; or, where that is gone as well, the next daemon."""
+    with Sharing() as host:
+        host.client("red")
+        host.process.kill()
+        host.process.wait()
+        daemons.wait_until(lambda: not host.shared(), 20, "the guardian has tidied up")
+    stale = pathlib.Path("/dev/shm/causeway-1.stale-test")
+    (stale / "1").mkdir(parents=True)
+    (stale / "1" / "cuda.shm.0.0.0").write_text("left behind")
+    with Sharing() as host:
+        assert not stale.exists()
+        with Sharing() as other:
+            assert len(host.shared()) == 1, "that of a daemon at work stays"
+            assert len(other.shared()) == 1
+
+
+def test_without_the_sandbox_names_are_the_hosts():
+    """The control, and the way out where a driver wants more: nothing is put elsewhere."""
+    host = Sharing()
+    host.config.write_text(host.config.read_text().replace("driver =", "sandbox = false; driver ="))
+    path = pathlib.Path("/dev/shm/cuda.shm.0.1.2")
+    try:
+        with host:
+            assert not host.shared()
+            found = host.client("red")
+            assert (found["look"], found["make"], found["host"]) == (errno.ENOENT, 0, 0), found
+            assert path.exists()
+            assert host.client("blue")["look"] == 0
+    finally:
+        path.unlink(missing_ok=True)
+        pathlib.Path("/dev/shm/causeway-folder").rmdir()
