@@ -110,6 +110,7 @@ class Call(Row):
     def __init__(self, line, symbol, parameters):
         super().__init__(line)
         self.symbol, self.parameters = symbol, parameters
+        self.after = None  # what the client does when it has succeeded
         self.known = []  # (name, version, variant or None, version of the variant)
         self.words, self.tested = set(), []
 
@@ -331,6 +332,11 @@ class Api:
             function.known.append((words[1], int(words[2]), variant,
                                    int(words[4]) if len(words) > 4 else int(words[2])))
             return
+        if words[0] == 'after':
+            if isinstance(function, Message) or len(words) != 2 or function.after:
+                raise BadRow('expected one "after FUNCTION"')
+            function.after = words[1]
+            return
         if words[0] == 'tested':
             function.tested += words[1:]
             return
@@ -381,7 +387,7 @@ class Api:
                         raise BadRow(f'{name} {version} is known twice')
                     names[name, version] = call
                 if call.local:
-                    if call.words - {'local'}:
+                    if call.words - {'local'} or call.after:
                         raise BadRow('"local" goes with no other word')
                     if any(p.form != 'value' or p.nullable for p in call.parameters):
                         raise BadRow('a local call has no annotated parameters')

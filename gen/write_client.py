@@ -168,7 +168,8 @@ def _body(api, call, out):
                     f'\t*{p.name} = client_handle_pointer({p.name}_found);']
     if end:
         out.append(f'\tclient_handle_end(client_handle_object({end.name}));')
-    out += ['\treturn CUDA_SUCCESS;', '}', '']
+    handle = next((p.name for p in call.parameters if p.form == 'value'), '')
+    out += [f'\treturn client_{call.after}({handle});' if call.after else '\treturn CUDA_SUCCESS;', '}', '']
 
 
 def _remote(api, message, out):

@@ -185,6 +185,9 @@ struct client_object {
 			unsigned int flags;
 			int priority;
 		} stream;
+		struct {
+			bool shared; /* another process may have it; atomic */
+		} event;
 		struct client_node *node;   /* what the program was shown of a node; graph.c */
 		struct client_graph *graph; /* user objects of a graph or its executable */
 		struct client_link *link;   /* of a linker; linker.c */
@@ -269,6 +272,13 @@ void client_per_thread_end(bool outer);
 CUresult client_device_check(CUdevice device);
 int client_device_attribute(CUdevice device, CUdevice_attribute attribute);
 
+/* Events: stream.c */
+/* client_event_share - another process may have that event from now on */
+CUresult client_event_share(CUevent event);
+/* client_event_order - after a record of it: where others may have it, wait until it has been done
+ */
+CUresult client_event_order(CUevent event);
+
 /* Functions: function.c */
 struct client_object *client_function_object(CUfunction function);
 /* client_function_facts - ask for the facts of a function that the worker named */
@@ -292,8 +302,11 @@ bool client_range_on_device(const struct range *range);
 CUresult client_range_check(uint64_t address, unsigned __int128 bytes);
 CUresult client_range_global(uint64_t address, uint64_t bytes, uint32_t module);
 void client_range_forget(uint32_t owner);
-/* client_range_adopt - a block that the worker has; -EEXIST: its addresses are taken here */
-int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner);
+/*
+ * client_range_adopt - a block that the worker has; -EEXIST: its addresses are taken here
+ * @freed: by cuMemFree; else the program ends it in another way (client_range_end)
+ */
+int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner, bool freed);
 /* client_range_end - forget the block that begins at @address */
 CUresult client_range_end(uint64_t address);
 

@@ -406,7 +406,7 @@ CUresult client_cuGraphAddMemAllocNode(CUgraphNode *phGraphNode, CUgraph hGraph,
 				  &address);
 	if (result)
 		return result;
-	client_range_adopt(address, nodeParams->bytesize, client_context_number());
+	client_range_adopt(address, nodeParams->bytesize, client_context_number(), true);
 	nodeParams->dptr = address;
 	return CUDA_SUCCESS;
 }
@@ -437,7 +437,7 @@ CUresult client_cuGraphAddNode_v2(CUgraphNode *phGraphNode, CUgraph hGraph,
 				  numDependencies, &body, &address);
 	if (result || nodeParams->type != CU_GRAPH_NODE_TYPE_MEM_ALLOC)
 		return result;
-	client_range_adopt(address, nodeParams->alloc.bytesize, client_context_number());
+	client_range_adopt(address, nodeParams->alloc.bytesize, client_context_number(), true);
 	nodeParams->alloc.dptr = address;
 	return CUDA_SUCCESS;
 }

@@ -30,6 +30,8 @@ enum range_flags {
 	RANGE_ASYNC = 0x100,	  /* from a pool, in stream order */
 	RANGE_REGISTERED = 0x200, /* the program's own memory */
 	RANGE_RESERVED = 0x400,	  /* its pages are PROT_NONE here */
+	RANGE_ADOPTED = 0x2000,	  /* of a graph */
+	RANGE_KEPT = 0x4000,	  /* cuMemFree does not end it: reserved, or another process's */
 	RANGE_SHARED = 0x800,	  /* pinned host memory that the worker has at the same address */
 	RANGE_MAPPED = 0x1000,	  /* kernels see it there, too */
 	RANGE_HOST_FLAGS = 0xff,  /* what the program asked for, of a host range */
@@ -191,9 +193,10 @@ void client_range_forget(uint32_t owner)
 	pthread_mutex_unlock(&memory.lock);
 }
 
-int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner)
+int client_range_adopt(uint64_t address, uint64_t bytes, uint32_t owner, bool freed)
 {
-	return memory_adopt(address, bytes, CLIENT_RANGE_DEVICE, owner, 0);
+	return memory_adopt(address, bytes, CLIENT_RANGE_DEVICE, owner,
+			    freed ? RANGE_ADOPTED : RANGE_KEPT);
 }
 
 /* What is asked of the worker; asked again where the address cannot be used here. */
@@ -270,15 +273,16 @@ CUresult client_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t Wid
 	return result;
 }
 
-/* memory_take - forget a device allocation that starts at @dptr */
-static CUresult memory_take(CUdeviceptr dptr)
+/* memory_take - forget a device allocation that starts at @dptr, @kept from cuMemFree or not */
+static CUresult memory_take(CUdeviceptr dptr, bool kept)
 {
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	struct range *range;
 
 	pthread_mutex_lock(&memory.lock);
 	range = range_find(&memory.table, dptr);
-	if (range && range->start == dptr && range->kind == CLIENT_RANGE_DEVICE) {
+	if (range && range->start == dptr && range->kind == CLIENT_RANGE_DEVICE &&
+	    !(range->flags & RANGE_KEPT) == !kept) {
 		memory_forget(range);
 		result = CUDA_SUCCESS;
 	}
@@ -288,7 +292,7 @@ static CUresult memory_take(CUdeviceptr dptr)
 
 CUresult client_range_end(uint64_t address)
 {
-	return memory_take(address);
+	return memory_take(address, true);
 }
 
 CUresult client_cuMemFree_v2(CUdeviceptr dptr)
@@ -301,7 +305,7 @@ CUresult client_cuMemFree_v2(CUdeviceptr dptr)
 		return CUDA_SUCCESS;
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
-	result = memory_take(dptr);
+	result = memory_take(dptr, false);
 	return result ? result : client_send_memory_free(dptr);
 }
 
@@ -316,7 +320,7 @@ CUresult client_cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream)
 		return result;
 	if (!client_context_number())
 		return CUDA_ERROR_INVALID_CONTEXT;
-	result = memory_take(dptr);
+	result = memory_take(dptr, false);
 	return result ? result : client_send_memory_free_async(dptr, stream);
 }
 
@@ -647,10 +651,14 @@ static CUresult pointer_attribute(const struct range *range, CUdeviceptr ptr,
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
 	case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
 		*(unsigned int *)data = 0; /* runtimes read four bytes of a boolean */
+		return CUDA_SUCCESS;
+	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+		*(unsigned int *)data =
+			range->kind == CLIENT_RANGE_DEVICE &&
+			!(range->flags & (RANGE_ASYNC | RANGE_ADOPTED | RANGE_KEPT));
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MAPPED:
 		*(unsigned int *)data = mapped;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Streams: made and ended without a reply; what the program may ask about one is kept here. Events
- * are generated calls but for waiting.
+ * are generated calls but for making and waiting; one that another process may have is recorded
+ * when the call returns, since the program may tell that process at once, by ways that nobody here
+ * sees.
  */
 #include "cuda/client/callback.h"
 #include "cuda/client/client.h"
@@ -179,6 +181,52 @@ CUresult client_cuEventSynchronize(CUevent hEvent)
 	if (!result)
 		result = client_number_event(hEvent, false, &number);
 	return result ? result : client_send_event_synchronize(number);
+}
+
+CUresult client_cuEventCreate(CUevent *phEvent, unsigned int Flags)
+{
+	bool shared = Flags & CU_EVENT_INTERPROCESS;
+	uint32_t context = client_context_number();
+	struct client_object *event;
+	CUresult result = client_enter();
+
+	if (result)
+		return result;
+	if (!phEvent ||
+	    Flags & ~(CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS) ||
+	    (shared && !(Flags & CU_EVENT_DISABLE_TIMING)))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!context)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	result = client_handle_new(KIND_event, context, &event);
+	if (result)
+		return result;
+	result = shared ? client_send_event_create_wait(event->number, Flags)
+			: client_send_event_create(event->number, Flags);
+	if (result) {
+		client_handle_end(event);
+		return result;
+	}
+	*phEvent = client_handle_pointer(event);
+	return CUDA_SUCCESS;
+}
+
+CUresult client_event_share(CUevent event)
+{
+	struct client_object *object = client_object_of(KIND_event, event);
+
+	if (object)
+		__atomic_store_n(&object->event.shared, true, __ATOMIC_RELEASE);
+	return CUDA_SUCCESS;
+}
+
+CUresult client_event_order(CUevent event)
+{
+	struct client_object *object = client_object_of(KIND_event, event);
+
+	if (!object || !__atomic_load_n(&object->event.shared, __ATOMIC_ACQUIRE))
+		return CUDA_SUCCESS;
+	return client_send_ping();
 }
 
 CUresult client_cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData)

@@ -26,7 +26,7 @@ CUresult client_cuMemAddressReserve(CUdeviceptr *ptr, size_t size, size_t alignm
 		result = client_send_memory_reserve(size, alignment, addr, flags, &address);
 		if (result)
 			return result;
-		if (!client_range_adopt(address, size, 0)) {
+		if (!client_range_adopt(address, size, 0, false)) {
 			*ptr = address;
 			return CUDA_SUCCESS;
 		}
@@ -157,7 +157,7 @@ CUresult client_cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle,
 		return result;
 	/* Opened a second time it is where it was. */
 	if (client_range_check(address, bytes) &&
-	    client_range_adopt(address, bytes, client_context_number())) {
+	    client_range_adopt(address, bytes, client_context_number(), false)) {
 		client_send_ipc_memory_close(address, &last);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
@@ -201,7 +201,7 @@ CUresult client_cuIpcOpenEventHandle(CUevent *phEvent, CUipcEventHandle handle)
 		return result;
 	}
 	*phEvent = client_handle_pointer(event);
-	return CUDA_SUCCESS;
+	return client_event_share(*phEvent);
 }
 
 /* managed_none - no address is managed memory, which is what the driver says of others */

@@ -314,6 +314,32 @@ CUresult worker_stream_synchronize(struct worker_call *call,
 	return result ? result : worker_stream_wait(call, stream);
 }
 
+static CUresult event_create(struct worker_call *call, uint32_t number, unsigned int flags)
+{
+	CUevent event;
+	CUresult result;
+
+	if (!worker_handle_free(call, number))
+		return worker_broken(call);
+	if (!worker_driver.cuEventCreate)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = worker_driver.cuEventCreate(&event, flags);
+	return result ? result
+		      : worker_handle_set(call, KIND_event, number, event, call->request.context);
+}
+
+CUresult worker_event_create(struct worker_call *call,
+			     const struct wire_event_create_request *request)
+{
+	return event_create(call, request->event, request->flags);
+}
+
+CUresult worker_event_create_wait(struct worker_call *call,
+				  const struct wire_event_create_wait_request *request)
+{
+	return event_create(call, request->event, request->flags);
+}
+
 CUresult worker_event_synchronize(struct worker_call *call,
 				  const struct wire_event_synchronize_request *request)
 {

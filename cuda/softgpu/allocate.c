@@ -81,7 +81,7 @@ static CUresult release(uint64_t address, enum memory_kind kind)
 	if (result != CUDA_SUCCESS)
 		return result;
 	if (!memory_find(address, &block) || block.kind != kind || block.address != address ||
-	    !block.context)
+	    !block.context || block.imported)
 		return CUDA_ERROR_INVALID_VALUE;
 	streams_drain_all();
 	return memory_free(address);
@@ -298,6 +298,9 @@ static bool pointer_answer(CUpointer_attribute attribute, uint64_t address,
 		return true;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
 		*answer = (uint64_t)block->pool;
+		return true;
+	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+		*answer = !host && block->context && !block->pool && !block->imported;
 		return true;
 	default:
 		return true;

@@ -77,6 +77,7 @@ static void context_end(struct context *context)
 	context_streams_close(context);
 	context_events_destroy(context);
 	context_modules_unload(context);
+	ipc_close_context(context);
 	memory_free_context(context);
 	context_print_flush(context);
 	free(context->print.text);

@@ -7,9 +7,11 @@
  *	module_lock (module.c)     libraries, modules, functions, kernels
  *	graph_lock (graph.c)       graphs, executables, captures
  *	stream_lock (stream.c)     queues, streams, events
+ *	opened_lock (ipc.c)        memory of other processes
  *	virtual_lock (virtual.c)   reservations, memory without addresses, mappings
  *	memory_lock (memory.c)     allocations
  *	pool_lock (pool.c)         what pools count
+ *	made_lock (ipc.c)          what other processes may open
  *	object locks (object.c)    leaves: the free lists of handles
  * No lock is held while a task runs or a program's callback is called.
  */
@@ -22,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cuda/softgpu/ipc.h"
 #include "cuda/softgpu/ptx.h"
 #include "cuda/softgpu/settings.h"
 #include "gen/cuda_types.h"
@@ -190,6 +193,8 @@ bool point_reached(const struct point *point);
 void point_wait(const struct point *point);
 void context_drain(struct context *context);
 void streams_drain_all(void);
+/* streams_still - call @function at a moment when no task runs, and none begins meanwhile */
+CUresult streams_still(CUresult (*function)(void *argument), void *argument);
 void context_streams_close(struct context *context);
 bool thread_in_callback(void);
 /* host_call - a program's function, which must not call the driver */
@@ -228,6 +233,8 @@ struct memory_block {
 	struct context *context; /* whose end frees it; NULL: none */
 	CUmemoryPool pool;
 	unsigned int host_flags;
+	bool imported;		   /* another process's, see ipc.c */
+	struct ipc_handle *shared; /* what it was exported as; NULL: it was not */
 	uint64_t id;
 };
 
@@ -250,6 +257,9 @@ uint64_t memory_virtual(uint64_t *bytes);
 /* memory_charge - count memory that no block of the device's region stands for; OUT_OF_MEMORY */
 CUresult memory_charge(CUdevice device, size_t bytes);
 void memory_discharge(CUdevice device, size_t bytes);
+/* memory_export - move the allocation at @address to where other processes may open it; its handle
+ */
+CUresult memory_export(uint64_t address, struct ipc_handle *handle);
 /* memory_map - memory may be used at virtual addresses from now on; memory_unmap: no longer */
 CUresult memory_map(struct memory_block *block);
 void memory_unmap(uint64_t address);
@@ -257,6 +267,15 @@ void memory_unmap(uint64_t address);
 /* ---- virtual.c ---- */
 
 size_t physical_bytes(void); /* for object.c */
+/* virtual_import - map what another process exported, @bytes of it, at an address of its own */
+CUresult virtual_import(int fd, uint64_t bytes, struct context *context, CUdevice device,
+			uint64_t *address);
+void virtual_import_end(uint64_t address);
+
+/* ---- ipc.c ---- */
+
+/* ipc_close_context - all that is open in a context that goes */
+void ipc_close_context(const struct context *context);
 
 /* ---- pool.c ---- */
 

@@ -3,10 +3,14 @@
  * event: marks in streams. An event is the point behind the work that its stream had when it was
  * recorded last; a record on a busy stream also queues a task that notes the time.
  *
+ * An event that other processes may open has its state in shared memory instead (ipc_event.c), and
+ * no time.
+ *
  * The time belongs to one record: a task whose record was overtaken by a later one writes nothing.
  * Locks: event_lock over the fields below; graph_lock is taken under it, and no other.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "cuda/softgpu/driver.h"
@@ -17,6 +21,8 @@ struct event {
 	uint64_t records; /* persists: a late task must not take a new event for its own */
 	struct context *context;
 	unsigned int flags;
+	struct ipc_event
+		*shared; /* NULL: this process's alone; else its record, not the point, counts */
 	bool recorded;
 	struct point point;
 	uint64_t time_ns;
@@ -40,6 +46,13 @@ struct event_task {
 	struct task task;
 	struct event *event;
 	uint64_t record;
+};
+
+/* A record of an event of several processes, or a wait for one. */
+struct shared_task {
+	struct task task;
+	struct ipc_event *event;
+	uint32_t record;
 };
 
 static uint64_t now_ns(void)
@@ -73,13 +86,60 @@ CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
 	if (!phEvent ||
 	    Flags & ~(CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS))
 		return CUDA_ERROR_INVALID_VALUE;
-	if (Flags & CU_EVENT_INTERPROCESS)
-		return CUDA_ERROR_NOT_SUPPORTED;
+	if (Flags & CU_EVENT_INTERPROCESS && !(Flags & CU_EVENT_DISABLE_TIMING))
+		return CUDA_ERROR_INVALID_VALUE;
 	event = object_create(OBJECT_EVENT);
 	if (!event)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (Flags & CU_EVENT_INTERPROCESS && !(event->shared = ipc_event_make())) {
+		object_destroy(OBJECT_EVENT, event);
+		return CUDA_ERROR_OPERATING_SYSTEM;
+	}
 	event->context = context;
 	event->flags = Flags;
+	*phEvent = (CUevent)event;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuIpcGetEventHandle(CUipcEventHandle *pHandle, CUevent event)
+{
+	struct event *found;
+	CUresult result = event_of(event, &found);
+
+	if (result)
+		return result;
+	if (!pHandle)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!found->shared)
+		return CUDA_ERROR_INVALID_HANDLE;
+	memcpy(pHandle, ipc_event_handle(found->shared), sizeof(*pHandle));
+	return CUDA_SUCCESS;
+}
+
+CUresult cuIpcOpenEventHandle(CUevent *phEvent, CUipcEventHandle handle)
+{
+	struct ipc_event *shared;
+	struct ipc_handle known;
+	struct context *context;
+	struct event *event;
+	CUresult result = context_enter(&context);
+
+	if (result)
+		return result;
+	if (!phEvent)
+		return CUDA_ERROR_INVALID_VALUE;
+	memcpy(&known, &handle, sizeof(known));
+	result = ipc_event_open(&known, &shared);
+	if (result)
+		return result;
+	event = object_create(OBJECT_EVENT);
+	if (!event) {
+		ipc_event_drop(shared);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	event->context = context;
+	event->flags = CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
+	event->shared = shared;
 	*phEvent = (CUevent)event;
 	return CUDA_SUCCESS;
 }
@@ -90,6 +150,7 @@ static void event_end(struct event *event)
 	event->records++;
 	capture_unmark(&event->mark);
 	pthread_mutex_unlock(&event_lock);
+	ipc_event_drop(event->shared);
 	object_destroy(OBJECT_EVENT, event);
 }
 
@@ -176,8 +237,11 @@ void event_record_now(CUevent handle)
 	struct event *event = (struct event *)handle;
 
 	/* What is before it has been done by this very thread. */
-	if (event_usable(handle))
-		event_mark(event, (struct point){ event->context->legacy, 0 });
+	if (!event_usable(handle))
+		return;
+	event_mark(event, (struct point){ event->context->legacy, 0 });
+	if (event->shared)
+		ipc_event_reach(event->shared, ipc_event_begin(event->shared));
 }
 
 /* event_external - a node that records or waits for an event that others use, too */
@@ -186,6 +250,58 @@ static CUresult event_external(struct stream *stream, CUevent event, CUgraphNode
 	struct body body = { .type = type, .context = stream->context, .event = event };
 
 	return capture_add(stream, &body);
+}
+
+static CUresult run_shared_record(struct task *task)
+{
+	struct shared_task *shared = (struct shared_task *)task;
+
+	ipc_event_reach(shared->event, shared->record);
+	ipc_event_drop(shared->event);
+	return CUDA_SUCCESS;
+}
+
+static CUresult run_shared_wait(struct task *task)
+{
+	struct shared_task *shared = (struct shared_task *)task;
+
+	ipc_event_wait(shared->event, shared->record);
+	ipc_event_drop(shared->event);
+	return CUDA_SUCCESS;
+}
+
+/* shared_submit - a record of that event, or a wait, in the stream */
+static CUresult shared_submit(struct stream *stream, struct ipc_event *event, uint32_t record,
+			      CUresult (*run)(struct task *))
+{
+	struct shared_task *task = calloc(1, sizeof(*task));
+	CUresult result;
+
+	if (!task)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	task->task.run = run;
+	task->task.always = true;
+	task->event = ipc_event_hold(event);
+	task->record = record;
+	result = stream_submit(stream, &task->task, NULL, false);
+	if (result)
+		ipc_event_drop(event);
+	return result;
+}
+
+/* shared_record - who asks for the event from now on, in whatever process, means this record */
+static CUresult shared_record(struct ipc_event *event, struct stream *stream)
+{
+	uint32_t record = ipc_event_begin(event);
+	CUresult result = CUDA_SUCCESS;
+
+	if (stream_idle(stream))
+		ipc_event_reach(event, record);
+	else
+		result = shared_submit(stream, event, record, run_shared_record);
+	if (result)
+		ipc_event_reach(event, record); /* nobody must wait for it */
+	return result;
 }
 
 CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
@@ -204,6 +320,8 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (capture_active(stream))
 		return event_capture(event, stream);
+	if (event->shared)
+		return shared_record(event->shared, stream);
 	last = stream_last(stream);
 	if (stream_idle(stream)) {
 		event_mark(event, last);
@@ -262,6 +380,8 @@ CUresult cuEventQuery(CUevent hEvent)
 		return result;
 	if (event_captured(event))
 		return CUDA_ERROR_CAPTURED_EVENT;
+	if (event->shared && !ipc_event_reached(event->shared, ipc_event_last(event->shared)))
+		return CUDA_ERROR_NOT_READY;
 	if (event_point(event, &point) && !point_reached(&point))
 		return CUDA_ERROR_NOT_READY;
 	return (CUresult)event->context->failure;
@@ -277,7 +397,9 @@ CUresult cuEventSynchronize(CUevent hEvent)
 		return result;
 	if (event_captured(event))
 		return CUDA_ERROR_CAPTURED_EVENT;
-	if (event_point(event, &point))
+	if (event->shared)
+		ipc_event_wait(event->shared, ipc_event_last(event->shared));
+	else if (event_point(event, &point))
 		point_wait(&point);
 	context_print_flush(event->context);
 	return (CUresult)event->context->failure;
@@ -319,9 +441,14 @@ CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd)
 
 void event_wait_now(CUevent handle)
 {
+	struct event *event = (struct event *)handle;
 	struct point point;
 
-	if (event_usable(handle) && event_point((struct event *)handle, &point))
+	if (!event_usable(handle))
+		return;
+	if (event->shared)
+		ipc_event_wait(event->shared, ipc_event_last(event->shared));
+	else if (event_point(event, &point))
 		point_wait(&point);
 }
 
@@ -363,6 +490,13 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 	if (capture_active(stream)) { /* from outside the capture */
 		capture_refuse(stream);
 		return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+	}
+	if (event->shared) {
+		uint32_t record = ipc_event_last(event->shared);
+
+		return ipc_event_reached(event->shared, record)
+			       ? CUDA_SUCCESS
+			       : shared_submit(stream, event->shared, record, run_shared_wait);
 	}
 	if (!event_point(event, &point) || point.stream == stream || point_reached(&point))
 		return CUDA_SUCCESS;

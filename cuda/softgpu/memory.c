@@ -16,7 +16,9 @@
  * is ever cleared: a device on which who allocates finds what another left behind.
  *
  * Behind these regions lies one of addresses alone: virtual.c's reservations, into which it maps
- * memory of its own and says here what of that may be used.
+ * memory of its own, or of other processes, and says here what of that may be used. An allocation
+ * that other processes may open is mapped from an object of shared memory (ipc.c) until it is
+ * freed.
  *
  * Locks: memory_lock over the regions' sorted tables of blocks and the registrations.
  */
@@ -230,13 +232,24 @@ CUresult memory_allocate(struct memory_block *block)
 	return result;
 }
 
+/* export_end - who has it open keeps it; here its pages are private again, at every moment some */
+static void export_end(const struct memory_block *block)
+{
+	ipc_object_remove(block->shared);
+	free(block->shared);
+	mmap((void *)block->address, block->pages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+}
+
 /* Caller holds memory_lock. */
 static void region_free(struct region *region, size_t index)
 {
 	struct memory_block block = region->table.blocks[index];
 
 	mark_pages(&block, 0);
-	if (!settings.remnants || block.kind == MEMORY_PINNED)
+	if (block.shared)
+		export_end(&block);
+	else if (!settings.remnants || block.kind == MEMORY_PINNED)
 		madvise((void *)block.address, block.pages << PAGE_SHIFT, MADV_DONTNEED);
 	region->used_pages -= block.pages;
 	table_remove(&region->table, index);
@@ -377,6 +390,85 @@ uint64_t memory_virtual(uint64_t *bytes)
 	return virtual_region()->address;
 }
 
+/* An allocation on its way into an object of shared memory. */
+struct export
+{
+	uint64_t address, id;
+	int fd;
+	struct ipc_handle *handle; /* the block's, once it is done */
+	struct ipc_handle result;
+};
+
+/* export_move - content and pages of the block; caller holds memory_lock, and no task runs */
+static CUresult export_move(struct memory_block *block, struct export *export)
+{
+	size_t bytes = block->pages << PAGE_SHIFT, done = 0;
+
+	while (done < bytes) {
+		ssize_t now = pwrite(export->fd, (const char *)block->address + done, bytes - done,
+				     (off_t)done);
+
+		if (now <= 0)
+			return CUDA_ERROR_OUT_OF_MEMORY;
+		done += (size_t)now;
+	}
+	if (mmap((void *)block->address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 export->fd, 0) == MAP_FAILED)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	block->shared = export->handle;
+	export->handle = NULL;
+	return CUDA_SUCCESS;
+}
+
+static CUresult export_still(void *argument)
+{
+	struct export *export = argument;
+	CUresult result = CUDA_SUCCESS;
+	struct memory_block *block;
+	struct region *region;
+
+	pthread_mutex_lock(&memory_lock);
+	region = region_at(export->address);
+	block = region ? table_find(&region->table, export->address) : NULL;
+	if (!block || block->id != export->id)
+		result = CUDA_ERROR_INVALID_VALUE; /* freed meanwhile */
+	else if (!block->shared)
+		result = export_move(block, export);
+	if (!result)
+		export->result = *block->shared; /* another thread's, where one was faster */
+	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+CUresult memory_export(uint64_t address, struct ipc_handle *handle)
+{
+	struct export export = { .address = address };
+	struct memory_block block;
+	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+
+	if (!memory_find(address, &block) || block.kind != MEMORY_DEVICE || block.pool ||
+	    !block.context || block.imported)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (settings.remnants)
+		return CUDA_ERROR_NOT_SUPPORTED; /* that memory stays in its file */
+	export.id = block.id;
+	export.handle = malloc(sizeof(*export.handle));
+	if (!export.handle)
+		return result;
+	export.fd = ipc_object_make(export.handle, IPC_MEMORY, block.pages << PAGE_SHIFT);
+	export.handle->asked = block.bytes;
+	export.handle->device = (uint32_t)block.device;
+	if (export.fd >= 0) {
+		result = streams_still(export_still, &export);
+		close(export.fd);
+		if (export.handle)
+			ipc_object_remove(export.handle);
+	}
+	free(export.handle);
+	*handle = export.result;
+	return result;
+}
+
 CUresult memory_charge(CUdevice device, size_t bytes)
 {
 	struct region *region = &regions[device];
@@ -405,7 +497,7 @@ CUresult memory_map(struct memory_block *block)
 
 	pthread_mutex_lock(&memory_lock);
 	block->id = next_block_id++;
-	block->pages = block->bytes >> PAGE_SHIFT;
+	block->pages = (block->bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
 	if (table_insert(table, table_above(table, block->address), block)) {
 		mark_pages(block, 1);
 		result = CUDA_SUCCESS;

@@ -29,6 +29,7 @@
 static pthread_mutex_t stream_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t progress = PTHREAD_COND_INITIALIZER;
 static unsigned int progress_waiters; /* protected by stream_lock */
+static unsigned int running_tasks;    /* likewise */
 static uint64_t next_stream_id = 1;   /* protected by stream_lock */
 static __thread bool in_callback;
 static __thread struct stream *own_default; /* of this thread, see stream_of_thread() */
@@ -87,6 +88,7 @@ static void run_head(struct stream *stream)
 	CUresult result = CUDA_SUCCESS;
 
 	stream->running = true;
+	running_tasks++;
 	pthread_mutex_unlock(&stream_lock);
 	if (!task->context->failure || task->always)
 		result = task->run(task);
@@ -94,6 +96,7 @@ static void run_head(struct stream *stream)
 		context_fail(task->context, result);
 	pthread_mutex_lock(&stream_lock);
 	stream->running = false;
+	running_tasks--;
 	stream->head = task->next;
 	if (!stream->head)
 		stream->tail = &stream->head;
@@ -302,6 +305,19 @@ void streams_drain_all(void)
 
 	while ((context = object_next(OBJECT_CONTEXT, context)))
 		context_drain(context);
+}
+
+CUresult streams_still(CUresult (*function)(void *), void *argument)
+{
+	CUresult result;
+
+	pthread_mutex_lock(&stream_lock);
+	/* Nothing is kept from beginning meanwhile: what runs may be waiting for it. */
+	while (running_tasks)
+		wait_for_progress();
+	result = function(argument);
+	pthread_mutex_unlock(&stream_lock);
+	return result;
 }
 
 struct stream *stream_create(struct context *context, enum stream_kind kind, unsigned int flags,

@@ -5,7 +5,8 @@
  * A reservation is a range of the region for it (memory.c). An allocation is a memfd, counted
  * against its device from its making until its last handle and its last mapping are gone. A mapping
  * puts all of an allocation somewhere into one reservation; kernels and copies may use it once
- * access was set, which is what marks its pages.
+ * access was set, which is what marks its pages. What another process exported (ipc.c) is mapped
+ * into a reservation of its own, and counted there.
  *
  * virtual_lock guards all of it; memory_lock is taken under it.
  */
@@ -30,6 +31,7 @@ struct reservation {
 	struct reservation *next; /* by address */
 	uint64_t address;
 	size_t bytes;
+	bool imported; /* for memory of another process: nobody else's to map into or to free */
 };
 
 struct mapping {
@@ -113,7 +115,7 @@ CUresult cuMemAddressReserve(CUdeviceptr *ptr, size_t size, size_t alignment, CU
 	if (!result) {
 		link = gap_find(size, alignment, addr, &address);
 		if (link) {
-			*made = (struct reservation){ *link, address, size };
+			*made = (struct reservation){ *link, address, size, false };
 			*link = made;
 			*ptr = address;
 			made = NULL;
@@ -143,7 +145,8 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size)
 
 	while (*link && (*link)->address != ptr)
 		link = &(*link)->next;
-	if (!result && (!*link || (*link)->bytes != size || mapping_inside(ptr, size)))
+	if (!result &&
+	    (!*link || (*link)->imported || (*link)->bytes != size || mapping_inside(ptr, size)))
 		result = CUDA_ERROR_INVALID_VALUE;
 	if (!result) {
 		struct reservation *gone = *link;
@@ -290,7 +293,7 @@ static bool reserved(uint64_t address, uint64_t bytes)
 
 	while (at && (address < at->address || address - at->address >= at->bytes))
 		at = at->next;
-	return at && bytes <= at->bytes - (address - at->address);
+	return at && !at->imported && bytes <= at->bytes - (address - at->address);
 }
 
 CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
@@ -333,15 +336,21 @@ static bool mappings_whole(uint64_t address, uint64_t bytes)
 	return true;
 }
 
-/* mapping_end - its pages are nothing again, without a moment in which they cannot be touched */
+/* nothing_map - its pages are nothing again, without a moment in which they cannot be touched */
+static void nothing_map(uint64_t address, size_t bytes)
+{
+	mmap((void *)(uintptr_t)address, bytes, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+}
+
+/* mapping_end - forget a mapping, and what nothing else holds of it */
 static void mapping_end(struct mapping *gone)
 {
 	struct mapping **link = &mappings;
 
 	if (gone->access)
 		memory_unmap(gone->address);
-	mmap((void *)(uintptr_t)gone->address, gone->physical->bytes, PROT_READ | PROT_WRITE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	nothing_map(gone->address, gone->physical->bytes);
 	while (*link != gone)
 		link = &(*link)->next;
 	*link = gone->next;
@@ -418,4 +427,53 @@ CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location
 	if (!result)
 		*flags = mapping->access;
 	return virtual_leave(result);
+}
+
+/* ---- memory of other processes ---- */
+
+CUresult virtual_import(int fd, uint64_t bytes, struct context *context, CUdevice device,
+			uint64_t *address)
+{
+	struct memory_block block = { .bytes = bytes,
+				      .kind = MEMORY_DEVICE,
+				      .device = device,
+				      .context = context,
+				      .imported = true };
+	struct reservation *made = malloc(sizeof(*made)), **link;
+	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+
+	if (!made)
+		return result;
+	pthread_mutex_lock(&virtual_lock);
+	link = gap_find(align_up(bytes, GRANULARITY), GRANULARITY, 0, &block.address);
+	if (link && mmap((void *)(uintptr_t)block.address, bytes, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED)
+		result = memory_map(&block);
+	if (!result) {
+		*made = (struct reservation){ *link, block.address, align_up(bytes, GRANULARITY),
+					      true };
+		*link = made;
+		*address = block.address;
+		made = NULL;
+	} else if (link) {
+		nothing_map(block.address, bytes);
+	}
+	free(made);
+	pthread_mutex_unlock(&virtual_lock);
+	return result;
+}
+
+void virtual_import_end(uint64_t address)
+{
+	struct reservation **link = &reservations, *gone;
+
+	pthread_mutex_lock(&virtual_lock);
+	while ((*link)->address != address)
+		link = &(*link)->next;
+	gone = *link;
+	memory_unmap(address);
+	nothing_map(address, gone->bytes);
+	*link = gone->next;
+	free(gone);
+	pthread_mutex_unlock(&virtual_lock);
 }

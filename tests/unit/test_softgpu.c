@@ -823,6 +823,99 @@ static void test_fork(void **state)
 	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
 }
 
+/* Another process's part is in tests/programs/ipc.cu: here, what an export changes for its maker.
+ */
+static void test_export(void **state)
+{
+	size_t before, during, after, total, bytes;
+	CUdeviceptr memory, base, opened;
+	CUipcMemHandle handle, again;
+	uint64_t *words;
+
+	(void)state;
+	assert_int_equal(cuMemGetInfo_v2(&before, &total), CUDA_SUCCESS);
+	assert_int_equal(cuMemAlloc_v2(&memory, 3 * 4096 + 8), CUDA_SUCCESS);
+	assert_int_equal(cuMemGetInfo_v2(&during, &total), CUDA_SUCCESS);
+	words = (uint64_t *)memory;
+	words[0] = 11;
+	words[3 * 512] = 12;
+	assert_int_equal(cuIpcGetMemHandle(&handle, memory + 8), CUDA_SUCCESS);
+	assert_int_equal(cuIpcGetMemHandle(&again, memory), CUDA_SUCCESS);
+	assert_memory_equal(&handle, &again, sizeof(handle));
+	assert_int_equal(words[0], 11);
+	assert_int_equal(words[3 * 512], 12);
+	/* It is at the same address, works as before, and is counted once. */
+	assert_int_equal(launch2("store", NULL, memory, 13), CUDA_SUCCESS);
+	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
+	assert_int_equal(words[0], 13);
+	assert_int_equal(cuMemGetAddressRange_v2(&base, &bytes, memory + 8), CUDA_SUCCESS);
+	assert_int_equal(base, memory);
+	assert_int_equal(bytes, 3 * 4096 + 8);
+	assert_int_equal(cuMemGetInfo_v2(&after, &total), CUDA_SUCCESS);
+	assert_int_equal(after, during);
+	assert_int_equal(cuIpcOpenMemHandle_v2(&opened, handle, 1), CUDA_ERROR_INVALID_CONTEXT);
+	assert_int_equal(cuIpcCloseMemHandle(memory), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(cuMemFree_v2(memory), CUDA_SUCCESS);
+	assert_int_equal(cuMemGetInfo_v2(&after, &total), CUDA_SUCCESS);
+	assert_int_equal(after, before);
+	/* What comes to lie there next is private, and empty. */
+	assert_int_equal(cuMemAlloc_v2(&base, 3 * 4096 + 8), CUDA_SUCCESS);
+	assert_int_equal(base, memory);
+	assert_int_equal(words[0], 0);
+	assert_int_equal(words[3 * 512], 0);
+	assert_int_equal(cuMemFree_v2(base), CUDA_SUCCESS);
+	assert_int_equal(cuIpcGetMemHandle(&handle, memory), CUDA_ERROR_INVALID_VALUE);
+}
+
+static void *record_later(void *stream)
+{
+	return (void *)(uintptr_t)cuStreamSynchronize(stream);
+}
+
+/* A record of an event for several processes counts from when it was asked for. */
+static void test_shared_event(void **state)
+{
+	uint64_t *words = device_words(2);
+	CUstream first, second;
+	CUipcEventHandle handle;
+	CUevent event, opened;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(cuEventCreate(&event, CU_EVENT_INTERPROCESS), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(cuEventCreate(&event, CU_EVENT_INTERPROCESS | CU_EVENT_DISABLE_TIMING),
+			 CUDA_SUCCESS);
+	assert_int_equal(cuStreamCreate(&first, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	assert_int_equal(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	assert_int_equal(cuIpcGetEventHandle(&handle, event), CUDA_SUCCESS);
+	assert_int_equal(cuIpcOpenEventHandle(&opened, handle), CUDA_ERROR_INVALID_CONTEXT);
+	assert_int_equal(cuEventQuery(event), CUDA_SUCCESS);
+	assert_int_equal(launch2("wait", first, (uint64_t)&words[1], 0), CUDA_SUCCESS);
+	assert_int_equal(cuEventRecord(event, first), CUDA_SUCCESS);
+	assert_int_equal(cuEventQuery(event), CUDA_ERROR_NOT_READY);
+	assert_int_equal(cuStreamWaitEvent(second, event, 0), CUDA_SUCCESS);
+	assert_int_equal(launch2("store", second, (uint64_t)&words[0], 5), CUDA_SUCCESS);
+	assert_int_equal(pthread_create(&thread, NULL, record_later, second), 0);
+	assert_int_equal(cuStreamQuery(second), CUDA_ERROR_NOT_READY);
+	assert_int_equal(words[0], 0);
+	/* The wait is for that record, whatever comes later. */
+	for (int i = 0; i < 400; i++)
+		assert_int_equal(cuEventRecord(event, NULL), CUDA_SUCCESS);
+	assert_int_equal(cuEventQuery(event), CUDA_SUCCESS);
+	assert_int_equal(words[0], 0);
+	words[1] = 1;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	/* More of them than there are places for. */
+	for (int i = 0; i < 2000; i++)
+		assert_int_equal(cuEventRecord(event, i % 2 ? first : second), CUDA_SUCCESS);
+	assert_int_equal(words[0], 5);
+	assert_int_equal(cuEventSynchronize(event), CUDA_SUCCESS);
+	assert_int_equal(cuEventDestroy_v2(event), CUDA_SUCCESS);
+	assert_int_equal(cuStreamDestroy_v2(first), CUDA_SUCCESS);
+	assert_int_equal(cuStreamDestroy_v2(second), CUDA_SUCCESS);
+	release(words);
+}
+
 static void test_bad_handles(void **state)
 {
 	uint64_t stray[64] = { 1 };
@@ -872,6 +965,8 @@ int main(void)
 		TEST(test_contexts),
 		TEST(test_two_devices),
 		TEST(test_fork),
+		TEST(test_export),
+		TEST(test_shared_event),
 		TEST(test_bad_handles),
 	};
 
