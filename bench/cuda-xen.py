@@ -30,6 +30,9 @@ SCALE = int(os.environ.get("CAUSEWAY_CUDA_XEN_SCALE") or 8)
 # Five products of an eighth take 8 s on a translated processor.
 TIMEOUT = 200 + 8 * (8 / SCALE) ** 3 * 2
 SAMPLES = 3 if SCALE > 1 else 1  # of each figure in a round, after two that warm up
+# Three matrices of 36, 36 and 18 MB, twice in the guest that runs the program and the device; more
+# than a guest is given for its programs alone.
+GUEST_MIB = 512
 TCP_PORT = 7001
 TOKEN = "a token of this benchmark alone"
 SETUP = ("echo $0 >/run/token; echo token_file = /run/token >/run/client.conf; "
@@ -49,7 +52,8 @@ def start_server(guest):
 def figures(guest, environment):
     done = guest.run(["cuda_gpu", str(SCALE), str(SAMPLES)], env=environment, timeout=TIMEOUT)
     if done.status:
-        raise measure.Failed(f"cuda_gpu: {done.stderr.decode(errors='replace').strip()}")
+        raise measure.Failed(f"cuda_gpu ended with {done.status}: "
+                             f"{done.stderr.decode(errors='replace').strip()}")
     found = json.loads(done.stdout[done.stdout.index(b"{"):done.stdout.rindex(b"}") + 1])
     return {name: measure.Samples(values) for name, values in found.items()}
 
@@ -63,17 +67,18 @@ def run(bench):
                 f"{daemons.SOFTGPU}:{xen_host.SOFTGPU}"]
     totals = {"argo": [], "tcp": [], "direct": []}
     copies = {"argo": [], "tcp": [], "direct": []}
-    with xen_host.start(2, programs=programs, cpus=2, quiet=True) as host:
+    with xen_host.start(2, programs=programs, cpus=2, quiet=True,
+                        guest_memory_mib=GUEST_MIB) as host:
         client, server = host.guests
         xen_host.pin(host, [(client, server)])
         client.run(["sh", "-c", SETUP, TOKEN], check=True)
         start_server(server)
         config = {"CAUSEWAY_CUDA_CONFIG": "/run/client.conf"}
         ways = {
+            "direct": (server, {"LD_LIBRARY_PATH": "/opt/softgpu"}),
             "argo": (client, {"CAUSEWAY_CUDA_SERVER":
                               f"vsock:{xen_host.cid(server)}:{xen_host.CUDA_PORT}", **config}),
             "tcp": (client, {"CAUSEWAY_CUDA_SERVER": f"tcp:{server.address}:{TCP_PORT}", **config}),
-            "direct": (server, {"LD_LIBRARY_PATH": "/opt/softgpu"}),
         }
         for number in range(bench.rounds):
             for way, (guest, environment) in ways.items():
