@@ -140,6 +140,7 @@ static int stream_take(struct message_stream *stream)
 	if (got < 0)
 		return errno == EINTR ? 0 : -errno;
 	stream->end += (size_t)got;
+	stream->looked = true;
 	return 0;
 }
 
@@ -156,6 +157,7 @@ static int stream_fill(struct message_stream *stream, size_t need, bool more)
 		status = message_receive_all(stream->epd, stream->bytes + stream->end, lacking);
 		if (status == 0)
 			stream->end += lacking;
+		stream->looked = false;
 	}
 	return status;
 }
@@ -174,7 +176,8 @@ int message_stream_next(struct message_stream *stream, bool more, struct coi_hea
 	status = stream_fill(stream, sizeof(*header) + header->bytes, true);
 	if (status < 0)
 		return status;
-	if (more && stream->end - stream->at == sizeof(*header) + header->bytes)
+	/* What came with this one; a second look would cost a call and find little. */
+	if (more && !stream->looked && stream->end - stream->at == sizeof(*header) + header->bytes)
 		stream_take(stream); /* an error comes again, after this message */
 	if (header->bytes)
 		*payload = stream->bytes + stream->at + sizeof(*header);

@@ -32,6 +32,7 @@ struct message_stream {
 	scif_epd_t epd;
 	unsigned char *bytes;
 	size_t room, at, end; /* what was read and not yet taken: from at to end */
+	bool looked;	      /* without waiting, since it last waited */
 };
 
 /* message_stream_open - 0 or -ENOMEM */

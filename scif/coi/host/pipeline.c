@@ -30,7 +30,6 @@
 #define PIPELINE_STACK_MIN  16384u
 #define PIPELINE_PAGE	    4096u
 #define PIPELINE_LOW_BYTES  (COI_PIPELINE_AHEAD_BYTES / 2)
-#define PIPELINE_LAZY_BYTES (COI_PIPELINE_AHEAD_BYTES / 4) /* of runs, between two that are not */
 
 struct coipipeline {
 	struct object object;
@@ -324,7 +323,9 @@ static void pipeline_take(struct coipipeline *pipeline, struct run *run, struct 
 	run_own(run);
 	pipeline->ahead += run->bytes;
 	pipeline->lazy_bytes += run->bytes;
-	if (run->wanted || pipeline->lazy_bytes >= PIPELINE_LAZY_BYTES)
+	/* The next answer comes when as much is left as lets more go, and not before: of runs like
+	 * this one, the first that PIPELINE_LOW_BYTES has no room for is answered at once. */
+	if (run->wanted || pipeline->lazy_bytes + run->bytes > PIPELINE_LOW_BYTES)
 		pipeline->lazy_bytes = 0;
 	else
 		run->header.value = COI_RUN_LAZY;
