@@ -18,14 +18,15 @@
  *	START (arguments, environment) ->
  *	                               <-   WAITING (place in the queue), any number of times
  *	                               <-   STARTED, or REFUSED
- *	INPUT, INPUT_END, SIGNAL       ->
- *	                               <-   OUTPUT, ERRORS, CREDIT, PORT
+ *	INPUT, INPUT_END, SIGNAL, FLUSH ->
+ *	                               <-   OUTPUT, ERRORS, CREDIT, PORT, FLUSHED
  *	                               <-   EXITED; the card hangs up
  *
  * Files come through memory: WELCOME names a window of the card's endpoint, the client writes part
  * of the file to its start (scif_vwriteto with SCIF_RMA_SYNC), says so, and waits for TAKEN.
  * Input is sent within the credit that STARTED (CARD_INPUT_CREDIT) and CREDIT give, so that a
  * program that does not read never stands before a SIGNAL. Output needs none: it stops at the ring.
+ * FLUSHED comes behind all output that the program had written when FLUSH came.
  *
  * What a program finds in its environment besides what START says: see docs/architecture.md.
  */
@@ -35,7 +36,7 @@
 #include <stdint.h>
 
 #define CARD_PORT	  40 /* the first of COI's */
-#define CARD_VERSION	  1
+#define CARD_VERSION	  2
 #define CARD_PAYLOAD_MAX  32768u
 #define CARD_WINDOW_BYTES (4u << 20)
 #define CARD_INPUT_CREDIT 65536u
@@ -53,6 +54,7 @@ enum card_frame_type {
 	CARD_INPUT = 6, /* bytes */
 	CARD_INPUT_END = 7,
 	CARD_SIGNAL = 8, /* value: number, 1 to 31 */
+	CARD_FLUSH = 9,	 /* value: a number, higher than those before */
 
 	CARD_WELCOME = 64,   /* value: CARD_VERSION; struct card_welcome */
 	CARD_LACKS = 65,     /* names, each with its NUL */
@@ -65,6 +67,7 @@ enum card_frame_type {
 	CARD_ERRORS = 72,    /* bytes */
 	CARD_CREDIT = 73,    /* value: so many bytes of input more */
 	CARD_EXITED = 74,    /* struct card_exited */
+	CARD_FLUSHED = 75,   /* value: the highest of FLUSH */
 };
 
 struct card_frame {

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define COI_MAGIC		 0x31494f43u /* "COI1" */
-#define COI_VERSION		 2
+#define COI_VERSION		 3
 #define COI_TOKEN_BYTES		 16
 #define COI_PAYLOAD_MAX		 (1u << 20)
 #define COI_FUNCTIONS_MAX	 128u /* names of one message */
@@ -59,8 +59,8 @@ enum coi_message_type {
 	COI_LIBRARY_LOAD = 5,	/* struct coi_library, then a name; value of the answer: id */
 	COI_LIBRARY_UNLOAD = 6, /* value: id */
 	COI_SHUTDOWN = 7,
-	COI_FLUSH = 8,
-	COI_PROMPT = 9, /* value: number of a pipeline, whose answers are wanted without delay */
+	COI_PRINTED = 8, /* value: of PRINT: that is done */
+	COI_PROMPT = 9,	 /* value: number of a pipeline, whose answers are wanted without delay */
 
 	COI_RUN = 32, /* value: coi_run_flags; struct coi_run, struct coi_run_buffer[], data */
 
@@ -71,6 +71,8 @@ enum coi_message_type {
 	COI_RELEASED = 68,	 /* value: buffer */
 	COI_SIGNAL = 69,	 /* struct coi_signal */
 	COI_COMPLETE_SHORT = 70, /* result; value: the function's return value, first byte lowest */
+	COI_STARTED = 71,	 /* tag: of a run that TELLS */
+	COI_PRINT = 72, /* value: number; what the process printed so far is to be printed */
 };
 
 /*
@@ -78,7 +80,10 @@ enum coi_message_type {
  * is not, or PROMPT, or COI_PIPELINE_HOLD_BYTES. A row of short functions then costs the source one
  * message for many, and it says so of those that nobody waits for.
  */
-enum coi_run_flags { COI_RUN_LAZY = 1 };
+enum coi_run_flags {
+	COI_RUN_LAZY = 1,
+	COI_RUN_TELLS = 2, /* STARTED comes before it is executed */
+};
 
 struct coi_header {
 	uint32_t type;

@@ -291,6 +291,7 @@ int card_next(struct card_connection *card, struct card_event *event, char *room
 	case CARD_OUTPUT:
 	case CARD_ERRORS:
 	case CARD_PORT_OPEN:
+	case CARD_FLUSHED:
 		return 0;
 	case CARD_REFUSED:
 		card_add_credit(card, 0, true);
@@ -336,4 +337,9 @@ int card_end_input(struct card_connection *card)
 int card_signal(struct card_connection *card, int number)
 {
 	return card_send_frame(card, CARD_SIGNAL, (uint64_t)number, NULL, 0);
+}
+
+int card_flush(struct card_connection *card, uint64_t number)
+{
+	return card_send_frame(card, CARD_FLUSH, number, NULL, 0);
 }

@@ -5,9 +5,9 @@
  * The order of calls is that of proto/card-launch.h: connect, need, send files, start, then next
  * for whatever the card says, until CARD_EXITED. Closing ends the program.
  *
- * Threads: one at a time, but that card_send_input(), card_end_input() and card_signal() may be
- * called beside a card_next() that waits (these hold the connection's lock while they send).
- * Errors: -errno with a sentence; -ECONNRESET means that the card is lost.
+ * Threads: one at a time, but that card_send_input(), card_end_input(), card_signal() and
+ * card_flush() may be called beside a card_next() that waits (these hold the connection's lock
+ * while they send). Errors: -errno with a sentence; -ECONNRESET means that the card is lost.
  */
 #ifndef CAUSEWAY_SCIF_CARD_CLIENT_H
 #define CAUSEWAY_SCIF_CARD_CLIENT_H
@@ -35,8 +35,8 @@ struct card_connection {
 
 /* What the card said; text points into the caller's room. */
 struct card_event {
-	enum card_frame_type type; /* CARD_WAITING, _OUTPUT, _ERRORS, _PORT_OPEN, _EXITED */
-	uint64_t value;		   /* WAITING: place; PORT_OPEN: the port */
+	enum card_frame_type type; /* CARD_OUTPUT, _ERRORS, _PORT_OPEN, _FLUSHED, _EXITED */
+	uint64_t value;		   /* PORT_OPEN: the port; FLUSHED: the number */
 	char *data;		   /* OUTPUT, ERRORS */
 	size_t bytes;
 	struct card_exited exited;
@@ -87,5 +87,7 @@ int card_next(struct card_connection *card, struct card_event *event, char *room
 int card_send_input(struct card_connection *card, const void *data, size_t bytes);
 int card_end_input(struct card_connection *card);
 int card_signal(struct card_connection *card, int number);
+/* card_flush - CARD_FLUSHED shall come behind what the program has written by now */
+int card_flush(struct card_connection *card, uint64_t number);
 
 #endif

@@ -31,8 +31,10 @@ struct worker {
 	char input[CARD_INPUT_CREDIT];
 	size_t input_used;
 	bool input_ended;
-	bool lost; /* the connection */
+	bool lost;	/* the connection */
+	uint64_t flush; /* the last number of FLUSH */
 
+	uint64_t flushed;		    /* the last that was answered */
 	int wake_fd;			    /* eventfd: input came, or the connection is lost */
 	char payload[CARD_PAYLOAD_MAX + 1]; /* of the thread that receives */
 	uint64_t started_us;

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -236,6 +237,10 @@ static bool program_take(struct worker *worker, const struct card_frame *frame)
 		if (sound && worker->box.init > 0)
 			kill(worker->box.init, (int)frame->value);
 		break;
+	case CARD_FLUSH:
+		if (frame->value > worker->flush)
+			worker->flush = frame->value;
+		break;
 	default:
 		sound = false;
 	}
@@ -300,6 +305,32 @@ static void program_forward(struct worker *worker, int *fd, uint32_t type)
 	*fd = -1;
 }
 
+/* The client wants to have all that was written by now: it goes, and a mark behind it. */
+static void program_flush(struct worker *worker)
+{
+	struct sandbox *box = &worker->box;
+	int output = 0, errors = 0;
+	uint64_t number;
+
+	pthread_mutex_lock(&worker->lock);
+	number = worker->flush > worker->flushed ? worker->flush : 0;
+	pthread_mutex_unlock(&worker->lock);
+	if (!number)
+		return;
+	/* What comes meanwhile may wait: a program that never stops writing must not hold this up.
+	 */
+	if (box->output >= 0 && ioctl(box->output, FIONREAD, &output) < 0)
+		output = 0;
+	if (box->errors >= 0 && ioctl(box->errors, FIONREAD, &errors) < 0)
+		errors = 0;
+	for (; output > 0 && box->output >= 0; output -= (int)CARD_PAYLOAD_MAX)
+		program_forward(worker, &box->output, CARD_OUTPUT);
+	for (; errors > 0 && box->errors >= 0; errors -= (int)CARD_PAYLOAD_MAX)
+		program_forward(worker, &box->errors, CARD_ERRORS);
+	worker->flushed = number;
+	wire_send(worker->epd, CARD_FLUSHED, number, NULL, 0);
+}
+
 static void program_take_port(struct worker *worker)
 {
 	unsigned char bytes[2];
@@ -352,6 +383,7 @@ static bool program_turn(struct worker *worker, int *ended)
 		program_forward(worker, &box->errors, CARD_ERRORS);
 	if (look[PORT].revents)
 		program_take_port(worker);
+	program_flush(worker);
 	if (look[STATUS].revents) {
 		if (read(box->status, ended, sizeof(*ended)) != (ssize_t)sizeof(*ended))
 			*ended = SIGKILL; /* the init was killed, and the program with it */

@@ -136,6 +136,34 @@ typedef enum COI_DMA_MODE {
 COIACCESSAPI COIRESULT COIProcessConfigureDMA(const uint64_t in_Channels,
 					      const COI_DMA_MODE in_Mode);
 
+/* What a program can be told of, to measure what happens. */
+typedef enum COI_NOTIFICATIONS {
+	RUN_FUNCTION_READY = 0,	   /* it waits for nothing any more, and goes to the sink */
+	RUN_FUNCTION_START,	   /* the sink is about to execute it */
+	RUN_FUNCTION_COMPLETE,	   /* it has ended */
+	BUFFER_OPERATION_READY,	   /* bytes are about to be moved: not where none are */
+	BUFFER_OPERATION_COMPLETE, /* they were moved */
+	USER_EVENT_SIGNALED	   /* by the sink */
+} COI_NOTIFICATIONS;
+
+/* Called by any thread, and before the event of the operation comes. */
+typedef void (*COI_NOTIFICATION_CALLBACK)(COI_NOTIFICATIONS in_Type, COIPROCESS in_Process,
+					  COIEVENT in_Event, const void *in_UserData);
+
+/* COIRegisterNotificationCallback - from now on it is told of what is asked of the process.
+ * COI_INVALID_HANDLE, COI_INVALID_POINTER; COI_ALREADY_EXISTS: it is told already */
+COIACCESSAPI COIRESULT COIRegisterNotificationCallback(COIPROCESS in_Process,
+						       COI_NOTIFICATION_CALLBACK in_Callback,
+						       const void *in_UserData);
+/* COIUnregisterNotificationCallback - COI_INVALID_HANDLE, COI_INVALID_POINTER, COI_DOES_NOT_EXIST
+ */
+COIACCESSAPI COIRESULT COIUnregisterNotificationCallback(COIPROCESS in_Process,
+							 COI_NOTIFICATION_CALLBACK in_Callback);
+/* COINotificationCallbackSetContext - what the calling thread asks for from now on is told with
+ * this data, and not with the registered one; user events are asked for by registering them. NULL
+ * ends it. */
+COIACCESSAPI void COINotificationCallbackSetContext(const void *in_UserData);
+
 #ifdef __cplusplus
 }
 #endif

@@ -174,6 +174,19 @@ static int pipeline_answer(struct pipeline *pipeline, struct coi_header *reply, 
 	return status;
 }
 
+/* STARTED, behind what is held; 0 or -errno. */
+static int pipeline_tell(struct pipeline *pipeline, uint32_t tag)
+{
+	struct coi_header header = { .type = COI_STARTED, .tag = tag };
+	int status = pipeline_hold(pipeline, &header, NULL);
+
+	pthread_mutex_lock(&pipeline->sending);
+	if (status == 0)
+		status = pipeline_flush(pipeline);
+	pthread_mutex_unlock(&pipeline->sending);
+	return status;
+}
+
 /* Executes one RUN and answers it; 0, or -errno to end the pipeline. */
 static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 			const unsigned char *payload)
@@ -194,8 +207,10 @@ static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 		return -ECANCELED;
 	}
 	threads_follow();
+	status = header->value & COI_RUN_TELLS ? pipeline_tell(pipeline, header->tag) : 0;
 	reply.result = pipeline_call(pipeline, &run, part.iov_base);
-	status = pipeline_answer(pipeline, &reply, &part, header->value & COI_RUN_LAZY);
+	if (status == 0)
+		status = pipeline_answer(pipeline, &reply, &part, header->value & COI_RUN_LAZY);
 	pipeline_leave(pipeline);
 	free(part.iov_base);
 	return status;

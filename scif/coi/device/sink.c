@@ -82,6 +82,15 @@ static int sink_library(const struct coi_header *header, const unsigned char *pa
 	return status;
 }
 
+/* The source has printed what there was at PRINT @number. */
+static void sink_printed(uint64_t number)
+{
+	pthread_mutex_lock(&sink.lock);
+	sink.printed = number;
+	pthread_cond_broadcast(&sink.changed);
+	pthread_mutex_unlock(&sink.lock);
+}
+
 /* Does what one control message asks; fills the reply and @answer. 0 or -EPROTO. */
 static int sink_do(const struct coi_header *header, const unsigned char *payload,
 		   struct coi_header *reply, void *answer, size_t *answer_bytes)
@@ -114,10 +123,11 @@ static int sink_do(const struct coi_header *header, const unsigned char *payload
 	case COI_LIBRARY_UNLOAD:
 		reply->result = library_unload(header->value);
 		return 0;
-	case COI_FLUSH:
-		return 0;
 	case COI_PROMPT:
 		pipeline_prompt(header->value);
+		return 0;
+	case COI_PRINTED:
+		sink_printed(header->value);
 		return 0;
 	case COI_SHUTDOWN:
 		sink_end();
@@ -217,6 +227,9 @@ static void *sink_serve(void *unused)
 		pthread_detach(acceptor);
 	while (status == 0)
 		status = sink_answer();
+	pthread_mutex_lock(&sink.lock);
+	sink.lost = true;
+	pthread_mutex_unlock(&sink.lock);
 	sink_end();
 	return unused;
 }
@@ -296,9 +309,30 @@ static void sink_drain(int fd)
 	}
 }
 
+/* Waits until the source has printed what was written by now; false when there is none. */
+static bool sink_print(void)
+{
+	uint64_t number;
+	bool told;
+
+	pthread_mutex_lock(&sink.telling);
+	told = sink.control >= 0;
+	number = ++sink.print;
+	pthread_mutex_unlock(&sink.telling);
+	if (!told || sink_tell(COI_PRINT, number, NULL, 0) < 0)
+		return false;
+	pthread_mutex_lock(&sink.lock);
+	while (sink.printed < number && !sink.lost)
+		pthread_cond_wait(&sink.changed, &sink.lock);
+	pthread_mutex_unlock(&sink.lock);
+	return true;
+}
+
 COI_EXPORT COIRESULT COIProcessProxyFlush(void)
 {
 	fflush(NULL);
+	if (sink.offloaded && sink_print())
+		return COI_SUCCESS;
 	sink_drain(STDOUT_FILENO);
 	sink_drain(STDERR_FILENO);
 	return COI_SUCCESS;

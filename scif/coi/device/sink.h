@@ -47,6 +47,9 @@ struct sink {
 	struct pipeline_list pipelines;
 	unsigned int pipeline_count;
 
+	bool lost;		 /* the control connection has ended */
+	uint64_t print, printed; /* numbers of PRINT: the last that was told, or answered */
+
 	scif_epd_t listener, control, data;
 	uint16_t client; /* node of the source */
 	uint8_t token[COI_TOKEN_BYTES];

@@ -50,6 +50,7 @@ struct event {
 	bool user, done;
 	COIRESULT result;
 	struct operation *run; /* whose it is, when it is a run function's */
+	const void *context;   /* a user's: what notifications of it are called with */
 	SLIST_HEAD(, dependency) dependencies;
 	struct callback_list callbacks;
 };
@@ -238,12 +239,21 @@ void event_calls(void)
 	}
 }
 
-void event_signal(const COIEVENT *value)
+void event_signal(const COIEVENT *value, struct coiprocess *process)
 {
+	struct note note = { .process = NULL };
 	struct event *event;
 
 	pthread_mutex_lock(&host_lock);
 	event = value->opaque[1] == EVENT_USER ? event_find(value->opaque[0]) : NULL;
+	if (event && process)
+		note_take(&note, process, event->context, *value);
+	if (note.process) { /* it is told before the event comes */
+		pthread_mutex_unlock(&host_lock);
+		note_tell(&note, USER_EVENT_SIGNALED);
+		pthread_mutex_lock(&host_lock);
+		event = event_find(value->opaque[0]);
+	}
 	if (event)
 		event_come(event, COI_SUCCESS);
 	pthread_mutex_unlock(&host_lock);
@@ -479,8 +489,10 @@ COI_EXPORT COIRESULT COIEventRegisterUserEvent(COIEVENT *out_pEvent)
 		return COI_INVALID_POINTER;
 	pthread_mutex_lock(&host_lock);
 	event = event_new(true);
-	if (event)
+	if (event) {
+		event->context = note_context();
 		*out_pEvent = (COIEVENT){ { event->id, EVENT_USER } };
+	}
 	pthread_mutex_unlock(&host_lock);
 	return event ? COI_SUCCESS : COI_OUT_OF_MEMORY;
 }
@@ -506,7 +518,7 @@ COI_EXPORT COIRESULT COIEventSignalUserEvent(COIEVENT in_Event)
 {
 	if (in_Event.opaque[1] != EVENT_USER)
 		return COI_INVALID_HANDLE;
-	event_signal(&in_Event);
+	event_signal(&in_Event, NULL);
 	return COI_SUCCESS;
 }
 

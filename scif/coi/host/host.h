@@ -52,6 +52,23 @@ void object_enter(struct object *object, enum object_kind kind);
 void object_leave(struct object *object);
 bool object_is(const void *handle, enum object_kind kind);
 
+/* note.c: what is told to functions that the program registered with a process. */
+struct note {
+	struct coiprocess *process; /* NULL: nothing is told */
+	const void *context;
+	COIEVENT event;
+};
+
+/* note_context - the data that the calling thread set */
+const void *note_context(void);
+/* note_take - the operation that is asked for now tells, when somebody is registered; with the
+ * lock. @process: a handle, or NULL */
+void note_take(struct note *note, struct coiprocess *process, const void *context, COIEVENT event);
+/* note_tell - calls the functions, without the lock */
+void note_tell(const struct note *note, COI_NOTIFICATIONS type);
+/* note_forget - of a process that has no handle any more */
+void note_forget(struct coiprocess *process);
+
 /* Operations. Embedded at the beginning of what is to be done. */
 struct operation {
 	STAILQ_ENTRY(operation) next; /* of a worker's or a pipeline's queue */
@@ -80,8 +97,8 @@ void event_finish(uint64_t id, COIRESULT result);
 COIEVENT event_value(uint64_t id);
 /* event_wait - until it came; without the lock */
 COIRESULT event_wait(uint64_t id);
-/* event_signal - a user event came, by the sink's word */
-void event_signal(const COIEVENT *event);
+/* event_signal - a user event came, by the word of the sink of @process */
+void event_signal(const COIEVENT *event, struct coiprocess *process);
 /* event_calls - run the callbacks that are due; without the lock, after finishing events */
 void event_calls(void);
 
@@ -152,6 +169,7 @@ struct coiprocess {
 	uint32_t next_tag, next_buffer, next_pipeline, pipelines;
 	SLIST_HEAD(, coifunction) functions;
 	SLIST_HEAD(, coilibrary) libraries;
+	SLIST_HEAD(, notification) notifications;
 	pthread_t controller, watcher;
 	bool launched, controlled, watched; /* the connection, and these threads, are there */
 };
@@ -263,8 +281,14 @@ void buffer_hold(struct coiprocess *process, uint64_t id, int change);
  */
 void buffer_forget_holds(struct coiprocess *process);
 void buffer_forget(struct coiprocess *process);
-/* buffer_bring - make it valid in a process (NULL: the source); takes the lock itself */
-COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process);
+/* buffer_bring - make it valid in a process (NULL: the source); takes the lock itself. @note: told
+ * of it when bytes are moved; may be NULL */
+COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process,
+		       const struct note *note);
+/* buffer_note - what an operation on the buffer tells: to @wanted, if the buffer is there, or to
+ * the first process that it is in; with the lock */
+void buffer_note(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t event,
+		 struct note *note);
 /* version_new - one holder; NULL when there is no memory. version_put may be called with NULL */
 struct version *version_new(uint64_t bytes);
 void version_put(struct version *version);

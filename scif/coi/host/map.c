@@ -26,6 +26,7 @@ struct change {
 	COI_BUFFER_STATE state;
 	COI_BUFFER_MOVE_FLAG move;
 	uint64_t use;
+	struct note note; /* when bytes are moved */
 };
 
 static struct change *change_new(COIRESULT (*execute)(struct operation *operation),
@@ -45,6 +46,7 @@ static COIRESULT map_execute(struct operation *operation)
 	struct change *change = (struct change *)operation;
 	struct coimapinst *map = change->map;
 	struct coibuffer *whole = buffer_whole(change->buffer, NULL);
+	struct note note = change->note;
 	COIRESULT result = COI_SUCCESS;
 
 	free(change);
@@ -64,7 +66,7 @@ static COIRESULT map_execute(struct operation *operation)
 	if (whole->type == COI_BUFFER_STREAMING_TO_SINK)
 		return COI_SUCCESS;
 	if (map->type != COI_MAP_WRITE_ENTIRE_BUFFER)
-		result = buffer_bring(whole, NULL);
+		result = buffer_bring(whole, NULL, &note);
 	pthread_mutex_lock(&host_lock);
 	if (result == COI_SUCCESS && map->type != COI_MAP_READ_ONLY &&
 	    whole->type != COI_BUFFER_PINNED)
@@ -140,6 +142,7 @@ COI_EXPORT COIRESULT COIBufferMap(COIBUFFER in_Buffer, uint64_t in_Offset, uint6
 		return result;
 	}
 	change->operation.done = event_begin();
+	buffer_note(in_Buffer, NULL, change->operation.done, &change->note);
 	/* A map that streams to the sink is a version of its own, in nobody's way. */
 	if (in_Buffer->type != COI_BUFFER_STREAMING_TO_SINK) {
 		map->use = event_begin();
@@ -228,11 +231,12 @@ static COIRESULT state_execute(struct operation *operation)
 
 	if (change->move == COI_BUFFER_MOVE && change->state != COI_BUFFER_INVALID)
 		result = buffer_bring(
-			whole, change->process == COI_PROCESS_SOURCE ? NULL : change->process);
+			whole, change->process == COI_PROCESS_SOURCE ? NULL : change->process,
+			&change->note);
 	/* Bytes that are valid here alone go to the source before this place gives them up. */
 	if (change->move == COI_BUFFER_MOVE && change->state == COI_BUFFER_INVALID &&
 	    change->process != COI_PROCESS_SOURCE)
-		result = buffer_bring(whole, NULL);
+		result = buffer_bring(whole, NULL, &change->note);
 	pthread_mutex_lock(&host_lock);
 	if (result == COI_SUCCESS)
 		state_set(whole, change->process, change->state);
@@ -290,6 +294,7 @@ COI_EXPORT COIRESULT COIBufferSetState(COIBUFFER in_Buffer, COIPROCESS in_Proces
 	change->move = in_DataMove;
 	change->operation.done = event_begin();
 	change->use = event_begin();
+	buffer_note(in_Buffer, in_Process, change->operation.done, &change->note);
 	buffer_use(in_Buffer, &change->operation, change->use, true);
 	return operation_begin(&change->operation, out_pCompletion);
 }

@@ -35,6 +35,7 @@ struct multi {
 	struct section in_buffer, in_memory;
 	uint64_t use; /* an event that ends with it */
 	bool writes;
+	struct note note;
 };
 
 /* One dimension; false when something about it is impossible, or beyond numbers. */
@@ -106,6 +107,7 @@ static COIRESULT multi_execute(struct operation *operation)
 	unsigned char *part = malloc(bytes);
 	COIRESULT result = part ? COI_SUCCESS : COI_OUT_OF_MEMORY;
 
+	note_tell(&multi->note, BUFFER_OPERATION_READY);
 	/* What lies between the elements stays what it is. */
 	if (result == COI_SUCCESS)
 		result = transfer_load(whole, base + multi->offset, part, bytes);
@@ -114,6 +116,7 @@ static COIRESULT multi_execute(struct operation *operation)
 	if (result == COI_SUCCESS && multi->writes)
 		result = transfer_store(whole, multi->process, base + multi->offset, part, bytes);
 	free(part);
+	note_tell(&multi->note, BUFFER_OPERATION_COMPLETE);
 	pthread_mutex_lock(&host_lock);
 	event_finish(multi->use, COI_SUCCESS);
 	pthread_mutex_unlock(&host_lock);
@@ -171,6 +174,7 @@ static COIRESULT multi_begin(bool writes, COIBUFFER buffer, struct coiprocess *p
 	}
 	multi->operation.done = event_begin();
 	multi->use = event_begin();
+	buffer_note(buffer, process, multi->operation.done, &multi->note);
 	buffer_keep(buffer_whole(buffer, NULL), multi->use);
 	return operation_begin(&multi->operation, completion);
 }

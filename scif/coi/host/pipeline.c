@@ -27,9 +27,9 @@
 
 #include "scif/coi/export.h"
 
-#define PIPELINE_STACK_MIN  16384u
-#define PIPELINE_PAGE	    4096u
-#define PIPELINE_LOW_BYTES  (COI_PIPELINE_AHEAD_BYTES / 2)
+#define PIPELINE_STACK_MIN 16384u
+#define PIPELINE_PAGE	   4096u
+#define PIPELINE_LOW_BYTES (COI_PIPELINE_AHEAD_BYTES / 2)
 
 struct coipipeline {
 	struct object object;
@@ -68,6 +68,7 @@ struct run {
 	unsigned char *message;
 	size_t bytes;
 	bool wanted, sent;
+	struct note note;
 	struct coiprocess *process;
 	void *answer;
 	uint16_t answer_bytes;
@@ -215,7 +216,7 @@ static COIRESULT run_move(struct run *run)
 			result = transfer_write(buffer_instance(buffer, run->process), 0,
 						use->version->memory, buffer->bytes);
 		else if (use->access != COI_SINK_WRITE_ENTIRE)
-			result = buffer_bring(buffer, run->process);
+			result = buffer_bring(buffer, run->process, NULL);
 		version_put(use->version);
 		use->version = NULL;
 	}
@@ -325,7 +326,10 @@ static void pipeline_take(struct coipipeline *pipeline, struct run *run, struct 
 	pipeline->lazy_bytes += run->bytes;
 	/* The next answer comes when as much is left as lets more go, and not before: of runs like
 	 * this one, the first that PIPELINE_LOW_BYTES has no room for is answered at once. */
-	if (run->wanted || pipeline->lazy_bytes + run->bytes > PIPELINE_LOW_BYTES)
+	if (run->note.process)
+		run->header.value = COI_RUN_TELLS;
+	if (run->wanted || run->note.process ||
+	    pipeline->lazy_bytes + run->bytes > PIPELINE_LOW_BYTES)
 		pipeline->lazy_bytes = 0;
 	else
 		run->header.value = COI_RUN_LAZY;
@@ -353,7 +357,7 @@ static void pipeline_send(struct coipipeline *pipeline, struct run *run)
 	if (batch.used == 0) {
 		run->message = NULL; /* it may be answered, and freed, when its last byte is out */
 	} else {
-		while ((run = pipeline_head(pipeline)) && !run_moves(run) &&
+		while ((run = pipeline_head(pipeline)) && !run_moves(run) && !run->note.process &&
 		       run->bytes <= sizeof(batch.bytes) - batch.used)
 			pipeline_take(pipeline, run, &batch);
 	}
@@ -390,6 +394,11 @@ static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
 			}
 			pthread_mutex_unlock(&host_lock);
 			result = run_move(run);
+			pthread_mutex_lock(&host_lock);
+		}
+		if (result == COI_SUCCESS && run->note.process) {
+			pthread_mutex_unlock(&host_lock);
+			note_tell(&run->note, RUN_FUNCTION_READY);
 			pthread_mutex_lock(&host_lock);
 		}
 		if (result == COI_SUCCESS) {
@@ -452,6 +461,41 @@ static int pipeline_complete(struct coipipeline *pipeline, const struct coi_head
 	return 0;
 }
 
+/* With the lock, which is given up meanwhile: tells that the function which the message is about
+ * begins, or has ended. */
+static void pipeline_tell(struct coipipeline *pipeline, const struct coi_header *header)
+{
+	const struct run *run = (const struct run *)STAILQ_FIRST(&pipeline->sent);
+	struct note note;
+
+	if (!run || !run->note.process || run->header.tag != header->tag)
+		return;
+	note = run->note;
+	pthread_mutex_unlock(&host_lock);
+	note_tell(&note, header->type == COI_STARTED ? RUN_FUNCTION_START : RUN_FUNCTION_COMPLETE);
+	pthread_mutex_lock(&host_lock);
+}
+
+/* What the sink says on a pipeline's connection; with the lock. -EPROTO when it makes no sense. */
+static int pipeline_hear(struct coipipeline *pipeline, const struct coi_header *header,
+			 const unsigned char *payload)
+{
+	switch (header->type) {
+	case COI_HELD:
+		buffer_hold(pipeline->process, header->value, 1);
+		return 0;
+	case COI_STARTED:
+		pipeline_tell(pipeline, header);
+		return 0;
+	case COI_COMPLETE:
+	case COI_COMPLETE_SHORT:
+		pipeline_tell(pipeline, header);
+		return pipeline_complete(pipeline, header, payload);
+	default:
+		return -EPROTO;
+	}
+}
+
 static void *pipeline_read(void *argument)
 {
 	struct coipipeline *pipeline = argument;
@@ -464,12 +508,8 @@ static void *pipeline_read(void *argument)
 
 		status = message_stream_next(&pipeline->stream, more, &header, &payload);
 		pthread_mutex_lock(&host_lock);
-		if (status == 0 && header.type == COI_HELD)
-			buffer_hold(pipeline->process, header.value, 1);
-		else if (status == 0)
-			status = header.type == COI_COMPLETE || header.type == COI_COMPLETE_SHORT
-					 ? pipeline_complete(pipeline, &header, payload)
-					 : -EPROTO;
+		if (status == 0)
+			status = pipeline_hear(pipeline, &header, payload);
 		if (status < 0 && !pipeline->ending)
 			process_die(pipeline->process);
 		if (status < 0)
@@ -737,6 +777,7 @@ static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *even
 	}
 	operation->ready = run_ready;
 	run->header = (struct coi_header){ .type = COI_RUN, .tag = (uint32_t)operation->done };
+	note_take(&run->note, run->process, note_context(), event_value(operation->done));
 	STAILQ_INSERT_TAIL(&run->operation.pipeline->queued, operation, next);
 	return COI_SUCCESS;
 }

@@ -149,16 +149,19 @@ static int process_hear(struct coiprocess *process)
 		status = message_fixed(payload, header.bytes, &signalled, sizeof(signalled));
 		event = (COIEVENT){ { signalled.event[0], signalled.event[1] } };
 		if (status == 0)
-			event_signal(&event);
+			event_signal(&event, process);
 	} else {
 		pthread_mutex_lock(&host_lock);
 		if (header.type == COI_REPLY)
 			status = process_reply(process, &header, payload);
 		else if (header.type == COI_RELEASED)
 			buffer_hold(process, header.value, -1);
-		else
+		else if (header.type != COI_PRINT)
 			status = -EPROTO;
 		pthread_mutex_unlock(&host_lock);
+		/* process_watch() tells the sink; when there is no card any more, nobody waits. */
+		if (header.type == COI_PRINT)
+			card_flush(&process->card, header.value);
 		event_calls();
 	}
 	free(payload);
@@ -198,6 +201,14 @@ static void process_print(const struct coiprocess *process, const struct card_ev
 	}
 }
 
+/* Tells the sink that it is printed up to what it asked for. */
+static void process_tell_printed(struct coiprocess *process, uint64_t number)
+{
+	struct coi_header header = { .type = COI_PRINTED, .value = number };
+
+	process_call(process, &header, NULL, 0, NULL, 0, NULL);
+}
+
 /* Follows the launch connection to the program's end. */
 static void *process_watch(void *argument)
 {
@@ -212,6 +223,8 @@ static void *process_watch(void *argument)
 		lost = card_next(&process->card, &event, room, &error) < 0;
 		if (!lost && (event.type == CARD_OUTPUT || event.type == CARD_ERRORS))
 			process_print(process, &event);
+		else if (!lost && event.type == CARD_FLUSHED)
+			process_tell_printed(process, event.value);
 	}
 	pthread_mutex_lock(&host_lock);
 	process->end = event.exited;
@@ -305,6 +318,7 @@ struct coiprocess *process_new(struct coiengine *engine, bool proxy)
 	TAILQ_INIT(&process->calls);
 	SLIST_INIT(&process->functions);
 	SLIST_INIT(&process->libraries);
+	SLIST_INIT(&process->notifications);
 	return process;
 }
 
@@ -346,6 +360,7 @@ void process_free(struct coiprocess *process)
 		SLIST_REMOVE_HEAD(&process->libraries, link);
 		free(library);
 	}
+	note_forget(process);
 	free(process);
 }
 

@@ -16,6 +16,8 @@
 /* One of the operations here. */
 struct transfer {
 	struct operation operation;
+	COIRESULT (*move)(const struct transfer *transfer);
+	struct note note;
 	struct coibuffer *buffer, *from;
 	struct coiprocess *process;
 	uint64_t offset, from_offset, bytes;
@@ -62,7 +64,8 @@ static struct instance *buffer_place_of(struct coibuffer *buffer)
 	return best;
 }
 
-COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process)
+COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process,
+		       const struct note *note)
 {
 	struct instance *from, *to;
 	COIRESULT result = COI_SUCCESS;
@@ -76,10 +79,14 @@ COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process)
 	pthread_mutex_unlock(&host_lock);
 	if (buffer->type == COI_BUFFER_PINNED || (to ? to->valid : source))
 		return COI_SUCCESS;
+	if (note)
+		note_tell(note, BUFFER_OPERATION_READY);
 	if (!source)
 		result = transfer_read(from, 0, buffer->memory, buffer->size);
 	if (result == COI_SUCCESS && to)
 		result = transfer_write(to, 0, buffer->memory, buffer->size);
+	if (note)
+		note_tell(note, BUFFER_OPERATION_COMPLETE);
 	pthread_mutex_lock(&host_lock);
 	if (result == COI_SUCCESS) {
 		buffer->valid = true;
@@ -90,23 +97,28 @@ COIRESULT buffer_bring(struct coibuffer *buffer, struct coiprocess *process)
 	return result;
 }
 
-static struct transfer *transfer_new(COIRESULT (*execute)(struct operation *operation),
-				     struct coibuffer *buffer, uint64_t offset, uint64_t bytes)
+void buffer_note(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t event,
+		 struct note *note)
 {
-	struct transfer *transfer = calloc(1, sizeof(*transfer));
+	struct coiprocess *process = NULL;
 
-	if (!transfer)
-		return NULL;
-	transfer->operation.execute = execute;
-	transfer->buffer = buffer;
-	transfer->offset = offset;
-	transfer->bytes = bytes;
-	return transfer;
+	buffer = buffer_whole(buffer, NULL);
+	for (uint32_t i = 0; i < buffer->instance_count; i++) {
+		if (!process || buffer->instances[i].process == wanted)
+			process = buffer->instances[i].process;
+	}
+	note_take(note, process, note_context(), event_value(event));
 }
 
-/* The end of an operation, in its own hands: the uses that it was, and its memory. */
-static COIRESULT transfer_end(struct transfer *transfer, COIRESULT result)
+/* The operation, told of: bytes are moved, then what uses it was ends, and its memory. */
+static COIRESULT transfer_execute(struct operation *operation)
 {
+	struct transfer *transfer = (struct transfer *)operation;
+	COIRESULT result;
+
+	note_tell(&transfer->note, BUFFER_OPERATION_READY);
+	result = transfer->move(transfer);
+	note_tell(&transfer->note, BUFFER_OPERATION_COMPLETE);
 	pthread_mutex_lock(&host_lock);
 	for (unsigned int i = 0; i < 2; i++) {
 		if (transfer->uses[i])
@@ -115,6 +127,21 @@ static COIRESULT transfer_end(struct transfer *transfer, COIRESULT result)
 	pthread_mutex_unlock(&host_lock);
 	free(transfer);
 	return result;
+}
+
+static struct transfer *transfer_new(COIRESULT (*move)(const struct transfer *transfer),
+				     struct coibuffer *buffer, uint64_t offset, uint64_t bytes)
+{
+	struct transfer *transfer = calloc(1, sizeof(*transfer));
+
+	if (!transfer)
+		return NULL;
+	transfer->operation.execute = transfer_execute;
+	transfer->move = move;
+	transfer->buffer = buffer;
+	transfer->offset = offset;
+	transfer->bytes = bytes;
+	return transfer;
 }
 
 /* With the lock: reads and writes keep the buffer from being destroyed, and wait for nobody. */
@@ -169,25 +196,21 @@ COIRESULT transfer_load(struct coibuffer *buffer, uint64_t offset, void *to, uin
 	return COI_SUCCESS;
 }
 
-static COIRESULT write_execute(struct operation *operation)
+static COIRESULT write_move(const struct transfer *transfer)
 {
-	struct transfer *transfer = (struct transfer *)operation;
 	uint64_t base;
 	struct coibuffer *whole = buffer_whole(transfer->buffer, &base);
 
-	return transfer_end(transfer,
-			    transfer_store(whole, transfer->process, base + transfer->offset,
-					   transfer->memory, transfer->bytes));
+	return transfer_store(whole, transfer->process, base + transfer->offset, transfer->memory,
+			      transfer->bytes);
 }
 
-static COIRESULT read_execute(struct operation *operation)
+static COIRESULT read_move(const struct transfer *transfer)
 {
-	struct transfer *transfer = (struct transfer *)operation;
 	uint64_t base;
 	struct coibuffer *whole = buffer_whole(transfer->buffer, &base);
 
-	return transfer_end(transfer, transfer_load(whole, base + transfer->offset,
-						    transfer->memory, transfer->bytes));
+	return transfer_load(whole, base + transfer->offset, transfer->memory, transfer->bytes);
 }
 
 static bool buffer_streams(const struct coibuffer *buffer)
@@ -225,6 +248,7 @@ static COIRESULT transfer_begin(struct transfer *transfer, COI_COPY_TYPE type, u
 	}
 	transfer->operation.done = event_begin();
 	transfer_keep(transfer);
+	buffer_note(transfer->buffer, transfer->process, transfer->operation.done, &transfer->note);
 	if (type == COI_COPY_USE_CPU && completion && completion != COI_EVENT_ASYNC &&
 	    completion != COI_EVENT_SYNC) {
 		*completion = event_value(transfer->operation.done);
@@ -243,7 +267,7 @@ COI_EXPORT COIRESULT COIBufferWriteEx(COIBUFFER in_DestBuffer, const COIPROCESS 
 
 	if (!in_pSourceData)
 		return COI_INVALID_POINTER;
-	transfer = transfer_new(write_execute, in_DestBuffer, in_Offset, in_Length);
+	transfer = transfer_new(write_move, in_DestBuffer, in_Offset, in_Length);
 	if (!transfer)
 		return COI_OUT_OF_MEMORY;
 	transfer->memory = (unsigned char *)in_pSourceData;
@@ -271,7 +295,7 @@ COI_EXPORT COIRESULT COIBufferRead(COIBUFFER in_SourceBuffer, uint64_t in_Offset
 
 	if (!in_pDestData)
 		return COI_INVALID_POINTER;
-	transfer = transfer_new(read_execute, in_SourceBuffer, in_Offset, in_Length);
+	transfer = transfer_new(read_move, in_SourceBuffer, in_Offset, in_Length);
 	if (!transfer)
 		return COI_OUT_OF_MEMORY;
 	transfer->memory = in_pDestData;
@@ -323,9 +347,8 @@ static COIRESULT copy_over(struct coibuffer *to, struct coibuffer *from,
 	return result;
 }
 
-static COIRESULT copy_execute(struct operation *operation)
+static COIRESULT copy_move(const struct transfer *transfer)
 {
-	struct transfer *transfer = (struct transfer *)operation;
 	uint64_t to_base, from_base;
 	struct coibuffer *to = buffer_whole(transfer->buffer, &to_base);
 	struct coibuffer *from = buffer_whole(transfer->from, &from_base);
@@ -352,7 +375,7 @@ static COIRESULT copy_execute(struct operation *operation)
 	    to->type != COI_BUFFER_PINNED)
 		buffer_own(to, NULL);
 	pthread_mutex_unlock(&host_lock);
-	return transfer_end(transfer, result);
+	return result;
 }
 
 /* With the lock. */
@@ -380,7 +403,7 @@ COI_EXPORT COIRESULT COIBufferCopyEx(COIBUFFER in_DestBuffer, const COIPROCESS i
 				     const COIEVENT *in_pDependencies, COIEVENT *out_pCompletion)
 {
 	struct transfer *transfer =
-		transfer_new(copy_execute, in_DestBuffer, in_DestOffset, in_Length);
+		transfer_new(copy_move, in_DestBuffer, in_DestOffset, in_Length);
 
 	if (!transfer)
 		return COI_OUT_OF_MEMORY;
