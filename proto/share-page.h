@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 6u
+#define SHARE_PAGE_VERSION 7u
 #define SHARE_PAGE_DEVICES 16u
 
 /* With fewer processors online neither side looks for the other's next word in a loop. */
@@ -98,7 +98,9 @@ struct share_page {
 	/* The worker's: how many pieces it has written, each into place number % SHARE_PAGE_PIECES.
 	 */
 	uint64_t piece_count;
-	uint8_t reserved_pieces[56];
+	/* The worker's: of memory_bytes, what contexts, modules and pools keep for themselves. */
+	uint64_t overhead_bytes;
+	uint8_t reserved_pieces[48];
 	struct share_page_piece pieces[SHARE_PAGE_PIECES];
 };
 

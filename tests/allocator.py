@@ -5,7 +5,10 @@
 ways -> the ways to allocate that this driver has; alloc WAY BYTES -> CUresult NUMBER BYTES, with
 the bytes that count against a quota; free NUMBER -> CUresult; info -> FREE TOTAL;
 fill NUMBER BYTE -> CUresult; dirty NUMBER -> CUresult COUNT, with the bytes of it that are not zero;
-put NUMBER BYTES, get NUMBER BYTES, move NUMBER NUMBER BYTES -> CUresult: copies
+put NUMBER BYTES, get NUMBER BYTES, move NUMBER NUMBER BYTES -> CUresult: copies;
+context -> CUresult NUMBER: one more on the device, that is not made current; uncontext NUMBER;
+keep BYTES -> CUresult: the default pool's release threshold; pool ATTRIBUTE -> CUresult VALUE of it;
+load BYTES -> CUresult NUMBER: a module with a variable of so many bytes; unload NUMBER -> CUresult
 """
 import ctypes
 import sys
@@ -114,7 +117,50 @@ def ways():
     return found
 
 
+def default_pool():
+    handle = ctypes.c_void_p()
+    check(cuda.cuDeviceGetDefaultMemPool(ctypes.byref(handle), 0))
+    return handle
+
+
+def context(blocks):
+    """A context of its own, beside the primary one, which stays current."""
+    made, popped = ctypes.c_void_p(), ctypes.c_void_p()
+    result = cuda.cuCtxCreate_v2(ctypes.byref(made), 0, 0)
+    if not result:
+        check(cuda.cuCtxPopCurrent_v2(ctypes.byref(popped)))
+    blocks.append(made)
+    return [result, len(blocks) - 1]
+
+
+def load(count, blocks):
+    text = (".version 6.4\n.target sm_75\n.address_size 64\n"
+            f".visible .global .align 8 .b8 much[{count}];\n").encode()
+    made = ctypes.c_void_p()
+    result = cuda.cuModuleLoadData(ctypes.byref(made), text)
+    blocks.append(made)
+    return [result, len(blocks) - 1]
+
+
+def pool_attribute(number):
+    value = u64()
+    return [cuda.cuMemPoolGetAttribute(default_pool(), number, ctypes.byref(value)), value.value]
+
+
+OTHERS = {
+    "context": lambda words, blocks: context(blocks),
+    "uncontext": lambda words, blocks: [cuda.cuCtxDestroy_v2(blocks[int(words[0])])],
+    "keep": lambda words, blocks: [cuda.cuMemPoolSetAttribute(
+        default_pool(), 4, ctypes.byref(u64(int(words[0]))))],
+    "pool": lambda words, blocks: pool_attribute(int(words[0])),
+    "load": lambda words, blocks: load(int(words[0]), blocks),
+    "unload": lambda words, blocks: [cuda.cuModuleUnload(blocks[int(words[0])])],
+}
+
+
 def answer(words, blocks):
+    if words[0] in OTHERS:
+        return OTHERS[words[0]](words[1:], blocks)
     if words[0] == "ways":
         return ways()
     if words[0] == "alloc":

@@ -44,6 +44,12 @@ void account_memory(uint64_t bytes)
 	__atomic_store_n(&page->memory_bytes, bytes, __ATOMIC_RELEASE);
 }
 
+void account_overhead(uint64_t bytes)
+{
+	if (page)
+		__atomic_store_n(&page->overhead_bytes, bytes, __ATOMIC_RELEASE);
+}
+
 int account_open(int page_fd, struct share_page **opened)
 {
 	void *at = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);

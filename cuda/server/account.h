@@ -26,5 +26,7 @@ void account_call(void);
 void account_copy(enum share_copy way, uint64_t bytes);
 /* account_memory - all that this process has allocated by now; the caller serialises */
 void account_memory(uint64_t bytes);
+/* account_overhead - of that, what contexts, modules and pools keep; the same caller */
+void account_overhead(uint64_t bytes);
 
 #endif

@@ -8,9 +8,10 @@
  * clearing takes part in no turn. What is allocated in the order of a stream is cleared in that
  * order; everything else on a stream of its own that waits for nobody.
  *
+ * Arrays that cannot be cleared (block-compressed and video formats) are refused.
+ *
  * Not cleared: memory that a captured graph or an allocation node brings, which the process's
- * graphs reuse among themselves, mipmapped arrays, and arrays of block-compressed and video
- * formats.
+ * graphs reuse among themselves.
  *
  * clear.lock guards the stream, which is of the context used last, while it is used.
  */
@@ -160,6 +161,11 @@ static CUresult create(CUmemGenericAllocationHandle *handle, size_t bytes,
 	return result;
 }
 
+bool memory_clears(void)
+{
+	return real.cuMemcpy3D_v2 != NULL;
+}
+
 CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 			    unsigned int element_bytes)
 {
@@ -175,8 +181,10 @@ CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 	CUresult result = CUDA_SUCCESS;
 	void *nothing;
 
-	if (!real.cuMemcpy3D_v2 || !element_bytes)
+	if (!memory_clears())
 		return CUDA_SUCCESS;
+	if (!element_bytes)
+		return CUDA_ERROR_NOT_SUPPORTED;
 	nothing = calloc(copy.Height, copy.WidthInBytes);
 	if (!nothing)
 		return CUDA_ERROR_OUT_OF_MEMORY;

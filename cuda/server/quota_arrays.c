@@ -6,31 +6,18 @@
  * count. What an array counts is what its elements take; the driver's own padding is not known
  * before it exists. Sparse arrays and such that are mapped later have no memory of their own. What
  * a graph's nodes allocate counts for each executable graph, from its instantiation to its end:
- * each may have all of it at once, at its first launch.
- *
- * arrays.lock guards the list, which has one record for each array that has memory.
+ * each may have all of it at once, at its first launch. quota_held.c has the list of them all.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/server/quota_held.h"
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
 
+#define LAYERS	       (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP) /* Depth counts them */
 #define WITHOUT_MEMORY 0xc0u /* CUDA_ARRAY3D_SPARSE, CUDA_ARRAY3D_DEFERRED_MAPPING */
-
-struct array_record {
-	struct array_record *next;
-	void *array; /* a CUarray, CUmipmappedArray or CUgraphExec */
-	CUcontext context;
-	CUdevice device;
-	uint64_t bytes;
-};
-
-static struct {
-	pthread_mutex_t lock;
-	struct array_record *first;
-} arrays = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct cuda_driver real;
 
@@ -58,84 +45,96 @@ static bool array_format_known(CUarray_format format)
 	return memchr(known, (int)format, sizeof(known));
 }
 
+/* half - of an extent that is there: at least 1 */
+static size_t half(size_t extent)
+{
+	return extent > 1 ? extent / 2 : extent;
+}
+
+/* shape_halve - to that of the next level; layers do not become fewer */
+static void shape_halve(CUDA_ARRAY3D_DESCRIPTOR *shape)
+{
+	shape->Width = half(shape->Width);
+	shape->Height = half(shape->Height);
+	if (!(shape->Flags & LAYERS))
+		shape->Depth = half(shape->Depth);
+}
+
+/* levels_clamp - so many as there are at most, as the driver does */
+static unsigned int levels_clamp(const CUDA_ARRAY3D_DESCRIPTOR *array, unsigned int levels)
+{
+	size_t extents = array->Width | array->Height | (array->Flags & LAYERS ? 0 : array->Depth);
+	unsigned int most = extents ? 64u - (unsigned int)__builtin_clzll(extents) : 1;
+
+	if (!levels)
+		return 1;
+	return levels < most ? levels : most;
+}
+
 /* array_bytes - of all levels; UINT64_MAX where that is more than any device has */
 static uint64_t array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *array, unsigned int levels)
 {
-	uint64_t width = array->Width, height = array->Height, depth = array->Depth, sum = 0;
-	uint64_t element = element_bytes(array->Format) * array->NumChannels;
+	uint64_t element = element_bytes(array->Format) * array->NumChannels, sum = 0;
+	CUDA_ARRAY3D_DESCRIPTOR shape = *array;
 
 	if (array->Flags & WITHOUT_MEMORY)
 		return 0;
 	for (unsigned int i = 0; i < levels; i++) {
 		uint64_t bytes;
 
-		if (__builtin_mul_overflow(width ? width : 1, height ? height : 1, &bytes) ||
-		    __builtin_mul_overflow(bytes, depth ? depth : 1, &bytes) ||
+		if (__builtin_mul_overflow(shape.Width, shape.Height ? shape.Height : 1, &bytes) ||
+		    __builtin_mul_overflow(bytes, shape.Depth ? shape.Depth : 1, &bytes) ||
 		    __builtin_mul_overflow(bytes, element, &bytes) ||
 		    __builtin_add_overflow(sum, bytes, &sum))
 			return UINT64_MAX;
-		width /= 2;
-		height /= 2;
-		/* Layers do not become fewer. */
-		depth = array->Flags & 1 ? depth : depth / 2;
-		if (!width && !height && !depth)
-			break;
+		shape_halve(&shape);
 	}
 	return sum;
 }
 
-/* array_keep - on the books; false without memory for the record */
-static bool array_keep(void *array, uint64_t bytes)
+/* array_keep - a CUarray, CUmipmappedArray or CUgraphExec on the books; false without memory */
+static bool array_keep(const void *array, uint64_t bytes)
 {
-	struct array_record *record = calloc(1, sizeof(*record));
+	CUcontext context = NULL;
 
-	if (!record)
-		return false;
-	record->array = array;
-	record->bytes = bytes;
-	real.cuCtxGetCurrent(&record->context);
-	real.cuCtxGetDevice(&record->device);
-	pthread_mutex_lock(&arrays.lock);
-	record->next = arrays.first;
-	arrays.first = record;
-	pthread_mutex_unlock(&arrays.lock);
-	worker_memory_charge((int64_t)bytes);
-	return true;
+	real.cuCtxGetCurrent(&context);
+	return held_keep(array, context, bytes, HELD_ASKED);
 }
 
-/* arrays_drop - those for which one of the three is theirs; unused ones are NULL, NULL, -1 */
-static void arrays_drop(const void *array, CUcontext context, CUdevice device)
+/*
+ * array_clear - the @levels of a new array (1: of a plain one) without another's content. How what
+ * is no list of values lies in memory is not known here: such arrays are refused while memory is
+ * cleared.
+ */
+static CUresult array_clear(CUarray array, CUmipmappedArray levelled,
+			    const CUDA_ARRAY3D_DESCRIPTOR *wanted, unsigned int levels)
 {
-	struct array_record **at = &arrays.first, *record;
-	uint64_t bytes = 0;
+	CUDA_ARRAY3D_DESCRIPTOR shape = *wanted;
+	CUresult result = CUDA_SUCCESS;
+	unsigned int bytes = 0;
 
-	pthread_mutex_lock(&arrays.lock);
-	while ((record = *at)) {
-		if ((array && record->array == array) || (context && record->context == context) ||
-		    record->device == device) {
-			*at = record->next;
-			bytes += record->bytes;
-			free(record);
-		} else {
-			at = &record->next;
-		}
+	if (wanted->Flags & WITHOUT_MEMORY)
+		return CUDA_SUCCESS;
+	if (array_format_known(wanted->Format))
+		bytes = (unsigned int)element_bytes(wanted->Format) * wanted->NumChannels;
+	for (unsigned int i = 0; i < levels && !result; i++) {
+		if (levelled)
+			result = real.cuMipmappedArrayGetLevel
+					 ? real.cuMipmappedArrayGetLevel(&array, levelled, i)
+					 : CUDA_ERROR_NOT_SUPPORTED;
+		if (!result)
+			result = memory_clear_array(array, &shape, bytes);
+		shape_halve(&shape);
 	}
-	pthread_mutex_unlock(&arrays.lock);
-	if (bytes)
-		worker_memory_charge(-(int64_t)bytes);
+	return result;
 }
 
 /* array_keep_clear - the new array on the books and without another's content, or gone again */
 static CUresult array_keep_clear(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 				 uint64_t bytes)
 {
-	bool plain = !(shape->Flags & WITHOUT_MEMORY) && array_format_known(shape->Format);
-	CUresult result = CUDA_SUCCESS;
+	CUresult result = array_clear(array, NULL, shape, 1);
 
-	if (plain)
-		result = memory_clear_array(array, shape,
-					    (unsigned int)element_bytes(shape->Format) *
-						    shape->NumChannels);
 	if (!result && !array_keep(array, bytes))
 		result = CUDA_ERROR_OUT_OF_MEMORY;
 	if (result)
@@ -170,15 +169,21 @@ static CUresult array_create(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *wanted
 static CUresult array_create_mipmapped(CUmipmappedArray *array,
 				       const CUDA_ARRAY3D_DESCRIPTOR *wanted, unsigned int levels)
 {
-	uint64_t bytes = array_bytes(wanted, levels);
+	unsigned int there = levels_clamp(wanted, levels);
+	uint64_t bytes = array_bytes(wanted, there);
 	CUresult result = worker_memory_admit(bytes);
 
 	if (!result)
 		result = real.cuMipmappedArrayCreate(array, wanted, levels);
-	if (result || array_keep(*array, bytes))
+	if (result)
 		return result;
-	real.cuMipmappedArrayDestroy(*array);
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	if (memory_clears())
+		result = array_clear(NULL, *array, wanted, there);
+	if (!result && !array_keep(*array, bytes))
+		result = CUDA_ERROR_OUT_OF_MEMORY;
+	if (result)
+		real.cuMipmappedArrayDestroy(*array);
+	return result;
 }
 
 /* Requests are in order, so that no other thread gets the same address for a new array meanwhile.
@@ -188,7 +193,7 @@ static CUresult array_destroy(CUarray array)
 	CUresult result = real.cuArrayDestroy(array);
 
 	if (!result)
-		arrays_drop(array, NULL, -1);
+		held_drop(array);
 	return result;
 }
 
@@ -197,7 +202,7 @@ static CUresult array_destroy_mipmapped(CUmipmappedArray array)
 	CUresult result = real.cuMipmappedArrayDestroy(array);
 
 	if (!result)
-		arrays_drop(array, NULL, -1);
+		held_drop(array);
 	return result;
 }
 
@@ -271,31 +276,13 @@ static CUresult graph_destroy(CUgraphExec exec)
 	CUresult result = real.cuGraphExecDestroy(exec);
 
 	if (!result)
-		arrays_drop(exec, NULL, -1);
-	return result;
-}
-
-static CUresult context_destroy(CUcontext context)
-{
-	CUresult result = real.cuCtxDestroy_v2(context);
-
-	if (!result)
-		arrays_drop(NULL, context, -1);
-	return result;
-}
-
-static CUresult primary_reset(CUdevice device)
-{
-	CUresult result = real.cuDevicePrimaryCtxReset_v2(device);
-
-	if (!result)
-		arrays_drop(NULL, NULL, device);
+		held_drop(exec);
 	return result;
 }
 
 void quota_arrays_open(struct cuda_driver *driver)
 {
-	if (!driver->cuCtxGetCurrent || !driver->cuCtxGetDevice)
+	if (!driver->cuCtxGetCurrent)
 		return;
 	real = *driver;
 	WORKER_PUT(driver, cuArrayCreate_v2, array_create);
@@ -303,8 +290,6 @@ void quota_arrays_open(struct cuda_driver *driver)
 	WORKER_PUT(driver, cuMipmappedArrayCreate, array_create_mipmapped);
 	WORKER_PUT(driver, cuArrayDestroy, array_destroy);
 	WORKER_PUT(driver, cuMipmappedArrayDestroy, array_destroy_mipmapped);
-	WORKER_PUT(driver, cuCtxDestroy_v2, context_destroy);
-	WORKER_PUT(driver, cuDevicePrimaryCtxReset_v2, primary_reset);
 	if (!driver->cuGraphGetNodes || !driver->cuGraphNodeGetType ||
 	    !driver->cuGraphMemAllocNodeGetParams || !driver->cuGraphExecDestroy)
 		return;

@@ -89,6 +89,7 @@ struct share_usage {
 	uint64_t device_ns, launches, calls, waits, waited_ns;
 	uint64_t copied_bytes[SHARE_COPIES];
 	uint64_t memory_bytes;	 /* now */
+	uint64_t overhead_bytes; /* of that, what contexts, modules and pools keep */
 	uint64_t memory_byte_ms; /* memory over time */
 };
 
@@ -222,6 +223,8 @@ int admission_decide(struct supervisor *supervisor, const struct identity *ident
 		{ "copied_out", REPORT_COUNTER, "bytes", "bytes copied from the device" }, \
 		{ "copied_within", REPORT_COUNTER, "bytes", "bytes copied on devices" },   \
 		{ "memory", REPORT_GAUGE, "bytes", "device memory allocated" },            \
+		{ "overhead", REPORT_GAUGE, "bytes",                                       \
+		  "of that, kept by contexts, modules and pools" },                        \
 		{ "memory_time", REPORT_COUNTER, "byte_seconds", "memory over time" },     \
 		{ "queue", REPORT_GAUGE, "", "clients that wait for a turn" },             \
 		{ "waits", REPORT_COUNTER, "", "times that work waited for a turn" },      \

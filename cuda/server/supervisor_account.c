@@ -139,13 +139,14 @@ void accounts_close(struct supervisor *supervisor)
 
 void accounts_append(json_t *row, const struct share_usage *usage, json_int_t queue)
 {
-	json_t *cells = json_pack("[f, I, I, I, I, I, I, f, I, I, f]", usage->device_ns / NS_PER_S,
-				  (json_int_t)usage->launches, (json_int_t)usage->calls,
-				  (json_int_t)usage->copied_bytes[SHARE_COPY_IN],
-				  (json_int_t)usage->copied_bytes[SHARE_COPY_OUT],
-				  (json_int_t)usage->copied_bytes[SHARE_COPY_WITHIN],
-				  (json_int_t)usage->memory_bytes, usage->memory_byte_ms / 1e3,
-				  queue, (json_int_t)usage->waits, usage->waited_ns / NS_PER_S);
+	json_t *cells = json_pack(
+		"[f, I, I, I, I, I, I, I, f, I, I, f]", usage->device_ns / NS_PER_S,
+		(json_int_t)usage->launches, (json_int_t)usage->calls,
+		(json_int_t)usage->copied_bytes[SHARE_COPY_IN],
+		(json_int_t)usage->copied_bytes[SHARE_COPY_OUT],
+		(json_int_t)usage->copied_bytes[SHARE_COPY_WITHIN], (json_int_t)usage->memory_bytes,
+		(json_int_t)usage->overhead_bytes, usage->memory_byte_ms / 1e3, queue,
+		(json_int_t)usage->waits, usage->waited_ns / NS_PER_S);
 
 	json_array_extend(row, cells);
 	json_decref(cells);

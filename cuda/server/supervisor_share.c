@@ -646,6 +646,7 @@ void share_client_usage(const struct client *client, struct share_usage *usage)
 
 	*usage = (struct share_usage){
 		.memory_bytes = load(&share->page->memory_bytes),
+		.overhead_bytes = load(&share->page->overhead_bytes),
 		.memory_byte_ms = load(&share->page->memory_byte_ms),
 		.calls = load(&share->page->calls),
 	};
@@ -674,6 +675,7 @@ static void usage_add(struct share_usage *sum, const struct share_usage *usage)
 	sum->waits += usage->waits;
 	sum->waited_ns += usage->waited_ns;
 	sum->memory_bytes += usage->memory_bytes;
+	sum->overhead_bytes += usage->overhead_bytes;
 	sum->memory_byte_ms += usage->memory_byte_ms;
 }
 
@@ -701,7 +703,7 @@ void share_client_end(struct client *client)
 	share_client_usage(client, &usage);
 	accounts_write(client, &usage);
 	record_client_end(client);
-	usage.memory_bytes = 0;
+	usage.memory_bytes = usage.overhead_bytes = 0;
 	usage_add(&tenant->past, &usage);
 	client->share = NULL;
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cuda/server/device_memory.h"
 #include "gen/cuda_driver.h"
 
 struct share_page;
@@ -82,11 +83,38 @@ bool quota_process_at(unsigned int slot, int device, uint32_t *process, uint64_t
 /* quota_arrays_open - put functions that count arrays into the driver's table (quota_arrays.c) */
 void quota_arrays_open(struct cuda_driver *driver);
 /*
+ * quota_overhead_open - put functions that count what contexts and modules take into the driver's
+ * table (quota_overhead.c), above those of turns and arrays; @path is the driver's, and @read
+ * device_memory_read()
+ */
+typedef bool quota_device_memory(const char *bus_id, const char *path,
+				 struct device_memory *memory);
+void quota_overhead_open(struct cuda_driver *driver, const char *path, quota_device_memory *read);
+/*
+ * quota_pools.c: what pools keep above what is allocated from them counts as well, up to their
+ * release threshold: the rest goes back to the device by itself.
+ */
+void quota_pools_open(struct cuda_driver *driver);
+/* quota_pool_current - the one that cuMemAllocAsync takes from, on the current device, or NULL */
+CUmemoryPool quota_pool_current(void);
+/* quota_pool_count - so much more (or, negative, less) of the pool is allocated */
+void quota_pool_count(CUmemoryPool pool, int64_t bytes);
+/* quota_pools_settle - charge what pools keep by now */
+void quota_pools_settle(void);
+/* quota_pools_trim - make pools keep nothing; false: they did not */
+bool quota_pools_trim(void);
+/*
  * memory_clear_open - put functions that clear what they allocate into the driver's table
  * (memory_clear.c), below those of turns and quotas
  */
 void memory_clear_open(struct cuda_driver *driver);
-/* memory_clear_array - a new array, of the current context; nothing without memory_clear_open() */
+/* memory_clears - whether memory_clear_open() did */
+bool memory_clears(void);
+/*
+ * memory_clear_array - a new array, or one level, of the current context; @element_bytes 0: of
+ * another form, which cannot be cleared: CUDA_ERROR_NOT_SUPPORTED. Without memory_clear_open()
+ * nothing.
+ */
 CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 			    unsigned int element_bytes);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */

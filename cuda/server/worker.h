@@ -160,7 +160,7 @@ void worker_table_close(void);
 
 enum worker_range_kind {
 	WORKER_RANGE_ALLOCATION,
-	WORKER_RANGE_ASYNC,
+	WORKER_RANGE_ASYNC, /* .serial is its pool */
 	WORKER_RANGE_GLOBAL,
 	WORKER_RANGE_HOST,     /* shared with the client; .serial is worker_range_host_mark()'s */
 	WORKER_RANGE_RESERVED, /* addresses without memory of their own */
@@ -168,9 +168,13 @@ enum worker_range_kind {
 };
 /* worker_memory_charge - count memory that no range stands for; negative: it is given back */
 void worker_memory_charge(int64_t bytes);
+/* worker_overhead_charge - the same for what the driver takes without being asked */
+void worker_overhead_charge(int64_t bytes);
 CUresult worker_range_check(struct worker_call *call, uint64_t address, unsigned __int128 bytes);
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner);
+/* worker_range_from_pool - the new WORKER_RANGE_ASYNC at @start is of @pool */
+void worker_range_from_pool(uint64_t start, CUmemoryPool pool);
 /* worker_range_take - forget the allocation at @address; CUDA_ERROR_INVALID_VALUE: there is none */
 CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind);
 void worker_range_forget(uint32_t owner);

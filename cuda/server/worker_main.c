@@ -178,6 +178,8 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 		memory_clear_open(&worker_driver);
 	turn_calls_open(&worker_driver);
 	quota_arrays_open(&worker_driver);
+	quota_pools_open(&worker_driver);
+	quota_overhead_open(&worker_driver, path, device_memory_read);
 	if (!worker_driver.cuInit || !worker_driver.cuDeviceGetCount) {
 		snprintf(welcome->reason, sizeof(welcome->reason), "%s is no CUDA driver", path);
 		return CUDA_ERROR_NO_DEVICE;

@@ -73,6 +73,7 @@ CUresult worker_memory_free(struct worker_call *call,
 
 	if (result)
 		return result;
+	quota_pools_settle();
 	worker_step_back(call);
 	return worker_driver.cuMemFree_v2 ? worker_driver.cuMemFree_v2(request->address)
 					  : CUDA_ERROR_NOT_SUPPORTED;
@@ -104,6 +105,10 @@ CUresult worker_memory_allocate_async(struct worker_call *call,
 				 : CUDA_ERROR_NOT_SUPPORTED;
 	if (!result)
 		result = memory_keep(call, address, request->bytes, WORKER_RANGE_ASYNC);
+	if (!result) {
+		worker_range_from_pool(address, pool ? pool : quota_pool_current());
+		quota_pools_settle();
+	}
 	reply->address = address;
 	return result;
 }
@@ -119,6 +124,7 @@ CUresult worker_memory_free_async(struct worker_call *call,
 		result = worker_range_take(request->address, &kind);
 	if (result)
 		return result;
+	quota_pools_settle();
 	return worker_driver.cuMemFreeAsync ? worker_driver.cuMemFreeAsync(request->address, stream)
 					    : CUDA_ERROR_NOT_SUPPORTED;
 }

@@ -36,6 +36,7 @@ static struct {
 	uint32_t buckets[BUCKETS]; /* entries by .real */
 	struct range_table ranges;
 	uint64_t allocated_bytes;
+	uint64_t overhead_bytes; /* of these, what the program did not ask for */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* table_open - reserve the area; under the lock */
@@ -267,6 +268,16 @@ static bool range_charged(uint16_t kind)
 	return kind == WORKER_RANGE_ALLOCATION || kind == WORKER_RANGE_ASYNC;
 }
 
+/* range_end - forget it, and what it was charged; under the lock */
+static void range_end(const struct range *range)
+{
+	if (range_charged(range->kind))
+		allocated_set(table.allocated_bytes - range->bytes);
+	if (range->kind == WORKER_RANGE_ASYNC)
+		quota_pool_count((CUmemoryPool)(uintptr_t)range->serial, -(int64_t)range->bytes);
+	range_remove(&table.ranges, range->start);
+}
+
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner)
 {
@@ -295,9 +306,7 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 	if (range && range->start == address && range->kind != WORKER_RANGE_GLOBAL &&
 	    range->kind != WORKER_RANGE_HOST) {
 		*kind = range->kind;
-		if (range_charged(range->kind))
-			allocated_set(table.allocated_bytes - range->bytes);
-		range_remove(&table.ranges, address);
+		range_end(range);
 		result = CUDA_SUCCESS;
 	}
 	pthread_mutex_unlock(&table.lock);
@@ -310,11 +319,21 @@ void worker_range_forget(uint32_t owner)
 	for (size_t i = table.ranges.count; i-- > 0;) {
 		const struct range *range = &table.ranges.ranges[i];
 
-		if (range->owner != owner)
-			continue;
-		if (range_charged(range->kind))
-			allocated_set(table.allocated_bytes - range->bytes);
-		range_remove(&table.ranges, range->start);
+		if (range->owner == owner)
+			range_end(range);
+	}
+	pthread_mutex_unlock(&table.lock);
+}
+
+void worker_range_from_pool(uint64_t start, CUmemoryPool pool)
+{
+	struct range *range;
+
+	pthread_mutex_lock(&table.lock);
+	range = range_find(&table.ranges, start);
+	if (range && range->kind == WORKER_RANGE_ASYNC) {
+		range->serial = (uintptr_t)pool;
+		quota_pool_count(pool, (int64_t)range->bytes);
 	}
 	pthread_mutex_unlock(&table.lock);
 }
@@ -403,24 +422,35 @@ CUresult worker_range_host_take(uint64_t start, uint64_t *bytes)
 	return result;
 }
 
+/* memory_fits - within the tenant's limit and this client's own */
+static bool memory_fits(uint64_t bytes)
+{
+	uint64_t limit = worker_options.memory_limit;
+
+	return quota_enter(bytes) &&
+	       (!limit || (bytes <= limit && worker_memory_used() <= limit - bytes));
+}
+
 CUresult worker_memory_admit(uint64_t bytes)
 {
-	CUresult result = CUDA_SUCCESS;
-
-	if (!quota_enter(bytes))
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	pthread_mutex_lock(&table.lock);
-	if (worker_options.memory_limit &&
-	    (bytes > worker_options.memory_limit ||
-	     table.allocated_bytes > worker_options.memory_limit - bytes))
-		result = CUDA_ERROR_OUT_OF_MEMORY;
-	pthread_mutex_unlock(&table.lock);
-	return result;
+	/* What pools keep beyond what is in use makes room first, as a full device's would. */
+	if (memory_fits(bytes) || (quota_pools_trim() && memory_fits(bytes)))
+		return CUDA_SUCCESS;
+	return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 void worker_memory_charge(int64_t bytes)
 {
 	pthread_mutex_lock(&table.lock);
+	allocated_set(table.allocated_bytes + (uint64_t)bytes);
+	pthread_mutex_unlock(&table.lock);
+}
+
+void worker_overhead_charge(int64_t bytes)
+{
+	pthread_mutex_lock(&table.lock);
+	table.overhead_bytes += (uint64_t)bytes;
+	account_overhead(table.overhead_bytes);
 	allocated_set(table.allocated_bytes + (uint64_t)bytes);
 	pthread_mutex_unlock(&table.lock);
 }
@@ -447,6 +477,7 @@ void worker_table_close(void)
 	table.used = 0;
 	table.chosen = 0;
 	range_free(&table.ranges);
+	table.overhead_bytes = 0;
 	allocated_set(0);
 	pthread_mutex_unlock(&table.lock);
 }

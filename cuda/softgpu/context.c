@@ -53,6 +53,8 @@ static struct context *context_allocate(CUdevice device, unsigned int flags, boo
 
 static CUresult context_activate(struct context *context)
 {
+	if (memory_charge(context->device, settings.context_bytes) != CUDA_SUCCESS)
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	context->failure = 0;
 	context->limits[CU_LIMIT_STACK_SIZE] = 1024;
 	context->limits[CU_LIMIT_PRINTF_FIFO_SIZE] = PRINT_DEFAULT;
@@ -62,8 +64,10 @@ static CUresult context_activate(struct context *context)
 	context->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
 	context->limits[CU_LIMIT_PERSISTING_L2_CACHE_SIZE] = 0;
 	context->legacy = stream_create(context, STREAM_LEGACY, CU_STREAM_DEFAULT, 0);
-	if (!context->legacy)
+	if (!context->legacy) {
+		memory_discharge(context->device, settings.context_bytes);
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
 	context->active = true;
 	return CUDA_SUCCESS;
 }
@@ -79,6 +83,7 @@ static void context_end(struct context *context)
 	context_modules_unload(context);
 	ipc_close_context(context);
 	memory_free_context(context);
+	memory_discharge(context->device, settings.context_bytes);
 	context_print_flush(context);
 	free(context->print.text);
 	context->print.text = NULL;

@@ -249,6 +249,8 @@ bool memory_find(uint64_t address, struct memory_block *block);
 enum memory_kind memory_classify(uint64_t address, size_t bytes);
 void memory_free_context(struct context *context);
 size_t memory_used(CUdevice device);
+/* softgpu_memory_used - of the device of that place; softgpu's libnvidia-ml.so.1 asks for it */
+__attribute__((visibility("default"))) uint64_t softgpu_memory_used(int place);
 CUresult memory_register(struct memory_block *block);
 CUresult memory_unregister(uint64_t address);
 const struct ptx_memory *memory_for_machine(CUdevice device);
@@ -279,8 +281,10 @@ void ipc_close_context(const struct context *context);
 
 /* ---- pool.c ---- */
 
-/* pool_credit - an allocation of the pool was freed */
-void pool_credit(CUmemoryPool pool, size_t bytes);
+/* pool_credit - an allocation of the pool was freed; how much of it the pool keeps */
+size_t pool_credit(CUmemoryPool pool, size_t bytes);
+/* pools_release - give back what pools of the device keep; false: they kept nothing */
+bool pools_release(CUdevice device);
 
 /* ---- module.c, library.c ---- */
 

@@ -200,18 +200,14 @@ static void mark_pages(const struct memory_block *block, uint8_t valid)
 	memset(valid_pages + ((block->address - range_address) >> PAGE_SHIFT), valid, block->pages);
 }
 
-CUresult memory_allocate(struct memory_block *block)
+/* allocate - from what the region has free; CUDA_ERROR_OUT_OF_MEMORY */
+static CUresult allocate(struct memory_block *block)
 {
 	struct region *region = region_of(block);
 	CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
 	size_t index;
 	size_t page;
 
-	if (block->bytes > SIZE_MAX - PAGE_BYTES)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	block->pages = (block->bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
-	if (block->pages == 0)
-		block->pages = 1;
 	pthread_mutex_lock(&memory_lock);
 	if (block->pages <= region->quota_pages - region->used_pages &&
 	    region_gap(region, block->pages, &index, &page) &&
@@ -229,6 +225,21 @@ CUresult memory_allocate(struct memory_block *block)
 		}
 	}
 	pthread_mutex_unlock(&memory_lock);
+	return result;
+}
+
+CUresult memory_allocate(struct memory_block *block)
+{
+	CUresult result;
+
+	if (block->bytes > SIZE_MAX - PAGE_BYTES)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	block->pages = (block->bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
+	if (block->pages == 0)
+		block->pages = 1;
+	result = allocate(block);
+	if (result != CUDA_SUCCESS && block->kind != MEMORY_PINNED && pools_release(block->device))
+		result = allocate(block);
 	return result;
 }
 
@@ -256,7 +267,8 @@ static void region_free(struct region *region, size_t index)
 	if (region->packed > index)
 		region->packed = index;
 	if (block.pool)
-		pool_credit(block.pool, block.pages << PAGE_SHIFT);
+		region->used_pages +=
+			pool_credit(block.pool, block.pages << PAGE_SHIFT) >> PAGE_SHIFT;
 }
 
 CUresult memory_free(uint64_t address)
@@ -372,6 +384,14 @@ CUresult memory_unregister(uint64_t address)
 	}
 	pthread_mutex_unlock(&memory_lock);
 	return result;
+}
+
+uint64_t softgpu_memory_used(int place)
+{
+	for (int i = 0; i < settings.devices; i++)
+		if (settings.places[i] == place)
+			return memory_used(i);
+	return 0;
 }
 
 size_t memory_used(CUdevice device)

@@ -3,10 +3,12 @@
  * softgpu's libnvidia-ml.so.1: what a monitor can learn about a device made of the host's cores.
  *
  * A library of its own beside softgpu's libcuda.so.1, with the same environment. Memory in use is
- * the process's, so the library alone sees none; causeway's worker puts the tenant's in its place.
+ * the process's: the only process that it lists is its own, where that has softgpu's driver, and
+ * causeway's worker puts the tenant's in the place of the device's.
  * Utilisation is that of the host's processors since it was last asked for. What such a device has
  * not (fans, temperatures, power) is not supported.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +50,8 @@ EXPORT int nvmlDeviceGetPerformanceState(void *device, unsigned int *state);
 EXPORT int nvmlDeviceGetMigMode(void *device, unsigned int *now, unsigned int *later);
 EXPORT int nvmlDeviceGetTemperature(void *device, unsigned int sensor, unsigned int *degrees);
 EXPORT int nvmlDeviceGetPowerUsage(void *device, unsigned int *milliwatts);
+EXPORT int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count,
+						   struct nvml_wire_process *list);
 EXPORT int nvmlDeviceGetFieldValues(void *device, int count, void *values);
 
 static struct settings facts;
@@ -215,6 +219,32 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, uint64_t *info)
 		return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
 	info[1] = info[3] = facts.memory_bytes;
 	info[2] = info[4] = 0;
+	return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count,
+					    struct nvml_wire_process *list)
+{
+	uint64_t (*used)(int place) = NULL;
+	unsigned int room = *count;
+	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+	uint64_t bytes;
+
+	if (number(device) < 0)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (driver)
+		*(void **)&used = dlsym(driver, "softgpu_memory_used");
+	bytes = used ? used(number(device)) : 0;
+	if (driver)
+		dlclose(driver);
+	*count = bytes ? 1 : 0;
+	if (*count > room)
+		return NVML_ERROR_INSUFFICIENT_SIZE;
+	if (bytes)
+		*list = (struct nvml_wire_process){ .process = (uint32_t)getpid(),
+						    .used_bytes = bytes,
+						    .gpu_instance = UINT32_MAX,
+						    .compute_instance = UINT32_MAX };
 	return NVML_SUCCESS;
 }
 

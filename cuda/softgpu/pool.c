@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool: stream-ordered allocation. Memory is taken when it is asked for, which is early enough for
- * any order, and given back when its stream comes to the free; so a pool keeps nothing between the
- * two, its reserved bytes are its used bytes, and the reuse attributes are kept but mean nothing.
+ * any order, and given back when its stream comes to the free; so the reuse attributes are kept but
+ * mean nothing. What is given back stays the pool's, as a count, as far as its release threshold
+ * goes; it is released when the device runs out of memory.
  *
- * Locks: pool_lock over every pool's counts and each device's current pool.
+ * Locks: pool_lock over the list of pools, their counts and each device's current pool; taken under
+ * memory_lock, never the other way round.
  */
 #include <stdlib.h>
 
@@ -15,19 +17,23 @@
 struct pool {
 	struct object object;
 	CUdevice device;
-	bool builtin; /* the device's default one */
+	bool builtin;	     /* the device's default one */
+	uint64_t kept_bytes; /* that it has and nobody uses; whole pages */
+	struct pool *next;
 	uint64_t attributes[ATTRIBUTES];
 };
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pool *defaults[DEVICES_MAX];
 static struct pool *current[DEVICES_MAX];
+static struct pool *all;
 
 size_t pool_bytes(void)
 {
 	return sizeof(struct pool);
 }
 
+/* Caller holds pool_lock. */
 static struct pool *pool_make(CUdevice device, bool builtin)
 {
 	struct pool *pool = object_create(OBJECT_POOL);
@@ -39,26 +45,84 @@ static struct pool *pool_make(CUdevice device, bool builtin)
 	pool->attributes[CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES] = 1;
 	pool->attributes[CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC] = 1;
 	pool->attributes[CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES] = 1;
+	pool->next = all;
+	all = pool;
 	return pool;
 }
 
 /* Counts @bytes in or, negative, out. Caller holds pool_lock. */
 static void pool_count(struct pool *pool, int64_t bytes)
 {
+	uint64_t *attributes = pool->attributes;
+
+	attributes[CU_MEMPOOL_ATTR_USED_MEM_CURRENT] += (uint64_t)bytes;
+	attributes[CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT] =
+		attributes[CU_MEMPOOL_ATTR_USED_MEM_CURRENT] + pool->kept_bytes;
 	for (int i = CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT; i <= CU_MEMPOOL_ATTR_USED_MEM_HIGH;
 	     i += 2) {
-		pool->attributes[i] += (uint64_t)bytes;
-		if (pool->attributes[i + 1] < pool->attributes[i])
-			pool->attributes[i + 1] = pool->attributes[i];
+		if (attributes[i + 1] < attributes[i])
+			attributes[i + 1] = attributes[i];
 	}
 }
 
-void pool_credit(CUmemoryPool pool, size_t bytes)
+/* How much the pool may have without anybody's using it. Caller holds pool_lock. */
+static uint64_t pool_may_keep(const struct pool *pool)
 {
+	uint64_t threshold = pool->attributes[CU_MEMPOOL_ATTR_RELEASE_THRESHOLD];
+	uint64_t used = pool->attributes[CU_MEMPOOL_ATTR_USED_MEM_CURRENT];
+
+	return threshold > used ? (threshold - used) & ~(uint64_t)(PAGE_BYTES - 1) : 0;
+}
+
+size_t pool_credit(CUmemoryPool handle, size_t bytes)
+{
+	struct pool *pool = (struct pool *)handle;
+	uint64_t kept = 0;
+
 	pthread_mutex_lock(&pool_lock);
-	if (object_valid(OBJECT_POOL, pool))
-		pool_count((struct pool *)pool, -(int64_t)bytes);
+	if (object_valid(OBJECT_POOL, handle)) {
+		pool_count(pool, -(int64_t)bytes);
+		kept = pool_may_keep(pool) - pool->kept_bytes;
+		if (kept > bytes)
+			kept = bytes;
+		pool->kept_bytes += kept;
+		pool_count(pool, 0);
+	}
 	pthread_mutex_unlock(&pool_lock);
+	return kept;
+}
+
+/* Takes at most @bytes of what the pool keeps away from it and gives them back to the device. */
+static size_t pool_release(struct pool *pool, uint64_t bytes)
+{
+	CUdevice device;
+
+	pthread_mutex_lock(&pool_lock);
+	if (bytes > pool->kept_bytes)
+		bytes = pool->kept_bytes;
+	pool->kept_bytes -= bytes;
+	pool_count(pool, 0);
+	device = pool->device;
+	pthread_mutex_unlock(&pool_lock);
+	memory_discharge(device, bytes);
+	return bytes;
+}
+
+bool pools_release(CUdevice device)
+{
+	uint64_t released = 0;
+
+	pthread_mutex_lock(&pool_lock);
+	for (struct pool *pool = all; pool; pool = pool->next) {
+		if (pool->device != device)
+			continue;
+		released += pool->kept_bytes;
+		pool->kept_bytes = 0;
+		pool_count(pool, 0);
+	}
+	pthread_mutex_unlock(&pool_lock);
+	memory_discharge(device, released);
+	return released != 0;
 }
 
 static CUresult pool_default(CUdevice device, CUmemoryPool *pool)
@@ -137,7 +201,9 @@ CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	if (!device_valid(poolProps->location.id))
 		return CUDA_ERROR_INVALID_DEVICE;
+	pthread_mutex_lock(&pool_lock);
 	made = pool_make(poolProps->location.id, false);
+	pthread_mutex_unlock(&pool_lock);
 	if (!made)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	*pool = (CUmemoryPool)made;
@@ -147,14 +213,18 @@ CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 /* Memory taken from the pool outlives it, as CUDA has it; only the count ends. */
 CUresult cuMemPoolDestroy(CUmemoryPool pool)
 {
-	struct pool *ended;
+	struct pool *ended, **at;
 	CUresult result = pool_of(pool, &ended);
 
 	if (result != CUDA_SUCCESS)
 		return result;
 	if (ended->builtin)
 		return CUDA_ERROR_INVALID_VALUE;
+	pool_release(ended, UINT64_MAX);
 	pthread_mutex_lock(&pool_lock);
+	for (at = &all; *at != ended;)
+		at = &(*at)->next;
+	*at = ended->next;
 	if (current[ended->device] == ended)
 		current[ended->device] = defaults[ended->device];
 	object_destroy(OBJECT_POOL, ended);
@@ -165,9 +235,21 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool)
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t minBytesToKeep)
 {
 	struct pool *trimmed;
+	CUresult result = pool_of(pool, &trimmed);
+	uint64_t used, kept;
 
-	(void)minBytesToKeep; /* nothing is kept */
-	return pool_of(pool, &trimmed);
+	if (result != CUDA_SUCCESS)
+		return result;
+	pthread_mutex_lock(&pool_lock);
+	used = trimmed->attributes[CU_MEMPOOL_ATTR_USED_MEM_CURRENT];
+	kept = trimmed->kept_bytes;
+	pthread_mutex_unlock(&pool_lock);
+	if (used + kept > minBytesToKeep) {
+		uint64_t excess = used + kept - minBytesToKeep;
+
+		pool_release(trimmed, excess & ~(uint64_t)(PAGE_BYTES - 1));
+	}
+	return CUDA_SUCCESS;
 }
 
 static bool attribute_is_flag(CUmemPool_attribute attribute)
@@ -178,6 +260,7 @@ static bool attribute_is_flag(CUmemPool_attribute attribute)
 CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attr, void *value)
 {
 	struct pool *changed;
+	uint64_t excess = 0;
 	CUresult result = pool_of(pool, &changed);
 
 	if (result != CUDA_SUCCESS)
@@ -187,15 +270,18 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attr, void
 	pthread_mutex_lock(&pool_lock);
 	if (attribute_is_flag(attr))
 		changed->attributes[attr] = *(int *)value != 0;
-	else if (attr == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
+	else if (attr == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) {
 		changed->attributes[attr] = *(uint64_t *)value;
-	else if ((attr == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH ||
-		  attr == CU_MEMPOOL_ATTR_USED_MEM_HIGH) &&
-		 *(uint64_t *)value == 0)
+		if (changed->kept_bytes > pool_may_keep(changed))
+			excess = changed->kept_bytes - pool_may_keep(changed);
+	} else if ((attr == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH ||
+		    attr == CU_MEMPOOL_ATTR_USED_MEM_HIGH) &&
+		   *(uint64_t *)value == 0)
 		changed->attributes[attr] = changed->attributes[attr - 1];
 	else
 		result = CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_unlock(&pool_lock);
+	pool_release(changed, excess);
 	return result;
 }
 
@@ -261,8 +347,10 @@ static CUresult allocate_from(struct pool *pool, struct stream *stream, size_t b
 		.context = stream->context,
 		.pool = (CUmemoryPool)pool,
 	};
-	CUresult result = memory_allocate(&block);
+	CUresult result;
 
+	pool_release(pool, (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1));
+	result = memory_allocate(&block);
 	if (result == CUDA_ERROR_OUT_OF_MEMORY) {
 		/* Frees that are still queued may make room. */
 		streams_drain_all();

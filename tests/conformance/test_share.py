@@ -66,6 +66,79 @@ def test_memory_is_never_above_and_never_refused_below():
             client.end()
 
 
+def with_contexts(memory, context_mib):
+    """A host whose device gives up so much for each context."""
+    host = Host(red_and_blue(memory))
+    host.environment_added = {"SOFTGPU_CONTEXT_MIB": str(context_mib)}
+    return host
+
+
+def test_contexts_count():
+    with with_contexts("64M", 20) as host:
+        first = Allocator(host, RED)
+        assert first.ask("info") == [44 * MIB, 64 * MIB]
+        row = host.table()["red"]
+        assert (row["memory"], row["overhead"]) == (20 * MIB, 20 * MIB)
+        assert first.alloc(5 * MIB)[0] == 0
+        second = Allocator(host, RED)
+        assert second.ask("info") == [19 * MIB, 64 * MIB]
+        assert second.ask("context")[0] == OUT_OF_MEMORY
+        third = host.start_as(RED, ["/usr/bin/python3", ALLOCATOR])
+        assert f"CUDA says {OUT_OF_MEMORY}" in third.communicate(timeout=20)[1]
+        # What was refused has left nothing behind, on the books or on the device.
+        assert second.ask("info") == [19 * MIB, 64 * MIB]
+        assert second.alloc(19 * MIB)[0] == 0
+        other = Allocator(host, BLUE)
+        result, number = other.ask("context")
+        assert result == 0
+        assert host.table()["blue"]["overhead"] == 40 * MIB
+        assert other.ask("uncontext", number) == [0]
+        other.ask("info")
+        assert host.table()["blue"]["overhead"] == 20 * MIB
+        for client in (first, second, other):
+            client.end()
+        daemons.wait_until(lambda: host.table()["red"]["memory"] == 0, 10, "all have left")
+
+
+def test_modules_count():
+    with with_contexts("64M", 0) as host:
+        red = Allocator(host, RED)
+        result, number = red.ask("load", 16 * MIB)
+        assert result == 0 and red.ask("info") == [48 * MIB, 64 * MIB]
+        assert host.table()["red"]["overhead"] == 16 * MIB
+        assert red.ask("load", 49 * MIB)[0] == OUT_OF_MEMORY
+        assert red.ask("info") == [48 * MIB, 64 * MIB]
+        assert red.ask("unload", number) == [0] and red.ask("info") == [64 * MIB, 64 * MIB]
+        red.end()
+
+
+def test_what_a_pool_keeps_counts_until_it_is_needed():
+    reserved, reserved_high, used, used_high = 5, 6, 7, 8
+    with with_contexts("64M", 0) as host:
+        red, second = Allocator(host, RED), Allocator(host, RED)
+        assert red.ask("keep", 24 * MIB) == [0]
+        result, number = red.ask("alloc", "async", 40 * MIB)[:2]
+        assert result == 0 and red.ask("free", number) == [0]
+        assert red.ask("pool", reserved) == [0, 24 * MIB]
+        assert red.ask("pool", used) == [0, 0]
+        assert red.ask("info") == [40 * MIB, 64 * MIB]
+        assert host.table()["red"]["overhead"] == 24 * MIB
+        # Another client cannot have it; from the pool itself it costs nothing more.
+        assert second.alloc(41 * MIB)[0] == OUT_OF_MEMORY
+        assert red.ask("alloc", "async", 24 * MIB)[0] == 0
+        assert red.ask("info") == [40 * MIB, 64 * MIB]
+        assert host.table()["red"]["overhead"] == 0
+        assert red.ask("free", 1) == [0] and red.ask("info") == [40 * MIB, 64 * MIB]
+        # Rather than refuse, its own client's pools keep nothing.
+        assert red.alloc(64 * MIB)[0] == 0
+        assert red.ask("pool", reserved) == [0, 0]
+        assert red.ask("alloc", "async", MIB)[0] == OUT_OF_MEMORY
+        assert red.ask("pool", reserved_high) == [0, 40 * MIB]
+        assert red.ask("pool", used_high) == [0, 40 * MIB]
+        red.end()
+        second.end()
+
+
 def test_clients_are_limited_for_each_tenant():
     with Host(red_and_blue(more="clients = 2;")) as host:
         first, second = Allocator(host, RED), Allocator(host, RED)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arrays and graphs against the limit, over a driver that only counts them. */
+/* Arrays, graphs and contexts against the limit, over a driver that only counts them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -15,6 +16,16 @@
 
 static CUcontext current = (CUcontext)0x10;
 static uintptr_t last_array = 0x1000;
+
+/* What the device says of this process, and what a context and a byte of a limit add to it. */
+static struct device_memory taken;
+static uint64_t context_bytes;
+static size_t limit_bytes;
+static unsigned int contexts;
+
+/* The bytes that were cleared, of an array or of each level. */
+static uint64_t cleared[16];
+static unsigned int level_of_array;
 
 static CUresult get_current(CUcontext *context)
 {
@@ -50,10 +61,135 @@ static CUresult destroy(CUarray array)
 	return CUDA_SUCCESS;
 }
 
+static CUresult destroy_mipmapped(CUmipmappedArray array)
+{
+	(void)array;
+	return CUDA_SUCCESS;
+}
+
+static CUresult create_3d(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *wanted)
+{
+	(void)wanted;
+	*array = (CUarray)(last_array += 16);
+	return CUDA_SUCCESS;
+}
+
+static CUresult get_level(CUarray *level, CUmipmappedArray array, unsigned int number)
+{
+	(void)array;
+	level_of_array = number;
+	*level = (CUarray)(uintptr_t)(0x100 + number);
+	return CUDA_SUCCESS;
+}
+
+static CUresult copy_3d(const CUDA_MEMCPY3D *copy)
+{
+	const unsigned char *from = copy->srcHost;
+
+	assert_int_equal(copy->Depth, 1);
+	for (size_t i = 0; i < copy->Height * copy->srcPitch; i++)
+		assert_int_equal(from[i], 0);
+	assert_true(level_of_array < 16);
+	cleared[level_of_array] += copy->WidthInBytes * copy->Height;
+	return CUDA_SUCCESS;
+}
+
+static CUresult any(void)
+{
+	return CUDA_SUCCESS;
+}
+
+static void context_end(void)
+{
+	contexts--;
+	taken.own_bytes -= context_bytes;
+	taken.all_bytes -= context_bytes;
+	taken.listed &= contexts > 0;
+}
+
 static CUresult destroy_context(CUcontext context)
 {
 	(void)context;
+	context_end();
 	return CUDA_SUCCESS;
+}
+
+static void context_begin(CUcontext *context)
+{
+	*context = (CUcontext)(last_array += 16);
+	contexts++;
+	taken.own_bytes += context_bytes;
+	taken.all_bytes += context_bytes;
+}
+
+static CUresult create_context(CUcontext *context, unsigned int flags, CUdevice device)
+{
+	(void)flags;
+	(void)device;
+	context_begin(context);
+	current = *context;
+	return CUDA_SUCCESS;
+}
+
+static unsigned int retained;
+
+static CUresult retain(CUcontext *context, CUdevice device)
+{
+	static CUcontext primary;
+
+	(void)device;
+	if (!retained++)
+		context_begin(&primary);
+	*context = primary;
+	return CUDA_SUCCESS;
+}
+
+static CUresult release(CUdevice device)
+{
+	(void)device;
+	if (!--retained)
+		context_end();
+	return CUDA_SUCCESS;
+}
+
+static CUresult primary_state(CUdevice device, unsigned int *flags, int *active)
+{
+	(void)device;
+	*flags = 0;
+	*active = retained > 0;
+	return CUDA_SUCCESS;
+}
+
+static CUresult bus_id(char *text, int bytes, CUdevice device)
+{
+	(void)device;
+	assert_true(bytes > 12);
+	strcpy(text, "0000:01:00.0");
+	return CUDA_SUCCESS;
+}
+
+static CUresult get_limit(size_t *value, CUlimit limit)
+{
+	(void)limit;
+	*value = limit_bytes;
+	return CUDA_SUCCESS;
+}
+
+static CUresult set_limit(CUlimit limit, size_t value)
+{
+	(void)limit;
+	taken.own_bytes += value - limit_bytes;
+	taken.all_bytes += value - limit_bytes;
+	limit_bytes = value;
+	return CUDA_SUCCESS;
+}
+
+static bool device_says(const char *id, const char *driver, struct device_memory *memory)
+{
+	assert_string_equal(id, "0000:01:00.0");
+	assert_string_equal(driver, "the driver");
+	*memory = taken;
+	return true;
 }
 
 /* A graph of two nodes that allocate 3 MiB each, and one that does not. */
@@ -93,22 +229,53 @@ static CUresult destroy_exec(CUgraphExec exec)
 	return CUDA_SUCCESS;
 }
 
-static int set_up(void **state)
+/* with_driver - the driver as its worker has it, with or without clearing */
+static void with_driver(bool clears)
 {
-	(void)state;
-	worker_options.memory_limit = 8 * MIB;
+	taken = (struct device_memory){ 0 };
+	context_bytes = limit_bytes = 0;
+	contexts = retained = 0;
+	current = (CUcontext)0x10;
 	worker_driver = (struct cuda_driver){ .cuCtxGetCurrent = get_current,
 					      .cuCtxGetDevice = get_device,
 					      .cuArrayCreate_v2 = create,
+					      .cuArray3DCreate_v2 = create_3d,
 					      .cuMipmappedArrayCreate = create_mipmapped,
+					      .cuMipmappedArrayGetLevel = get_level,
 					      .cuArrayDestroy = destroy,
+					      .cuMipmappedArrayDestroy = destroy_mipmapped,
+					      .cuCtxCreate_v2 = create_context,
 					      .cuCtxDestroy_v2 = destroy_context,
+					      .cuDevicePrimaryCtxRetain = retain,
+					      .cuDevicePrimaryCtxRelease_v2 = release,
+					      .cuDevicePrimaryCtxGetState = primary_state,
+					      .cuDeviceGetPCIBusId = bus_id,
+					      .cuCtxGetLimit = get_limit,
+					      .cuCtxSetLimit = set_limit,
 					      .cuGraphGetNodes = graph_nodes,
 					      .cuGraphNodeGetType = node_type,
 					      .cuGraphMemAllocNodeGetParams = node_allocates,
 					      .cuGraphInstantiateWithFlags = instantiate,
 					      .cuGraphExecDestroy = destroy_exec };
+	if (clears) {
+		worker_driver.cuMemcpy3D_v2 = copy_3d;
+		*(void **)&worker_driver.cuMemsetD8Async = (void *)(uintptr_t)any;
+		*(void **)&worker_driver.cuStreamCreate = (void *)(uintptr_t)any;
+		*(void **)&worker_driver.cuStreamSynchronize = (void *)(uintptr_t)any;
+		*(void **)&worker_driver.cuMemFree_v2 = (void *)(uintptr_t)any;
+		memory_clear_open(&worker_driver);
+	}
+	memset(cleared, 0, sizeof(cleared));
+	level_of_array = 0;
 	quota_arrays_open(&worker_driver);
+	quota_overhead_open(&worker_driver, "the driver", device_says);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	worker_options.memory_limit = 8 * MIB;
+	with_driver(false);
 	return 0;
 }
 
@@ -163,12 +330,131 @@ static void test_graphs_count_what_they_allocate(void **state)
 	assert_int_equal(worker_memory_used(), 0);
 }
 
+static void test_levels_are_cleared(void **state)
+{
+	const CUDA_ARRAY3D_DESCRIPTOR wanted = { .Width = 64,
+						 .Height = 32,
+						 .Depth = 4,
+						 .Format = CU_AD_FORMAT_FLOAT,
+						 .NumChannels = 2 };
+	CUDA_ARRAY3D_DESCRIPTOR layers = wanted;
+	CUmipmappedArray array;
+
+	(void)state;
+	with_driver(true);
+	/* There are 7 levels, however many were asked for. */
+	assert_int_equal(worker_driver.cuMipmappedArrayCreate(&array, &wanted, UINT32_MAX), 0);
+	assert_int_equal(cleared[0], 64 * 32 * 4 * 8);
+	assert_int_equal(cleared[1], 32 * 16 * 2 * 8);
+	assert_int_equal(cleared[2], 16 * 8 * 8);
+	assert_int_equal(cleared[5], 2 * 1 * 8);
+	assert_int_equal(cleared[6], 8);
+	assert_int_equal(cleared[7], 0);
+	assert_int_equal(worker_driver.cuMipmappedArrayDestroy(array), 0);
+	layers.Flags = CUDA_ARRAY3D_LAYERED;
+	memset(cleared, 0, sizeof(cleared));
+	assert_int_equal(worker_driver.cuMipmappedArrayCreate(&array, &layers, 2), 0);
+	assert_int_equal(cleared[1], 32 * 16 * 4 * 8);
+	assert_int_equal(cleared[2], 0);
+	assert_int_equal(worker_driver.cuMipmappedArrayDestroy(array), 0);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
+static void test_what_cannot_be_cleared_is_refused(void **state)
+{
+	CUDA_ARRAY3D_DESCRIPTOR wanted = {
+		.Width = 64, .Height = 64, .Format = 0x91 /* BC1 */, .NumChannels = 4
+	};
+	CUmipmappedArray levels;
+	CUarray array;
+
+	(void)state;
+	with_driver(true);
+	assert_int_equal(worker_driver.cuArray3DCreate_v2(&array, &wanted),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(worker_driver.cuMipmappedArrayCreate(&levels, &wanted, 3),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(worker_memory_used(), 0);
+	/* It has no memory of its own: what is mapped there was cleared when it was created. */
+	wanted.Flags = 0x40;
+	assert_int_equal(worker_driver.cuMipmappedArrayCreate(&levels, &wanted, 3), 0);
+	assert_int_equal(worker_driver.cuMipmappedArrayDestroy(levels), 0);
+}
+
+/* contexts_count - of 3 MiB each against 8, whichever way the device tells */
+static void contexts_count(bool listed)
+{
+	CUcontext one, two, three, primary;
+
+	with_driver(false);
+	context_bytes = 3 * MIB;
+	taken.listed = listed;
+	taken.own_bytes = listed ? MIB : 0;
+	taken.all_bytes = 77 * MIB; /* neighbours' */
+	assert_int_equal(worker_driver.cuCtxCreate_v2(&one, 0, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 3 * MIB);
+	assert_int_equal(worker_driver.cuDevicePrimaryCtxRetain(&primary, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuDevicePrimaryCtxRetain(&primary, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 6 * MIB);
+	assert_int_equal(worker_driver.cuCtxCreate_v2(&three, 0, 0), CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(contexts, 2);
+	assert_int_equal(worker_memory_used(), 6 * MIB);
+	assert_int_equal(worker_driver.cuDevicePrimaryCtxRelease_v2(0), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 6 * MIB);
+	assert_int_equal(worker_driver.cuDevicePrimaryCtxRelease_v2(0), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 3 * MIB);
+	assert_int_equal(worker_driver.cuCtxCreate_v2(&two, 0, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuDevicePrimaryCtxRetain(&primary, 0),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(retained, 0);
+	assert_int_equal(worker_driver.cuCtxDestroy_v2(one), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuCtxDestroy_v2(two), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
+static void test_contexts_count_by_process(void **state)
+{
+	(void)state;
+	contexts_count(true);
+}
+
+static void test_contexts_count_by_device(void **state)
+{
+	(void)state;
+	contexts_count(false);
+}
+
+static void test_limits_of_a_context_count(void **state)
+{
+	CUcontext context;
+
+	(void)state;
+	with_driver(false);
+	context_bytes = 2 * MIB;
+	assert_int_equal(worker_driver.cuCtxCreate_v2(&context, 0, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, 5 * MIB), 0);
+	assert_int_equal(worker_memory_used(), 7 * MIB);
+	assert_int_equal(worker_driver.cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, 7 * MIB),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(limit_bytes, 5 * MIB);
+	assert_int_equal(worker_memory_used(), 7 * MIB);
+	assert_int_equal(worker_driver.cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, MIB), 0);
+	assert_int_equal(worker_memory_used(), 3 * MIB);
+	assert_int_equal(worker_driver.cuCtxDestroy_v2(context), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arrays_count),
 		cmocka_unit_test(test_levels_and_huge_ones),
 		cmocka_unit_test(test_graphs_count_what_they_allocate),
+		cmocka_unit_test(test_contexts_count_by_process),
+		cmocka_unit_test(test_contexts_count_by_device),
+		cmocka_unit_test(test_limits_of_a_context_count),
+		cmocka_unit_test(test_levels_are_cleared),
+		cmocka_unit_test(test_what_cannot_be_cleared_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
