@@ -279,6 +279,9 @@ CUresult client_event_share(CUevent event);
  */
 CUresult client_event_order(CUevent event);
 
+/* client_launch_finish - behind a launch in that stream: waits for it if the program wants that */
+CUresult client_launch_finish(CUstream handle, uint32_t stream);
+
 /* Functions: function.c */
 struct client_object *client_function_object(CUfunction function);
 /* client_function_facts - ask for the facts of a function that the worker named */

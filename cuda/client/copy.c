@@ -13,6 +13,7 @@
  */
 #include <stdlib.h>
 
+#include "cuda/common/batch.h"
 #include "cuda/client/client.h"
 #include "cuda/client/node.h"
 #include "cuda/client/shared.h"
@@ -299,6 +300,37 @@ CUresult client_cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount)
 CUresult client_cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream)
 {
 	return copy_linear(dst, src, ByteCount, hStream, false, false, false);
+}
+
+/* A pageable source is read before this returns, which is as early as any attribute asks for. */
+CUresult client_cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
+				   size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs,
+				   size_t numAttrs, size_t *failIdx, CUstream hStream)
+{
+	const struct batch batch = { dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs };
+	uint32_t stream;
+	CUresult result = client_enter();
+
+	if (failIdx)
+		*failIdx = SIZE_MAX; /* no copy in particular */
+	if (!result)
+		result = client_number_stream(hStream, true, &stream);
+	if (!result && (!stream || !batch_valid(&batch)))
+		result = CUDA_ERROR_INVALID_VALUE;
+	for (size_t i = 0; i < count && !result; i++) {
+		result = client_cuMemcpyAsync(dsts[i], srcs[i], sizes[i], hStream);
+		if (result && failIdx)
+			*failIdx = i;
+	}
+	return result;
+}
+
+CUresult client_cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
+				      size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs,
+				      size_t numAttrs, CUstream hStream)
+{
+	return client_cuMemcpyBatchAsync(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, NULL,
+					 hStream);
 }
 
 CUresult client_cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount)

@@ -601,7 +601,9 @@ CUresult client_cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)
 		result = client_number_stream(hStream, true, &stream);
 	if (!result && !stream && !client_context_number())
 		result = CUDA_ERROR_INVALID_CONTEXT;
-	return result ? result : client_send_graph_launch(exec, stream);
+	if (!result)
+		result = client_send_graph_launch(exec, stream);
+	return result ? result : client_launch_finish(hStream, stream);
 }
 
 CUresult client_cuGraphExecUpdate_v2(CUgraphExec hGraphExec, CUgraph hGraph,

@@ -202,6 +202,13 @@ static bool launch_blocking(void)
 	return answer;
 }
 
+CUresult client_launch_finish(CUstream handle, uint32_t stream)
+{
+	if (!launch_blocking() || client_capture_active(handle))
+		return CUDA_SUCCESS;
+	return client_send_stream_synchronize(stream);
+}
+
 static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream)
 {
 	struct client_object *object, *context;
@@ -219,9 +226,7 @@ static CUresult launch_run(struct launch *launch, CUfunction f, CUstream hStream
 	result = client_number_stream(hStream, true, &launch->request.stream);
 	if (!result)
 		result = launch_issue(launch, object, context);
-	if (!result && launch_blocking() && !client_capture_active(hStream))
-		result = client_send_stream_synchronize(launch->request.stream);
-	return result;
+	return result ? result : client_launch_finish(hStream, launch->request.stream);
 }
 
 CUresult client_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,

@@ -337,6 +337,52 @@ CUresult client_cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const c
 	return result;
 }
 
+/* library_names - names of kernels behind the first ones; *bytes: how long they are together */
+static CUresult library_names(uint32_t library, unsigned int first, char *names, size_t *bytes)
+{
+	struct wire_library_kernels_request request = { .library = library, .first = first };
+	struct client_call call = { .number = CALL_library_kernels,
+				    .flags = CLIENT_NO_CONTEXT,
+				    .block = &request,
+				    .block_bytes = sizeof(request),
+				    .tail = names,
+				    .tail_capacity = CUDA_WIRE_REPLY_BYTES_MAX };
+	CUresult result = client_call_run(&call);
+
+	*bytes = call.tail_bytes;
+	if (!result && *bytes && names[*bytes - 1])
+		result = CUDA_ERROR_UNKNOWN; /* the last one does not end */
+	return result;
+}
+
+/* Kernels by their names, so that a handle is the one that cuLibraryGetKernel gives. */
+CUresult client_cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib)
+{
+	struct client_object *library = client_object_of(KIND_library, lib);
+	autofree char *names = NULL;
+	unsigned int count = 0;
+	size_t bytes;
+	CUresult result = client_enter();
+
+	if (result)
+		return result;
+	if (!library)
+		return CUDA_ERROR_INVALID_HANDLE;
+	if (!kernels || !numKernels)
+		return CUDA_ERROR_INVALID_VALUE;
+	names = malloc(CUDA_WIRE_REPLY_BYTES_MAX);
+	if (!names)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	do {
+		result = library_names(library->number, count, names, &bytes);
+		/* The rest of the last eight bytes are zeros: no name is empty. */
+		for (size_t at = 0; at < bytes && names[at] && count < numKernels && !result;
+		     at += strlen(names + at) + 1)
+			result = client_cuLibraryGetKernel(&kernels[count++], lib, names + at);
+	} while (bytes && count < numKernels && !result);
+	return result;
+}
+
 static CUresult module_variable(CUresult result, uint32_t owner, uint64_t address, uint64_t bytes,
 				CUdeviceptr *dptr, size_t *size)
 {

@@ -9,11 +9,13 @@
 #include <stdlib.h>
 
 #include "cuda/server/worker.h"
+#include "lib/base/clean.h"
 
 #define LOG_BYTES_MAX	   32768u
 #define WRAPPER_MAGIC	   0x466243b1u
 #define PRINT_SEARCH_BYTES (16u << 20)
 #define FATBIN_MAGIC	   0xba55ed50u
+#define KERNEL_NAMES_BYTES (WORKER_PAYLOAD_BYTES - 8)
 
 /* How a runtime hands over a fat binary. */
 struct image_wrapper {
@@ -326,6 +328,53 @@ CUresult worker_library_kernel(struct worker_call *call,
 	if (result)
 		worker_handle_end(call, request->kernel);
 	return result;
+}
+
+/* kernels_names - those from @first on into the reply, as many as there is room for */
+static CUresult kernels_names(struct worker_call *call, const CUkernel *kernels, size_t count)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const char *name;
+		CUresult result = worker_driver.cuKernelGetName(&name, kernels[i]);
+		size_t bytes = result ? 0 : strlen(name) + 1;
+
+		if (result)
+			return result;
+		if (bytes > CUDA_WIRE_STRING_BYTES_MAX)
+			return CUDA_ERROR_NOT_SUPPORTED; /* nor could it be asked for */
+		if (used + bytes > KERNEL_NAMES_BYTES)
+			break;
+		memcpy(call->reply + used, name, bytes);
+		used += bytes;
+	}
+	memset(call->reply + used, 0, 8); /* up to the next multiple */
+	call->reply_tail_bytes = used;
+	return CUDA_SUCCESS;
+}
+
+CUresult worker_library_kernels(struct worker_call *call,
+				const struct wire_library_kernels_request *request)
+{
+	autofree CUkernel *kernels = NULL;
+	unsigned int count = 0;
+	CUlibrary library;
+	CUresult result = worker_handle_find(call, KIND_library, request->library, false, &library);
+
+	if (!result && (!worker_driver.cuLibraryGetKernelCount ||
+			!worker_driver.cuLibraryEnumerateKernels || !worker_driver.cuKernelGetName))
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	if (!result)
+		result = worker_driver.cuLibraryGetKernelCount(&count, library);
+	if (result || request->first >= count)
+		return result;
+	kernels = calloc(count, sizeof(CUkernel));
+	if (!kernels)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	result = worker_driver.cuLibraryEnumerateKernels(kernels, count, library);
+	return result ? result
+		      : kernels_names(call, kernels + request->first, count - request->first);
 }
 
 /* variable_found - a variable's range may be copied to and from */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/common/batch.h"
 #include "cuda/softgpu/driver.h"
 #include "cuda/softgpu/graph.h"
 
@@ -159,6 +160,34 @@ CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount)
 CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream)
 {
 	return copy_line(dst, src, ByteCount, 0, hStream, false);
+}
+
+CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
+			    CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs,
+			    size_t *failIdx, CUstream hStream)
+{
+	const struct batch batch = { dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs };
+	struct stream *stream;
+	CUresult result = stream_resolve(hStream, &stream);
+
+	if (failIdx)
+		*failIdx = SIZE_MAX; /* no copy in particular */
+	if (!result && (stream->kind == STREAM_LEGACY || !batch_valid(&batch)))
+		result = CUDA_ERROR_INVALID_VALUE;
+	for (size_t i = 0; i < count && !result; i++) {
+		result = cuMemcpyAsync(dsts[i], srcs[i], sizes[i], hStream);
+		if (result && failIdx)
+			*failIdx = i;
+	}
+	return result;
+}
+
+CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
+			       CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs,
+			       CUstream hStream)
+{
+	return cuMemcpyBatchAsync(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, NULL,
+				  hStream);
 }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount)

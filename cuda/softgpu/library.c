@@ -299,6 +299,34 @@ CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib)
 	return result;
 }
 
+CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib)
+{
+	struct ptx_kernel *machine;
+	struct library *from;
+	struct kernel *kernel;
+	struct module *module;
+	CUresult result = library_of(lib, &from);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!kernels || !numKernels)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&module_lock);
+	result = library_anywhere(from, &module);
+	for (unsigned int i = 0; result == CUDA_SUCCESS && i < numKernels &&
+				 (machine = ptx_module_kernel_at(module->machine, i));
+	     i++) {
+		const char *name = ptx_kernel_facts(machine)->name;
+
+		kernel = find_kernel(from, name);
+		if (!kernel)
+			result = kernel_make(from, name, &kernel);
+		kernels[i] = (CUkernel)kernel;
+	}
+	pthread_mutex_unlock(&module_lock);
+	return result;
+}
+
 CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name)
 {
 	CUmodule module;

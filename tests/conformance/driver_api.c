@@ -1106,6 +1106,24 @@ static void case_graph(void)
 	OK(cuMemFree_v2(other));
 }
 
+/* A graph's launch succeeds as a kernel's does: what is wrong in it shows when it runs. */
+static void case_graph_fault(void)
+{
+	CUdeviceptr nowhere = 16;
+	unsigned int value = 0;
+	void *parameters[] = { &nowhere, &value };
+	CUDA_KERNEL_NODE_PARAMS fill = kernel_node("fill", parameters);
+	CUgraphExec exec;
+	CUgraphNode node;
+	CUgraph graph;
+
+	OK(cuGraphCreate(&graph, 0));
+	OK(cuGraphAddKernelNode_v2(&node, graph, NULL, 0, &fill));
+	exec = instantiate(graph);
+	OK(cuGraphLaunch(exec, NULL));
+	EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
 /* A graph in a graph, a copy of a graph, host and event nodes, and edges that go in a circle. */
 static void case_graph_parts(void)
 {
@@ -1256,6 +1274,7 @@ static const struct {
 	{ "threads", case_threads, false },
 	{ "fork", case_fork, false },
 	{ "illegal-address", case_illegal_address, true },
+	{ "graph-fault", case_graph_fault, true },
 	{ "misaligned-address", case_misaligned_address, true },
 	{ "unmapped", case_unmapped, true },
 };

@@ -410,6 +410,75 @@ static void rows_graphs(void)
 	CALL(cuMemFree_v2, words);
 }
 
+/* Two batches of copies, there and back, and what no batch may be. */
+static void rows_batches(void)
+{
+	CUmemcpyAttributes attributes[2] = {
+		{ .srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_DURING_API_CALL },
+		{ .srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM,
+		  .flags = CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE }
+	};
+	uint64_t here[2] = { 41, 42 }, back[2] = { 0 };
+	size_t bytes[2] = { 8, 8 }, first[2] = { 0, 1 }, fail = 7;
+	CUdeviceptr to[2], from[2], memory = 0;
+	CUstream stream = NULL;
+
+	CALL(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+	CALL(cuMemAlloc_v2, &memory, 64);
+	for (int i = 0; i < 2; i++) {
+		to[i] = memory + 32 * (unsigned int)i;
+		from[i] = (uintptr_t)&here[i];
+	}
+	CALL(cuMemcpyBatchAsync_v2, to, from, bytes, 2, attributes, first, 2, stream);
+	here[0] = here[1] = 0;
+	from[0] = memory + 32;
+	to[0] = memory + 8;
+	from[1] = memory;
+	to[1] = (uintptr_t)&back[0];
+	CALL(cuMemcpyBatchAsync, to, from, bytes, 2, attributes, first, 1, &fail, stream);
+	printf(" %d", fail == SIZE_MAX);
+	CALL(cuMemcpyDtoHAsync_v2, &back[1], memory + 8, 8, stream);
+	CALL(cuStreamSynchronize, stream);
+	printf(" %d %d", (int)back[0], (int)back[1]);
+	CALL(cuMemcpyBatchAsync_v2, to, from, bytes, 2, attributes, first, 2, NULL);
+	CALL(cuMemcpyBatchAsync_v2, to, from, bytes, 0, attributes, first, 1, stream);
+	CALL(cuMemcpyBatchAsync_v2, to, from, bytes, 1, attributes, first, 2, stream);
+	bytes[1] = 4096;
+	CALL(cuMemcpyBatchAsync, to, from, bytes, 2, attributes, first, 1, &fail, stream);
+	printf(" %d", (int)fail);
+	first[1] = 0;
+	CALL(cuMemcpyBatchAsync, to, from, bytes, 2, attributes, first, 2, &fail, stream);
+	printf(" %d", fail == SIZE_MAX);
+	attributes[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
+	CALL(cuMemcpyBatchAsync_v2, to, from, bytes, 2, attributes, first, 1, stream);
+	CALL(cuStreamDestroy_v2, stream);
+	CALL(cuMemFree_v2, memory);
+}
+
+/* All kernels of a library, each the one that its name gives; fewer where fewer are asked for. */
+static void rows_library(void)
+{
+	CUkernel kernels[65] = { NULL }, same = NULL;
+	unsigned int count = 0, alike = 0;
+	CUlibrary loaded = NULL;
+	const char *name = NULL;
+
+	CALL(cuLibraryLoadFromFile, &loaded, module_path, NULL, NULL, 0, NULL, NULL, 0);
+	SAY(CALL(cuLibraryGetKernelCount, &count, loaded), "%u", count);
+	CALL(cuLibraryEnumerateKernels, kernels, 64, loaded);
+	for (unsigned int i = 0; i < count && i < 64 && kernels[i]; i++)
+		if (!CALL(cuKernelGetName, &name, kernels[i]) &&
+		    !CALL(cuLibraryGetKernel, &same, loaded, name))
+			alike += same == kernels[i];
+	printf(" %d", count && alike == count && !kernels[count]);
+	CALL(cuLibraryEnumerateKernels, &same, 1, loaded);
+	printf(" %d", same == kernels[0]);
+	CALL(cuLibraryEnumerateKernels, kernels, 0, loaded);
+	CALL(cuLibraryEnumerateKernels, NULL, 1, loaded);
+	CALL(cuLibraryUnload, loaded);
+	CALL(cuLibraryEnumerateKernels, kernels, 1, loaded);
+}
+
 static void rows_kernels(void)
 {
 	unsigned int count = 0;
@@ -442,6 +511,7 @@ static void rows_kernels(void)
 	CALL(cuCtxSynchronize);
 	CALL(cuOccupancyMaxActiveClusters, &clusters, kernel.func, &config);
 	CALL(cuOccupancyMaxPotentialClusterSize, &clusters, kernel.func, &config);
+	rows_library();
 	CALL(cuGraphCreate, &graph, 0);
 	CALL(cuGraphAddKernelNode, &node, graph, NULL, 0, &kernel);
 	CALL(cuGraphKernelNodeGetParams, node, &got);
@@ -496,9 +566,9 @@ static void rows_refused(void)
 
 int main(int argc, char **argv)
 {
-	static void (*const groups[])(void) = { rows_contexts, rows_pools,   rows_memory,
-						rows_boxes,    rows_modules, rows_streams,
-						rows_graphs,   rows_kernels, rows_refused };
+	static void (*const groups[])(
+		void) = { rows_contexts, rows_pools,  rows_memory,  rows_boxes,	  rows_modules,
+			  rows_streams,	 rows_graphs, rows_batches, rows_kernels, rows_refused };
 
 	library = dlopen(argc > 1 ? argv[1] : "libcuda.so.1", RTLD_NOW);
 	module_path = argc > 2 ? argv[2] : "driver_kernels.ptx";

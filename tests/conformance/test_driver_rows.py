@@ -43,11 +43,13 @@ def test_remoted(natively, link):
             assert ours == theirs
 
 
-def test_launches_block_where_the_program_wants_it():
+@pytest.mark.parametrize("case, launch", [("illegal-address", "cuLaunchKernel"),
+                                          ("graph-fault", "cuGraphLaunch")])
+def test_launches_block_where_the_program_wants_it(case, launch):
     """With CUDA_LAUNCH_BLOCKING the launch itself says what its kernel did wrong."""
     with daemons.Cudad() as cudad:
         for blocking in ("1", "0"):
-            done = cudad.run("unix", [PROGRAM.parent / "driver_api", "libcuda.so.1", "illegal-address"],
+            done = cudad.run("unix", [PROGRAM.parent / "driver_api", "libcuda.so.1", case],
                              env={"CUDA_LAUNCH_BLOCKING": blocking})
             # As the case has it, the launch succeeds and the next wait does not.
-            assert ("cuLaunchKernel" in done.stdout) == (blocking == "1"), done.stdout
+            assert (launch in done.stdout) == (blocking == "1"), done.stdout
