@@ -240,6 +240,54 @@ SCIF_VIRTIO_ASSERT(offsetof(struct scif_virtio_request, window.prot) == 40);
 SCIF_VIRTIO_ASSERT(offsetof(struct scif_virtio_request, map.mapping) == 36);
 SCIF_VIRTIO_ASSERT(offsetof(struct scif_virtio_request, reserved) == 56);
 
+/*
+ * scif_virtio_used_bytes - how much of a request's union its call names, from its start. The rest
+ * must be zero, which an initializer of a shorter member does not promise (C11 6.2.6.1).
+ */
+static inline unsigned int scif_virtio_used_bytes(unsigned int call)
+{
+#define SCIF_VIRTIO_END(member)                              \
+	(offsetof(struct scif_virtio_request, member) +      \
+	 sizeof(((struct scif_virtio_request *)0)->member) - \
+	 offsetof(struct scif_virtio_request, bytes))
+	switch (call) {
+	case SCIF_VIRTIO_BIND:
+		return SCIF_VIRTIO_END(bind.port);
+	case SCIF_VIRTIO_LISTEN:
+		return SCIF_VIRTIO_END(listen.backlog);
+	case SCIF_VIRTIO_CONNECT:
+		return SCIF_VIRTIO_END(connect.port);
+	case SCIF_VIRTIO_ACCEPTREG:
+		return SCIF_VIRTIO_END(accept.handle);
+	case SCIF_VIRTIO_REGISTER:
+	case SCIF_VIRTIO_REGISTER_MORE:
+	case SCIF_VIRTIO_REGISTER_END:
+	case SCIF_VIRTIO_UNREGISTER:
+		return SCIF_VIRTIO_END(window.prot);
+	case SCIF_VIRTIO_READFROM:
+	case SCIF_VIRTIO_WRITETO:
+	case SCIF_VIRTIO_VREADFROM:
+	case SCIF_VIRTIO_VWRITETO:
+		return SCIF_VIRTIO_END(rma.bytes);
+	case SCIF_VIRTIO_FENCE_WAIT:
+		return SCIF_VIRTIO_END(fence.mark);
+	case SCIF_VIRTIO_FENCE_SIGNAL:
+		return SCIF_VIRTIO_END(signal.remote_value);
+	case SCIF_VIRTIO_MMAP:
+	case SCIF_VIRTIO_MUNMAP:
+		return SCIF_VIRTIO_END(map.mapping);
+	case SCIF_VIRTIO_POLL:
+		return SCIF_VIRTIO_END(poll.mask);
+	case SCIF_VIRTIO_GET_CARD:
+		return SCIF_VIRTIO_END(card.index);
+	case SCIF_VIRTIO_CANCEL:
+		return SCIF_VIRTIO_END(cancel.tag);
+	default:
+		return 0;
+	}
+#undef SCIF_VIRTIO_END
+}
+
 struct scif_virtio_reply {
 	__le32 status; /* signed */
 	__le32 flags;

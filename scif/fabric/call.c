@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gate of all calls, whoever carries them: one table of what a call may name, which handler
- * serves it, and whether the fabric's lock is held meanwhile.
+ * The gate of all calls, whoever carries them: one table of which handler serves a call, and
+ * whether the fabric's lock is held meanwhile.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,53 +10,44 @@
 
 struct call_row {
 	int (*run)(struct call *call); /* NULL: the carrier's own */
-	unsigned char bytes;	       /* of the union that the call names */
 	bool lock, endpoint;
 };
 
-#define MEMBER_END(member)                                   \
-	(offsetof(struct scif_virtio_request, member) +      \
-	 sizeof(((struct scif_virtio_request *)0)->member) - \
-	 offsetof(struct scif_virtio_request, bytes))
-
 static const struct call_row call_rows[] = {
-	[SCIF_VIRTIO_OPEN] = { NULL, 0, false, false },
-	[SCIF_VIRTIO_CLOSE] = { NULL, 0, false, true },
-	[SCIF_VIRTIO_BIND] = { endpoint_bind, MEMBER_END(bind.port), true, true },
-	[SCIF_VIRTIO_LISTEN] = { endpoint_listen, MEMBER_END(listen.backlog), true, true },
-	[SCIF_VIRTIO_CONNECT] = { endpoint_connect, MEMBER_END(connect.port), true, true },
-	[SCIF_VIRTIO_ACCEPTREQ] = { endpoint_accept_request, 0, true, true },
-	[SCIF_VIRTIO_ACCEPTREG] = { NULL, MEMBER_END(accept.handle), false, true },
-	[SCIF_VIRTIO_SEND] = { stream_send, 0, false, true },
-	[SCIF_VIRTIO_RECV] = { stream_receive, 0, false, true },
-	[SCIF_VIRTIO_REGISTER] = { window_register, MEMBER_END(window.prot), true, true },
-	[SCIF_VIRTIO_REGISTER_MORE] = { window_register_more, MEMBER_END(window.prot), true, true },
-	[SCIF_VIRTIO_REGISTER_END] = { window_register_end, MEMBER_END(window.prot), true, true },
-	[SCIF_VIRTIO_UNREGISTER] = { window_unregister, MEMBER_END(window.prot), true, true },
-	[SCIF_VIRTIO_READFROM] = { copy_windows, MEMBER_END(rma.bytes), true, true },
-	[SCIF_VIRTIO_WRITETO] = { copy_windows, MEMBER_END(rma.bytes), true, true },
-	[SCIF_VIRTIO_VREADFROM] = { copy_program, MEMBER_END(rma.bytes), true, true },
-	[SCIF_VIRTIO_VWRITETO] = { copy_program, MEMBER_END(rma.bytes), true, true },
-	[SCIF_VIRTIO_FENCE_MARK] = { copy_fence_mark, 0, true, true },
-	[SCIF_VIRTIO_FENCE_WAIT] = { copy_fence_wait, MEMBER_END(fence.mark), true, true },
-	[SCIF_VIRTIO_FENCE_SIGNAL] = { copy_fence_signal, MEMBER_END(signal.remote_value), true,
-				       true },
-	[SCIF_VIRTIO_MMAP] = { NULL, MEMBER_END(map.mapping), false, true },
-	[SCIF_VIRTIO_MUNMAP] = { NULL, MEMBER_END(map.mapping), false, true },
-	[SCIF_VIRTIO_POLL] = { NULL, MEMBER_END(poll.mask), false, true },
-	[SCIF_VIRTIO_GET_NODES] = { call_nodes, 0, true, false },
-	[SCIF_VIRTIO_GET_CARD] = { call_card, MEMBER_END(card.index), true, false },
-	[SCIF_VIRTIO_CANCEL] = { NULL, MEMBER_END(cancel.tag), false, false },
+	[SCIF_VIRTIO_OPEN] = { NULL, false, false },
+	[SCIF_VIRTIO_CLOSE] = { NULL, false, true },
+	[SCIF_VIRTIO_BIND] = { endpoint_bind, true, true },
+	[SCIF_VIRTIO_LISTEN] = { endpoint_listen, true, true },
+	[SCIF_VIRTIO_CONNECT] = { endpoint_connect, true, true },
+	[SCIF_VIRTIO_ACCEPTREQ] = { endpoint_accept_request, true, true },
+	[SCIF_VIRTIO_ACCEPTREG] = { NULL, false, true },
+	[SCIF_VIRTIO_SEND] = { stream_send, false, true },
+	[SCIF_VIRTIO_RECV] = { stream_receive, false, true },
+	[SCIF_VIRTIO_REGISTER] = { window_register, true, true },
+	[SCIF_VIRTIO_REGISTER_MORE] = { window_register_more, true, true },
+	[SCIF_VIRTIO_REGISTER_END] = { window_register_end, true, true },
+	[SCIF_VIRTIO_UNREGISTER] = { window_unregister, true, true },
+	[SCIF_VIRTIO_READFROM] = { copy_windows, true, true },
+	[SCIF_VIRTIO_WRITETO] = { copy_windows, true, true },
+	[SCIF_VIRTIO_VREADFROM] = { copy_program, true, true },
+	[SCIF_VIRTIO_VWRITETO] = { copy_program, true, true },
+	[SCIF_VIRTIO_FENCE_MARK] = { copy_fence_mark, true, true },
+	[SCIF_VIRTIO_FENCE_WAIT] = { copy_fence_wait, true, true },
+	[SCIF_VIRTIO_FENCE_SIGNAL] = { copy_fence_signal, true, true },
+	[SCIF_VIRTIO_MMAP] = { NULL, false, true },
+	[SCIF_VIRTIO_MUNMAP] = { NULL, false, true },
+	[SCIF_VIRTIO_POLL] = { NULL, false, true },
+	[SCIF_VIRTIO_GET_NODES] = { call_nodes, true, false },
+	[SCIF_VIRTIO_GET_CARD] = { call_card, true, false },
+	[SCIF_VIRTIO_CANCEL] = { NULL, false, false },
 };
 
 int call_check(const struct scif_virtio_request *request)
 {
-	unsigned int used;
-
 	if (request->call == 0 || request->call >= SCIF_VIRTIO_CALLS || request->reserved)
 		return -EINVAL;
-	used = call_rows[request->call].bytes;
-	for (unsigned int i = used; i < sizeof(request->bytes); i++) {
+	for (unsigned int i = scif_virtio_used_bytes(request->call); i < sizeof(request->bytes);
+	     i++) {
 		if (request->bytes[i])
 			return -EINVAL;
 	}

@@ -167,9 +167,12 @@ static int handle_send(struct handle *handle, const struct scif_local_request *r
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = { 0 };
-	struct iovec part = { (void *)request, sizeof(*request) };
+	struct scif_local_request sent = *request;
+	unsigned int used = scif_virtio_used_bytes(request->request.call);
+	struct iovec part = { &sent, sizeof(sent) };
 	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
 
+	memset(sent.request.bytes + used, 0, sizeof(sent.request.bytes) - used);
 	if (fd >= 0) {
 		header.msg_control = &control;
 		header.msg_controllen = sizeof(control);

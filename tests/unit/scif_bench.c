@@ -218,3 +218,12 @@ bool bench_event(struct bench *bench, unsigned int index, struct scif_virtio_eve
 		     sizeof(*event));
 	return element.len == sizeof(*event);
 }
+
+const struct scif_virtio_request *bench_request(struct scif_virtio_request *request)
+{
+	unsigned int used = scif_virtio_used_bytes(request->call);
+
+	if (used)
+		memset(request->bytes + used, 0, sizeof(request->bytes) - used);
+	return request;
+}

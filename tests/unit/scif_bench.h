@@ -76,4 +76,15 @@ bool bench_event(struct bench *bench, unsigned int index, struct scif_virtio_eve
 /* bench_offer_events - @count buffers for events */
 void bench_offer_events(struct bench *bench, unsigned int index, unsigned int count);
 
+/**
+ * bench_request - @request with what lies behind its call's member of the union zero
+ *
+ * An initializer of that member leaves it open (C11 6.2.6.1), and the device refuses anything else.
+ */
+const struct scif_virtio_request *bench_request(struct scif_virtio_request *request);
+
+/* A request by the name of its call, and the members that it needs. */
+#define REQUEST(number, ...) \
+	bench_request(&(struct scif_virtio_request){ .call = SCIF_VIRTIO_##number, __VA_ARGS__ })
+
 #endif

@@ -19,9 +19,6 @@
 #define BOTH  (SCIF_PROT_READ | SCIF_PROT_WRITE)
 #define PAGE  4096u
 
-#define REQUEST(number, ...) \
-	(&(struct scif_virtio_request){ .call = SCIF_VIRTIO_##number, __VA_ARGS__ })
-
 static uint32_t open_one(struct bench *bench, unsigned int index)
 {
 	struct scif_virtio_reply reply;

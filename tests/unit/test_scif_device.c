@@ -39,9 +39,6 @@
 #define BOTH	    (SCIF_PROT_READ | SCIF_PROT_WRITE)
 #define ANSWER_S    20
 
-#define REQUEST(number, ...) \
-	(&(struct scif_virtio_request){ .call = SCIF_VIRTIO_##number, __VA_ARGS__ })
-
 static struct {
 	int card_fd; /* the other end of the last endpoint */
 	unsigned char *memory;

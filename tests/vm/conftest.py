@@ -14,6 +14,22 @@ sys.dont_write_bytecode = True
 from testbed.machines import MACHINES  # noqa: E402
 
 
+# Where the programs of scripts/coverage's build keep what they executed, there and in guests.
+COUNTERS = pathlib.Path(os.environ["CAUSEWAY_BUILD"]) / "counters"
+
+
+def counters_begin(guest):
+    if COUNTERS.is_dir():
+        guest.run(["mkdir", "-p", COUNTERS], check=True)
+
+
+def counters_fetch(guest, name):
+    """Lay the guest's counters to the host's, under its name."""
+    if COUNTERS.is_dir():
+        for counters in guest.run(["ls", COUNTERS], check=True).stdout.decode().split():
+            (COUNTERS / f"{name}-{counters}").write_bytes(guest.run(["cat", COUNTERS / counters], check=True).stdout)
+
+
 @pytest.fixture(scope="session")
 def xen():
     """Dom0 with two guests and everything of ours: one boot for all files that one pytest runs."""

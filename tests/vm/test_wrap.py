@@ -8,6 +8,7 @@ import contextlib
 import subprocess
 
 import pytest
+from conftest import counters_begin, counters_fetch
 from daemons import BUILD
 
 from testbed.guest import Guest
@@ -55,10 +56,13 @@ def guests(tmp_path_factory):
                     kind, files=[CHECKS, CAUSEWAY, LIBRARY, rules, alone], modules=["vsock_loopback", *IPV6[kind]],
                     quiet=True))
                 guest.run(["sh", "-c", SETUP], check=True)
+                counters_begin(guest)
                 running[kind] = guest
             return running[kind]
 
         yield get
+        for kind, guest in running.items():
+            counters_fetch(guest, kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
