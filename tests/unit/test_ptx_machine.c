@@ -110,6 +110,105 @@ static const struct {
 	  "line 7: 'st.param.u32 [a], %a': not implemented" },
 	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nlop3.b32 %a, %a, %a, %a, 300;\n}",
 	  "line 7: 'lop3.b32 %a, %a, %a, %a, 300': the table is not a number below 256" },
+	/* numbers and signs */
+	{ HEAD ".global .u32 x = 0x;\n", "line 4: expected an initial value, found '0x'" },
+	{ HEAD ".global .u32 x = 0b2;\n", "line 4: expected an initial value, found '0b'" },
+	{ HEAD ".global .u32 x = {1, .b};\n", "line 4: expected an initial value, found 'b'" },
+	{ HEAD ".global .u32 x = {{{{{{{{{{1}}}}}}}}}};\n",
+	  "line 4: initial values are nested too deeply" },
+	{ HEAD ".global .u32 x = generic y;\n", "line 4: expected '(', found 'y'" },
+	{ HEAD ".global .u32 x = generic(y;\n", "line 4: expected ')', found ';'" },
+	{ HEAD ".global .u64 x = y + z;\n", "line 4: expected a number, found 'z'" },
+	{ HEAD ".global .u64 x = y;\n", "line 4: the address of 'y' cannot be an initial value" },
+	/* variables */
+	{ HEAD ".global .align 3 .u32 x;\n", "line 4: bad alignment" },
+	{ HEAD ".global .align z .u32 x;\n", "line 4: expected a number, found 'z'" },
+	{ HEAD ".global .attribute(.managed) .u32 x;\n", "line 4: '.attribute': not implemented" },
+	{ HEAD ".global .pred x;\n", "line 4: a variable cannot be a predicate" },
+	{ HEAD ".global .u33 x;\n", "line 4: '.u33': not implemented" },
+	{ HEAD ".global .u32;\n", "line 4: expected the name of a variable, found ';'" },
+	{ HEAD ".global .u32 x[;\n", "line 4: expected a number, found ';'" },
+	{ HEAD ".global .u32 x;\n.const .u32 x;\n", "line 5: 'x' is declared twice" },
+	{ HEAD ".entry k()\n{\n.shared .u32 s = 1;\n}",
+	  "line 6: only .global and .const variables may have initial values" },
+	{ HEAD ".entry k()\n{\n.global .u32 s = ;\n}",
+	  "line 6: expected an initial value, found ';'" },
+	{ HEAD ".entry k()\n{\n.shared .u32;\n}",
+	  "line 6: expected the name of a variable, found ';'" },
+	/* registers and operands */
+	{ HEAD ".entry k()\n{\n.reg .v2 .b32 %a;\n}", "line 6: '.reg .v2': not implemented" },
+	{ HEAD ".entry k()\n{\n.reg .b128 %a;\n}", "line 6: '.reg .b128': not implemented" },
+	{ HEAD ".entry k()\n{\n.reg .b32 ;\n}",
+	  "line 6: expected the name of a register, found ';'" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a<x>;\n}", "line 6: expected a number, found 'x'" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [%a+0f3F800000];\n}",
+	  "line 7: an offset must be an integer" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [%a+%a];\n}",
+	  "line 7: expected a number, found '%a'" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [0f3F800000];\n}",
+	  "line 7: an address must be an integer" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [;\n}",
+	  "line 7: expected a number, found ';'" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [b];\n}",
+	  "line 7: 'b' is not declared" },
+	{ HEAD ".entry k()\n{\n.reg .b64 %a;\nld.global.u32 %a, [%a, %a];\n}",
+	  "line 7: an address of several parts: not implemented" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nmov.b32 {1,2,3,4,5,6,7,8,9}, %a;\n}",
+	  "line 7: too many operands" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nmov.b32 {{{{%a}}}}, %a;\n}",
+	  "line 7: operands are nested too deeply" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nmov.b32 !1, %a;\n}",
+	  "line 7: expected an operand, found '1'" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nmov.b32 %a, .x;\n}",
+	  "line 7: expected a number, found 'x'" },
+	{ HEAD ".entry k()\n{\n.reg .b32 %a;\nadd.a.b.c.d.e.f.g.h.i.j.k.l.m %a, %a;\n}",
+	  "line 7: too many modifiers" },
+	{ HEAD ".entry k()\n{\nadd 1,2,3,4,5,6,7,8,9;\n}", "line 6: too many operands" },
+	{ HEAD ".entry k()\n{\n@1 ret;\n}", "line 6: expected an operand, found '1'" },
+	{ HEAD ".entry k()\n{\n1;\n}", "line 6: expected an instruction, found '1'" },
+	{ HEAD ".entry k()\n{\nret 1 2;\n}", "line 6: expected ';', found '2'" },
+	{ HEAD ".entry k()\n{\n.strange;\n}", "line 6: '.strange': not implemented" },
+	{ HEAD ".entry k()\n{\n.pragma \"a\"", "line 6: expected ';', found the end of the text" },
+	{ HEAD ".entry k()\n{\nt: .branchtargets 1;\n}", "line 6: expected a label, found '1'" },
+	{ HEAD ".entry k()\n{\nt: .callprototype 1;\n}", "line 6: expected '_', found '1'" },
+	{ HEAD ".entry k()\n{\nt: .callprototype (.b32) _;\n}",
+	  "line 6: expected '.param', found 'b32'" },
+	{ HEAD ".entry k()\n{\nt: .callprototype _ (.b32);\n}",
+	  "line 6: expected '.param', found 'b32'" },
+	/* functions */
+	{ HEAD ".entry (", "line 4: expected '.param', found the end of the text" },
+	{ HEAD ".entry k(.reg .b32 %a)\n{\n}", "line 4: '.reg' parameters: not implemented" },
+	{ HEAD ".entry k(.shared .b32 a)\n{\n}", "line 4: expected '.param', found 'shared'" },
+	{ HEAD ".entry k(.param .b32 a[])\n{\n}",
+	  "line 4: a parameter without a size: not implemented" },
+	{ HEAD ".entry k(.param .b32 a, .param .b32 a)\n{\n}", "line 5: 'a' is declared twice" },
+	{ HEAD ".func (.param .b32 a, .param .b32 a) f()\n{\n}", "line 5: 'a' is declared twice" },
+	{ HEAD ".entry k(.param .b32 a\n{\n}", "line 5: expected ')', found '{'" },
+	{ HEAD ".entry k() .maxntid x\n{\n}", "line 4: expected a number, found 'x'" },
+	{ HEAD ".entry k() .maxntid 70000\n{\n}", "line 5: the number is too large" },
+	{ HEAD ".entry k() .reqntid x\n{\n}", "line 4: expected a number, found 'x'" },
+	{ HEAD ".entry k() .maxnreg x\n{\n}", "line 4: expected a number, found 'x'" },
+	{ HEAD ".entry k() .pragma \"x\"", "line 4: expected ';', found the end of the text" },
+	{ HEAD ".entry k() .strange\n{\n}", "line 4: '.strange': not implemented" },
+	{ HEAD ".entry k() ret;", "line 4: expected '{' or ';', found 'ret'" },
+	{ HEAD ".entry k() { ret; }\n.func k() { ret; }", "line 5: 'k' is declared twice" },
+	{ HEAD ".entry k() { ret; }\n.entry k() { ret; }", "line 5: 'k' is defined twice" },
+	{ HEAD ".alias f, ;", "line 4: expected the name of a function, found ';'" },
+	{ HEAD ".alias , f;", "line 4: expected the name of a function, found ','" },
+	{ HEAD ".alias f;", "line 4: expected ',', found ';'" },
+	{ HEAD ".alias f, f;", "line 4: 'f' is defined twice" },
+	{ HEAD ".func f() { ret; }\n.alias f, g;", "line 5: 'f' is defined twice" },
+	{ HEAD ".entry k() { ret; }\n.alias k, g;", "line 5: 'k' is declared twice" },
+	/* directives */
+	{ ".version 8\n", "line 1: expected a version, found '8'" },
+	{ ".version 8.000000000000000\n", "line 1: expected a version, found '8.000000000000000'" },
+	{ ".version 8.0\n.target strange\n", "line 3: target 'strange': not implemented" },
+	{ ".version 8.0\n.target 5\n", "line 2: expected a target, found '5'" },
+	{ ".version 8.0\n.target sm_80\n.address_size x\n",
+	  "line 3: expected a number, found 'x'" },
+	{ HEAD ".section .debug_info", "line 4: expected '{', found the end of the text" },
+	{ HEAD ".section .debug_info {{ }", "line 4: expected '}', found the end of the text" },
+	{ HEAD ".pragma \"x\"", "line 4: expected ';', found the end of the text" },
 };
 
 static void test_refused(void **state)
@@ -125,6 +224,62 @@ static void test_refused(void **state)
 		assert_null(module);
 		assert_string_equal(error.text, refused[i].error);
 	}
+}
+
+/* What needs many of something, after HEAD: @before, @count times @part, @after. */
+static void refuses_many(const char *before, const char *part, size_t count, const char *after,
+			 const char *expected)
+{
+	size_t room = sizeof(HEAD) + strlen(before) + count * strlen(part) + strlen(after);
+	char *text = malloc(room), *at;
+	struct ptx_module *module;
+	struct error error = { 0 };
+
+	at = stpcpy(stpcpy(text, HEAD), before);
+	for (size_t i = 0; i < count; i++)
+		at = stpcpy(at, part);
+	strcpy(at, after);
+	assert_int_equal(ptx_module_load(text, strlen(text), &harness.memory, &module, &error),
+			 -ENOEXEC);
+	assert_string_equal(error.text, expected);
+	free(text);
+}
+
+static void test_refused_many(void **state)
+{
+	(void)state;
+	refuses_many(".entry k()\n{\n", "{", 64, "", "line 6: blocks are nested too deeply");
+	refuses_many(".entry k()\n{\n", "{}", 65536, "}",
+		     "line 6: too many blocks in one function");
+	refuses_many(".entry k()\n{\nt: .branchtargets ", "l, ", 65536, "l;\n}",
+		     "line 6: too many branch targets");
+	refuses_many(".entry k()\n{\ncall f, (", "1, ", 4096, "1);\n}",
+		     "line 6: too many operands");
+}
+
+/* What stands around a function's name, and one that has two. */
+static void test_functions(void **state)
+{
+	static const char text[] = HEAD
+		".section .debug_str { .b8 1, { 2 } }\n.pragma \"x\";\n"
+		".func .noreturn never() { exit; }\n"
+		".func g(.param .b64 at);\n.alias g, f;\n"
+		".func f(.param .b64 at)\n{\n.reg .b64 %a; .reg .b32 %v; ld.param.u64 %a, [at];\n"
+		"mov.u32 %v, 42; st.global.u32 [%a], %v; ret;\n}\n"
+		".visible .entry k(.param .u64 .ptr .global .align 8 p_out, .param .u64 p_in)\n"
+		".maxntid 8, 4, 2 .minnctapersm 1 .pragma \"nounroll\";\n{\n"
+		".reg .b64 %out; .param .b64 q; ld.param.u64 %out, [p_out];\n"
+		"st.param.b64 [q], %out; call g, (q);;\nret;\n}\n";
+	uint32_t *out;
+	uint64_t address;
+
+	(void)state;
+	assert_int_equal(harness.memory.allocate(&harness, 4, 4, &address), 0);
+	out = (uint32_t *)(uintptr_t)address;
+	*out = 0;
+	run_well(text, 1, 64, out, NULL);
+	assert_int_equal(*out, 42);
+	harness.memory.release(&harness, address);
 }
 
 /* Every prefix of a good module is refused or loads; none does harm. */
@@ -315,7 +470,11 @@ static void test_initial_values(void **state)
 		     ".global .align 4 .f32 d = 0fBF800000;\n"
 		     ".global .align 1 .b8 e[8] = {0xff(a), 0xff00(a), 0xff0000(a), 255};\n"
 		     ".global .align 2 .u16 f[] = {1, 2, 65535};\n.global .u32 g[2][2] = {{1, 2}, "
-		     "{3}};\n";
+		     "{3}};\n"
+		     "/* what comes\n first */ .extern .global .u32 h; .global .u32 h = 0b101U;\n"
+		     ".global .f32 i = 0d3FF8000000000000; .global .f64 j = -0f3FC00000;\n"
+		     ".global .v4 .f32 k = {1.0, -2e0, -0f40400000, -0d4010000000000000};\n"
+		     ".global .v2 .u32 l; .global .u32 m[] = {}; .global .u64 n = generic(a)--4;\n";
 	struct ptx_module *module = load(text);
 	uint64_t a, b, c, other;
 	size_t bytes;
@@ -337,6 +496,20 @@ static void test_initial_values(void **state)
 	assert_int_equal(bytes, 6);
 	assert_int_equal(ptx_module_variable(module, "g", &other, &bytes), 0);
 	assert_memory_equal((void *)other, ((uint32_t[]){ 1, 2, 3, 0 }), 16);
+	assert_int_equal(ptx_module_variable(module, "h", &other, &bytes), 0);
+	assert_int_equal(*(uint32_t *)other, 5);
+	assert_int_equal(ptx_module_variable(module, "i", &other, &bytes), 0);
+	assert_true(*(float *)other == 1.5f);
+	assert_int_equal(ptx_module_variable(module, "j", &other, &bytes), 0);
+	assert_true(*(double *)other == -1.5);
+	assert_int_equal(ptx_module_variable(module, "k", &other, &bytes), 0);
+	assert_memory_equal((void *)other, ((float[]){ 1, -2, -3, -4 }), 16);
+	assert_int_equal(ptx_module_variable(module, "l", &other, &bytes), 0);
+	assert_int_equal(bytes, 8);
+	assert_int_equal(ptx_module_variable(module, "m", &other, &bytes), 0);
+	assert_int_equal(bytes, 0);
+	assert_int_equal(ptx_module_variable(module, "n", &other, &bytes), 0);
+	assert_true(*(uint64_t *)other == a + 4);
 	ptx_module_free(module);
 }
 
@@ -705,6 +878,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused_many),
+		cmocka_unit_test(test_functions),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_faults),
