@@ -140,7 +140,7 @@ def soak(seconds, connections=200, epoch_seconds=15, kernels=("6.1", "6.12"), sa
                     f"stall {totals.max_stall_ms:.0f} ms, switch {totals.memory_kib[-1]} KiB")
             for server in servers:
                 server.signal(TERMINATE)
-                if server.wait(30) != 0:
+                if server.wait(60) != 0:
                     raise SoakError(f"server: {server.stdout.decode(errors='replace')}")
         if not switch.alive():
             raise SoakError(f"the switch has ended: {switch.log()}")

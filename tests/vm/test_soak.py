@@ -58,7 +58,7 @@ def test_a_capture_holds_what_was_said_between_guests(tmp_path, kind):
             server = guests[1].start(["vsock_peer", "listen", "vsock:-1:5000", "slurp", "300001"])
             server.expect(rb"listening")
             sent = guests[0].run(["vsock_peer", "connect", "vsock:4:5000", "send", "300001"])
-            assert sent.status == 0 and server.wait(30) == 0
+            assert sent.status == 0 and server.wait(60) == 0
     seen = list(records(file.read_bytes()))
     forward = [packet for packet in seen if packet[0][:2] == (3, 4) and packet[0][3] == 5000]
     assert forward[0][0][4] == 1  # connect

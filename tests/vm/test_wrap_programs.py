@@ -70,7 +70,7 @@ class Pair:
             yield command
         finally:
             command.signal(15)
-            command.wait(20)
+            command.wait(60)
 
     def client(self, *words, input=b"", wrapped=True):
         """A wrapped client, run to its end; its result, after a look at how it went."""
@@ -161,7 +161,7 @@ def test_nginx_as_a_client(pair):
         assert result.stdout == b"hello\n", result.stderr
         proxy.expect(rb"connects to 10\.77\.0\.3:80 as vsock 3:80")
         proxy.signal(15)
-        proxy.wait(20)
+        proxy.wait(60)
 
 
 def postgres_folder():
