@@ -34,10 +34,10 @@
  *
  * Threads: an end belongs to the worker of its VM (what that VM sends), but for: ->waiter_link,
  * ->waits and ->awaits_credit, under the other VM's lock; ->told_taken and its kin, written under
- *its own VM's lock, by whoever gives its guest a packet; ->asks, atomic. The other worker reads
- * ->edge, ->buf_alloc, ->fwd_cnt, ->sent, ->ahead and ->holds_credit, which are atomic, too.
- *->mail_link, under the VM's mail_lock; ->bucket_next, under the VM's flows_lock. An end stays
- *valid for its worker until that worker has let go of it; the flow is freed with the second.
+ * its own VM's lock, by whoever gives its guest a packet; ->asks, atomic. The other worker reads
+ * ->edge, ->buf_alloc, ->fwd_cnt, ->sent and ->ahead, which are atomic, too. The VM's mail_lock
+ * guards ->mail_link, its flows_lock ->bucket_next. An end stays valid for its worker until that
+ * worker has let go of it; the flow is freed with the second.
  */
 #ifndef CAUSEWAY_VSOCK_SWITCH_FLOW_H
 #define CAUSEWAY_VSOCK_SWITCH_FLOW_H
@@ -94,9 +94,8 @@ struct flow_end {
 	bool told_any;	     /* these are set */
 	bool asks;	     /* its guest asked for them, and has no answer */
 	bool is_telling;     /* in vm->tellings */
-	bool answers;	     /* its guest's last credit was followed by its data, in time */
-	bool holds_credit;   /* in vm->late_credits; atomic */
-	uint64_t credit_ns;  /* when its guest's last credit came; 0: data came since */
+	bool holds_credit;   /* in vm->late_credits */
+	uint64_t credit_ns;  /* since when */
 	bool is_blocked;     /* in vm->blocked */
 	bool waits;	     /* in the other VM's waiters */
 	bool awaits_credit;  /* blocked, and in no line: the other's credit is used up */
@@ -162,7 +161,7 @@ void flow_resume(struct vm *vm);
 /* flow_wake_waiters - if there are receive buffers for them, whoever is first gets on */
 void flow_wake_waiters(struct vm *vm);
 bool flow_has_waiters(const struct vm *vm);
-/* flow_pass_late - credit that waited long enough for its guest's data goes out without it */
+/* flow_pass_late - credit that waited long enough goes out */
 void flow_pass_late(struct vm *vm);
 /* flow_late_ms - until there is such credit; -1 without any */
 int flow_late_ms(const struct vm *vm);

@@ -12,12 +12,11 @@
  * which is less than what may be copied for it (VM_REMAINDERS_BYTES_MAX), so that a promise can be
  * kept even where descriptors run out. Only streams of packets of FLOW_AHEAD_PACKET_BYTES get one.
  *
- * In a conversation a Linux guest gives credit back for each message, right before its answer,
- * which carries the same numbers: two packets, where its peer is woken for both. So credit waits
- * for its guest's data (->holds_credit), where all of this is so: the last one was followed by data
- * within FLOW_LATE_NS (->answers), nobody asked for it, and the peer has half of its window left.
- * It goes out without data when the peer has not, or after FLOW_LATE_NS, and the next one does not
- * wait then.
+ * Linux guests of today also give credit back whenever a program has read all that there is: for
+ * each message of a conversation, right before the answer, which carries the same numbers; and in a
+ * stream up to once for each receive buffer, where the peer would go on in portions as small. So
+ * credit that nobody asked for waits (->holds_credit) until its guest sends data, or the peer has
+ * use for it (flow_needs_credit), and FLOW_LATE_NS at most.
  */
 #include "vsock/switch/flow_data.h"
 #include "vsock/switch/vm.h"
@@ -81,10 +80,12 @@ void flow_heard(struct vm *vm, struct flow_end *end, const struct virtio_vsock_h
 bool flow_may_send(const struct flow_end *end, uint32_t bytes)
 {
 	uint32_t edge = flow_read(&flow_other(end)->edge);
-	uint32_t told = flow_read(&end->told_edge);
+	uint32_t told = edge;
 	int32_t left;
 
-	if (end->told_any && flow_is_behind(edge, told))
+	if (__atomic_load_n(&end->told_any, __ATOMIC_ACQUIRE))
+		told = flow_read(&end->told_edge);
+	if (flow_is_behind(edge, told))
 		edge = told;
 	left = (int32_t)(edge - end->sent);
 	return !(end->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) && left >= 0 && bytes <= (uint32_t)left;
@@ -168,19 +169,22 @@ static uint32_t flow_left(const struct flow_end *end)
 	return left > 0 ? (uint32_t)left : 0;
 }
 
+/* Whether @end's guest should hear of its credit now: half of its window is used up, and there is
+ * enough to tell of for it to go on with large packets. */
+static bool flow_needs_credit(const struct flow_end *end)
+{
+	uint32_t window = flow_window(flow_other(end));
+
+	return flow_left(end) <= window / 2 &&
+	       flow_taken(end) - flow_read(&end->told_taken) >= window / 4;
+}
+
 void flow_run_ahead(struct vm *vm, struct flow_end *end, uint32_t bytes)
 {
-	bool held = __atomic_load_n(&flow_other(end)->holds_credit, __ATOMIC_SEQ_CST);
-	uint32_t window, news;
-
 	if (end->ahead == 0 && bytes >= FLOW_AHEAD_PACKET_BYTES &&
 	    end->flow->type == VIRTIO_VSOCK_TYPE_STREAM)
 		flow_grant(vm, end);
-	if ((end->ahead == 0 && !held) || end->is_telling)
-		return;
-	window = flow_window(flow_other(end));
-	news = flow_taken(end) - flow_read(&end->told_taken);
-	if ((news < window / 4 && !held) || flow_left(end) > window / 2)
+	if (end->is_telling || !flow_needs_credit(end))
 		return;
 	end->is_telling = true;
 	TAILQ_INSERT_TAIL(&vm->tellings, end, telling_link);
@@ -202,15 +206,21 @@ bool flow_put_telling(struct vm *vm)
 	return true;
 }
 
-static void flow_hold_credit(struct vm *vm, struct flow_end *end, bool hold)
+static void flow_hold_credit(struct vm *vm, struct flow_end *end)
 {
-	if (end->holds_credit == hold)
+	if (end->holds_credit)
 		return;
-	__atomic_store_n(&end->holds_credit, hold, __ATOMIC_SEQ_CST);
-	if (hold)
-		TAILQ_INSERT_TAIL(&vm->late_credits, end, late_link);
-	else
-		TAILQ_REMOVE(&vm->late_credits, end, late_link);
+	end->holds_credit = true;
+	end->credit_ns = vm_clock_ns();
+	TAILQ_INSERT_TAIL(&vm->late_credits, end, late_link);
+}
+
+void flow_release_credit(struct vm *vm, struct flow_end *end)
+{
+	if (!end->holds_credit)
+		return;
+	end->holds_credit = false;
+	TAILQ_REMOVE(&vm->late_credits, end, late_link);
 }
 
 void flow_pass_credit(struct vm *vm, struct flow_end *end)
@@ -220,24 +230,12 @@ void flow_pass_credit(struct vm *vm, struct flow_end *end)
 
 	if (!asked && !flow_has_news(other))
 		return;
-	if (!end->holds_credit)
-		end->credit_ns = vm_clock_ns();
-	if (!asked && end->answers) {
-		flow_hold_credit(vm, end, true);
-		if (flow_left(other) >= flow_window(end) / 2)
-			return;
-	}
-	flow_hold_credit(vm, end, false);
-	flow_owe(vm, end, FLOW_OWES_CREDIT);
-}
-
-void flow_answers(struct vm *vm, struct flow_end *end)
-{
-	if (end->credit_ns == 0)
+	if (!asked && !flow_needs_credit(other)) {
+		flow_hold_credit(vm, end);
 		return;
-	end->answers = vm_clock_ns() - end->credit_ns < FLOW_LATE_NS;
-	end->credit_ns = 0;
-	flow_hold_credit(vm, end, false);
+	}
+	flow_release_credit(vm, end);
+	flow_owe(vm, end, FLOW_OWES_CREDIT);
 }
 
 void flow_pass_late(struct vm *vm)
@@ -246,8 +244,7 @@ void flow_pass_late(struct vm *vm)
 
 	while (flow_late_ms(vm) == 0) {
 		end = TAILQ_FIRST(&vm->late_credits);
-		flow_hold_credit(vm, end, false);
-		end->answers = false;
+		flow_release_credit(vm, end);
 		if (flow_has_news(flow_other(end)))
 			flow_owe(vm, end, FLOW_OWES_CREDIT);
 	}
@@ -269,7 +266,7 @@ int flow_late_ms(const struct vm *vm)
 
 void flow_stay(struct vm *vm, struct flow_end *end)
 {
-	flow_hold_credit(vm, end, false);
+	flow_release_credit(vm, end);
 	if (end->is_telling)
 		TAILQ_REMOVE(&vm->tellings, end, telling_link);
 	end->is_telling = false;

@@ -47,6 +47,15 @@ static void flow_await_buffers(struct vm *to)
 		flow_poke_first(to);
 }
 
+/* The line has changed: whoever is first in it awaits buffers, if there is one; @to is locked. */
+static void flow_look_for_buffers(struct vm *to)
+{
+	if (!TAILQ_EMPTY(&to->waiters))
+		flow_await_buffers(to);
+	else
+		__atomic_store_n(&to->waiters_poked, false, __ATOMIC_RELAXED);
+}
+
 /* Into the line for buffers; the other VM is held. */
 static void flow_wait(struct flow_end *end)
 {
@@ -97,7 +106,7 @@ static void flow_block(struct vm *vm, struct flow_end *end, bool starved)
 		flow_unwait(end);
 	if (starved && flow_credit(end)) /* it came meanwhile, and the other worker saw no need */
 		__atomic_store_n(&vm->retries, true, __ATOMIC_RELEASE);
-	flow_await_buffers(flow_other(end)->vm);
+	flow_look_for_buffers(flow_other(end)->vm);
 }
 
 static void flow_unblock(struct vm *vm, struct flow_end *end)
@@ -224,8 +233,10 @@ static uint32_t flow_deliver(struct vm *vm, struct flow_end *end, struct deliver
 	taken = delivery_data(&vm->worker->delivery, end, &header, source,
 			      bytes <= credit ? bytes : credit);
 	end->delivered += taken;
-	if (taken)
+	if (taken) {
 		flow_told(flow_other(end), &header);
+		flow_release_credit(vm, end);
+	}
 	return taken;
 }
 
@@ -245,7 +256,6 @@ enum flow_verdict flow_data(struct vm *vm, struct flow_end *end,
 		return FLOW_HELD;
 	}
 	__atomic_store_n(&end->sent, end->sent + header->len, __ATOMIC_RELEASE);
-	flow_answers(vm, end);
 	flow_run_ahead(vm, end, header->len);
 	counter_add(&end->counters.sent.packets, 1);
 	counter_add(&end->counters.sent.bytes, header->len);
@@ -420,10 +430,7 @@ static void flow_take_turns(struct vm *vm, struct vm *to)
 			vm->held_until_ns = 0;
 		end->moved_ns = vm_clock_ns();
 	}
-	if (end)
-		flow_await_buffers(to);
-	else
-		__atomic_store_n(&to->waiters_poked, false, __ATOMIC_RELAXED);
+	flow_look_for_buffers(to);
 }
 
 void flow_resume(struct vm *vm)
@@ -476,7 +483,7 @@ void flow_drop(struct vm *vm, struct flow_end *end)
 
 		delivery_begin(&vm->worker->delivery, to);
 		flow_unblock(vm, end);
-		flow_await_buffers(to); /* it may have been poked and others wait behind it */
+		flow_look_for_buffers(to); /* it may have been poked and others wait behind it */
 		delivery_end(&vm->worker->delivery);
 	}
 	while (end->kept_count)

@@ -29,10 +29,10 @@ void flow_told(struct flow_end *end, const struct virtio_vsock_header *header);
 bool flow_has_news(const struct flow_end *end);
 /* flow_run_ahead - @end sent a packet of @bytes bytes: let it run ahead, and be told in time */
 void flow_run_ahead(struct vm *vm, struct flow_end *end, uint32_t bytes);
-/* flow_pass_credit - @end's guest has read: the other learns of it, now or with its next data */
+/* flow_pass_credit - @end's guest has read: the other learns of it, now, in time or with data */
 void flow_pass_credit(struct vm *vm, struct flow_end *end);
-/* flow_answers - @end's guest sends data, which says all that it has to say of credit */
-void flow_answers(struct vm *vm, struct flow_end *end);
+/* flow_release_credit - the other has learned of it */
+void flow_release_credit(struct vm *vm, struct flow_end *end);
 /* flow_stay - @end's guest is told no more, its promise is over */
 void flow_stay(struct vm *vm, struct flow_end *end);
 
