@@ -49,7 +49,7 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-/* parse_member - one element of a list: a number, for users also a name */
+/* parse_member - a number, for users also a name */
 static json_t *parse_member(struct argp_state *state, const char *name, const char *text)
 {
 	unsigned long long number;
@@ -60,17 +60,50 @@ static json_t *parse_member(struct argp_state *state, const char *name, const ch
 	number = strtoull(text, &end, 10);
 	if (isdigit((unsigned char)*text) && !*end && !errno && number <= UINT32_MAX)
 		return json_integer((json_int_t)number);
-	user = strcmp(name, "users") ? NULL : getpwnam(text);
+	user = strncmp(name, "user", 4) ? NULL : getpwnam(text);
 	if (!user)
 		argp_error(state, "%s: \"%s\": expected %s", name, text,
-			   strcmp(name, "users") ? "a number" : "a user's name or number");
+			   strncmp(name, "user", 4) ? "a number" : "a user's name or number");
 	return user ? json_integer(user->pw_uid) : NULL;
+}
+
+/* parse_path - as the daemon needs it, which is somewhere else */
+static json_t *parse_path(struct argp_state *state, const char *name, const char *text)
+{
+	if (*text != '/')
+		argp_error(state, "%s: \"%s\": expected a path from / on", name, text);
+	return json_string(text);
+}
+
+/* parse_element - of the list @name: a path for a token's file, else a member */
+static json_t *parse_element(struct argp_state *state, const char *name, const char *text)
+{
+	return strcmp(name, "token_files") ? parse_member(state, name, text)
+					   : parse_path(state, name, text);
+}
+
+/* parse_single - "user=red", "socket=/path", or nothing behind the =; false: it is neither */
+static bool parse_single(struct argp_state *state, json_t *changes, const char *text)
+{
+	const char *value = strchr(text, '=');
+
+	if (value && !strncmp(text, "user=", 5))
+		json_object_set_new(changes, "user",
+				    value[1] ? parse_member(state, "user", value + 1)
+					     : json_integer(-1));
+	else if (value && !strncmp(text, "socket=", 7))
+		json_object_set_new(changes, "socket",
+				    value[1] ? parse_path(state, "socket", value + 1)
+					     : json_string(""));
+	else
+		return false;
+	return true;
 }
 
 /* parse_list - "cids=3,4", "users=alice,1000", "devices=0"; false: it is none of these */
 static bool parse_list(struct argp_state *state, json_t *changes, const char *text)
 {
-	static const char *const lists[] = { "cids", "users", "devices" };
+	static const char *const lists[] = { "cids", "users", "devices", "token_files" };
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
 		size_t length = strlen(lists[i]);
@@ -85,7 +118,7 @@ static bool parse_list(struct argp_state *state, json_t *changes, const char *te
 			       ? strtok_r(words, ",", &save)
 			       : NULL;
 		for (; word; word = strtok_r(NULL, ",", &save))
-			json_array_append_new(list, parse_member(state, lists[i], word));
+			json_array_append_new(list, parse_element(state, lists[i], word));
 		free(words);
 		json_object_set_new(changes, lists[i], list);
 		return true;
@@ -93,7 +126,7 @@ static bool parse_list(struct argp_state *state, json_t *changes, const char *te
 	return false;
 }
 
-/* parse_change - "weight=3": what the file may say, but for its own socket */
+/* parse_change - "weight=3": what the file may say */
 static void parse_change(struct argp_state *state, json_t *changes, const char *text)
 {
 	static const struct {
@@ -107,7 +140,7 @@ static void parse_change(struct argp_state *state, json_t *changes, const char *
 	const char *value = strchr(text, '=');
 	uint64_t number;
 
-	if (parse_list(state, changes, text))
+	if (parse_list(state, changes, text) || parse_single(state, changes, text))
 		return;
 	for (size_t i = 0; value && i < sizeof(known) / sizeof(*known); i++) {
 		if (strlen(known[i].name) != (size_t)(value - text) ||
@@ -122,7 +155,8 @@ static void parse_change(struct argp_state *state, json_t *changes, const char *
 	}
 	argp_error(state,
 		   "\"%s\": expected weight=N, priority=N, memory=BYTES, clients=N, "
-		   "watchdog_ms=N, cids=N,..., users=NAME,... or devices=N,...",
+		   "watchdog_ms=N, cids=N,..., users=NAME,..., devices=N,..., "
+		   "token_files=PATH,..., socket=PATH or user=NAME",
 		   text);
 }
 

@@ -25,11 +25,8 @@
 #include <stdint.h>
 
 #define SHARE_PAGE_MAGIC   0x65726873u /* "shre" */
-#define SHARE_PAGE_VERSION 7u
+#define SHARE_PAGE_VERSION 8u
 #define SHARE_PAGE_DEVICES 16u
-
-/* With fewer processors online neither side looks for the other's next word in a loop. */
-#define SHARE_SPIN_PROCESSORS 4
 
 /* What a worker inherits beside its connection (3) and token (4). */
 #define SHARE_PAGE_FD	5
@@ -92,9 +89,11 @@ struct share_page {
 	uint64_t calls; /* requests that were executed */
 	uint64_t copied_bytes[SHARE_COPIES];
 	struct share_page_device devices[SHARE_PAGE_DEVICES];
-	/* The supervisor's: whether launches are recorded. */
+	/* The supervisor's: whether launches are recorded, and whether there are processors enough
+	 * for either side to look for the other's next word in a loop. */
 	uint32_t recording;
-	uint8_t reserved_recording[60];
+	uint32_t spins;
+	uint8_t reserved_recording[56];
 	/* The worker's: how many pieces it has written, each into place number % SHARE_PAGE_PIECES.
 	 */
 	uint64_t piece_count;

@@ -264,6 +264,23 @@ static int name_read(struct config *config, config_setting_t *group, const struc
 	return 0;
 }
 
+int tenants_check_socket(const struct tenants *tenants, const struct tenant_settings *own,
+			 const char *path, char socket[TENANT_PATH_BYTES], struct error *error)
+{
+	if (*path != '/' || strlen(path) >= TENANT_PATH_BYTES)
+		return error_set(error, -EINVAL,
+				 "socket is '%s': expected a path from / on, of at most 107 bytes",
+				 path);
+	for (size_t i = 0; i < tenants->count; i++) {
+		if (&tenants->list[i] != own && !strcmp(tenants->list[i].socket, path))
+			return error_set(error, -EINVAL,
+					 "socket '%s' belongs to tenant '%s' already", path,
+					 tenants->list[i].name);
+	}
+	strcpy(socket, path);
+	return 0;
+}
+
 /* socket_read - the tenant's own entrance; no two have the same */
 static int socket_read(struct config *config, config_setting_t *group,
 		       const struct tenants *tenants, struct tenant_settings *tenant,
@@ -274,20 +291,10 @@ static int socket_read(struct config *config, config_setting_t *group,
 
 	if (status <= 0)
 		return status;
-	if (*path != '/' || strlen(path) >= sizeof(tenant->socket))
-		return error_set(error, -EINVAL,
-				 "%s:%u: socket is '%s': expected a path from / on, of at most 107 "
-				 "bytes",
-				 config->path, config_setting_source_line(group), path);
-	for (size_t i = 0; i < tenants->count; i++) {
-		if (!strcmp(tenants->list[i].socket, path))
-			return error_set(error, -EINVAL,
-					 "%s:%u: socket '%s' belongs to tenant '%s' already",
-					 config->path, config_setting_source_line(group), path,
-					 tenants->list[i].name);
-	}
-	strcpy(tenant->socket, path);
-	return 0;
+	status = tenants_check_socket(tenants, NULL, path, tenant->socket, error);
+	return status ? error_prefix(error, "%s:%u", config->path,
+				     config_setting_source_line(group))
+		      : 0;
 }
 
 static int numbers_read(struct config *config, config_setting_t *group,
@@ -316,17 +323,6 @@ static int numbers_read(struct config *config, config_setting_t *group,
 	return 0;
 }
 
-/* find_token - whose a token is that a file holds; not for what a peer sent (link_token_is()) */
-static const struct tenant_settings *find_token(const struct tenants *tenants,
-						const struct tenant_token *token)
-{
-	for (size_t i = 0; i < tenants->count; i++)
-		for (size_t k = 0; k < tenants->list[i].token_count; k++)
-			if (!memcmp(&tenants->list[i].tokens[k], token, sizeof(*token)))
-				return &tenants->list[i];
-	return NULL;
-}
-
 /* members_check - each identity belongs to one tenant alone */
 static int members_check(const struct config *config, const config_setting_t *group,
 			 const struct tenants *tenants, const struct tenant_settings *tenant,
@@ -351,7 +347,7 @@ static int members_check(const struct config *config, const config_setting_t *gr
 					 (unsigned long long)tenant->uids[i], other->name);
 	}
 	for (size_t i = 0; i < tenant->token_count; i++) {
-		other = find_token(tenants, &tenant->tokens[i]);
+		other = tenants_find_token(tenants, &tenant->tokens[i]);
 		if (other)
 			return error_set(error, -EINVAL,
 					 "%s:%u: token %zu is one of tenant '%s' already",
@@ -470,5 +466,15 @@ const struct tenant_settings *tenants_find_name(const struct tenants *tenants, c
 	for (size_t i = 0; i < tenants->count; i++)
 		if (!strcmp(tenants->list[i].name, name))
 			return &tenants->list[i];
+	return NULL;
+}
+
+const struct tenant_settings *tenants_find_token(const struct tenants *tenants,
+						 const struct tenant_token *token)
+{
+	for (size_t i = 0; i < tenants->count; i++)
+		for (size_t k = 0; k < tenants->list[i].token_count; k++)
+			if (!memcmp(&tenants->list[i].tokens[k], token, sizeof(*token)))
+				return &tenants->list[i];
 	return NULL;
 }

@@ -76,6 +76,17 @@ void tenants_free(struct tenants *tenants);
 const struct tenant_settings *tenants_find_cid(const struct tenants *tenants, uint64_t cid);
 const struct tenant_settings *tenants_find_uid(const struct tenants *tenants, uint64_t uid);
 const struct tenant_settings *tenants_find_name(const struct tenants *tenants, const char *name);
+/* tenants_find_token - whose a token is that a file holds; not for what a peer sent (link_token_is)
+ */
+const struct tenant_settings *tenants_find_token(const struct tenants *tenants,
+						 const struct tenant_token *token);
+
+/*
+ * tenants_check_socket - a path for @own's socket (NULL: a new tenant's), into @socket; 0, or
+ * -EINVAL with a sentence where it is none or another tenant's
+ */
+int tenants_check_socket(const struct tenants *tenants, const struct tenant_settings *own,
+			 const char *path, char socket[TENANT_PATH_BYTES], struct error *error);
 
 /*
  * tenant_token_read - a file's content without the newline at its end, into the @token; 0 or -errno

@@ -252,8 +252,7 @@ int share_open(struct supervisor *supervisor, struct error *error);
 void share_close(struct supervisor *supervisor);
 /* share_reload - read the tenants again; after an error everything is as it was */
 int share_reload(struct supervisor *supervisor, struct error *error);
-/* share_change - another weight, priority, memory, clients or watchdog_ms for a tenant, until a
- * reload */
+/* share_change - @changes (supervisor_change.c) for a tenant, until a reload; 0 or -errno */
 int share_change(struct supervisor *supervisor, const char *name, const json_t *changes,
 		 struct error *error);
 /*
@@ -293,6 +292,14 @@ void share_report(const struct supervisor *supervisor, json_t *report);
 void share_settings_report(const struct supervisor *supervisor, json_t *report);
 const char *tenant_name(const struct tenant *tenant);
 const struct tenant_settings *tenant_settings(const struct tenant *tenant);
+
+/* supervisor_change.c */
+/*
+ * change_make - @changes, as JSON, to a tenant's live *settings, and to the file's if it is one of
+ * them; 0, or -errno with a sentence, and then nothing has changed
+ */
+int change_make(struct supervisor *supervisor, struct tenants *configured, const json_t *changes,
+		struct tenant_settings *settings, struct error *error);
 
 /* supervisor_record.c */
 struct client_share; /* supervisor_record.c */

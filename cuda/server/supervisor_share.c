@@ -39,7 +39,9 @@
 #define NS_PER_S     1e9
 #define TENANTS_KEPT 1024u /* with those that are one identity and have no clients */
 #define SEQUENCE_MAX (UINT32_MAX >> 2)
-#define AWAIT_NS     400000 /* how long the end of a turn is looked for */
+#define AWAIT_NS     400000 /* how long the end of a turn is looked for, */
+#define SPIN_PROCESSORS \
+	4 /* with so many processors; CAUSEWAY_SPIN_PROCESSORS says another number */
 
 struct tenant {
 	TAILQ_ENTRY(tenant) link;
@@ -226,7 +228,7 @@ static void device_await(struct client_share *share, const struct share_policy *
 	struct share_page_device *next;
 	uint64_t until;
 
-	if (!likely || sysconf(_SC_NPROCESSORS_ONLN) < SHARE_SPIN_PROCESSORS)
+	if (!likely || !share->page->spins)
 		return;
 	next = &share_of(turn_of(likely), device)->page->devices[device];
 	__atomic_store_n(&next->prepared, next->prepared + 1, __ATOMIC_RELEASE);
@@ -557,6 +559,14 @@ static void slot_free(struct tenant *tenant, unsigned int slot)
 	__atomic_store_n(&tenant->memory->used_bytes[slot], 0, __ATOMIC_RELEASE);
 }
 
+/* turns_spin - whether the next turn is awaited without sleeping: who sleeps is slow to wake */
+static bool turns_spin(void)
+{
+	const char *text = getenv("CAUSEWAY_SPIN_PROCESSORS");
+
+	return sysconf(_SC_NPROCESSORS_ONLN) >= (text ? atol(text) : SPIN_PROCESSORS);
+}
+
 /* page_open - the client's page and kick; 0 or -errno */
 static int page_open(struct client_share *share)
 {
@@ -571,6 +581,7 @@ static int page_open(struct client_share *share)
 	}
 	share->page->magic = SHARE_PAGE_MAGIC;
 	share->page->version = SHARE_PAGE_VERSION;
+	share->page->spins = turns_spin();
 	share->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return share->kick_fd < 0 ? -errno : 0;
 }
@@ -768,134 +779,12 @@ int share_reload(struct supervisor *supervisor, struct error *error)
 	return 0;
 }
 
-/* change_read - one number of @changes, where it is there; 0 or -EINVAL with a sentence */
-static int change_read(const json_t *changes, const char *name, json_int_t minimum,
-		       json_int_t maximum, json_int_t *value, struct error *error)
-{
-	const json_t *change = json_object_get(changes, name);
-
-	if (!change)
-		return 0;
-	if (!json_is_integer(change) || json_integer_value(change) < minimum ||
-	    json_integer_value(change) > maximum)
-		return error_set(error, -EINVAL, "%s: expected a number from %lld to %lld", name,
-				 minimum, maximum);
-	*value = json_integer_value(change);
-	return 0;
-}
-
-/* numbers_read - a list of @changes, where it is there; *numbers is the caller's, also on failure
- */
-static int numbers_read(const json_t *changes, const char *name, json_int_t minimum,
-			json_int_t maximum, uint64_t **numbers, size_t *count, struct error *error)
-{
-	const json_t *list = json_object_get(changes, name), *number;
-	size_t i;
-
-	*numbers = NULL;
-	*count = 0;
-	if (!list)
-		return 0;
-	if (!json_is_array(list) || json_array_size(list) > TENANT_MEMBERS_MAX)
-		return error_set(error, -EINVAL, "%s: expected a list of at most %u numbers", name,
-				 TENANT_MEMBERS_MAX);
-	*numbers = calloc(json_array_size(list) + 1, sizeof(**numbers));
-	if (!*numbers)
-		return error_set(error, -ENOMEM, "no memory");
-	json_array_foreach(list, i, number)
-	{
-		if (!json_is_integer(number) || json_integer_value(number) < minimum ||
-		    json_integer_value(number) > maximum)
-			return error_set(error, -EINVAL, "%s: expected numbers from %lld to %lld",
-					 name, minimum, maximum);
-		(*numbers)[(*count)++] = (uint64_t)json_integer_value(number);
-	}
-	return 0;
-}
-
-/* members_free_of - 0 if none of them belongs to another tenant */
-static int members_free_of(const struct tenants *tenants, const struct tenant_settings *own,
-			   const char *what, const uint64_t *numbers, size_t count,
-			   const struct tenant_settings *find(const struct tenants *, uint64_t),
-			   struct error *error)
-{
-	for (size_t i = 0; i < count; i++) {
-		const struct tenant_settings *other = find(tenants, numbers[i]);
-
-		if (other && other != own)
-			return error_set(error, -EEXIST, "%s %llu belongs to tenant '%s' already",
-					 what, (unsigned long long)numbers[i], other->name);
-	}
-	return 0;
-}
-
-/* members_change - who belongs to a tenant of the file, for connections that come from now on */
-static int members_change(struct share *share, const char *name, const json_t *changes,
-			  struct error *error)
-{
-	struct tenant_settings *own = NULL;
-	uint64_t *cids = NULL, *uids = NULL;
-	size_t cid_count = 0, uid_count = 0;
-	int status;
-
-	if (!json_object_get(changes, "cids") && !json_object_get(changes, "users"))
-		return 0;
-	for (size_t i = 0; i < share->configured.count; i++)
-		if (!strcmp(share->configured.list[i].name, name))
-			own = &share->configured.list[i];
-	if (!own)
-		return error_set(error, -ENOENT,
-				 "tenant '%s' is one identity, and has no other members", name);
-	status = numbers_read(changes, "cids", 3, 0xfffffffe, &cids, &cid_count, error);
-	if (!status)
-		status =
-			numbers_read(changes, "users", 0, UINT32_MAX - 1, &uids, &uid_count, error);
-	if (!status)
-		status = members_free_of(&share->configured, own, "CID", cids, cid_count,
-					 tenants_find_cid, error);
-	if (!status)
-		status = members_free_of(&share->configured, own, "user", uids, uid_count,
-					 tenants_find_uid, error);
-	if (!status && cids) {
-		free(own->cids);
-		own->cids = cids;
-		own->cid_count = cid_count;
-		cids = NULL;
-	}
-	if (!status && uids) {
-		free(own->uids);
-		own->uids = uids;
-		own->uid_count = uid_count;
-		uids = NULL;
-	}
-	free(cids);
-	free(uids);
-	return status;
-}
-
-/* devices_change - which devices it may use; an empty list: all */
-static int devices_change(const json_t *changes, uint32_t *devices, struct error *error)
-{
-	uint64_t *numbers;
-	size_t count;
-	int status =
-		numbers_read(changes, "devices", 0, TENANT_DEVICE_LAST, &numbers, &count, error);
-
-	if (!status && numbers)
-		*devices = count ? 0 : UINT32_MAX;
-	for (size_t i = 0; i < count && !status; i++)
-		*devices |= 1u << numbers[i];
-	free(numbers);
-	return status;
-}
-
 int share_change(struct supervisor *supervisor, const char *name, const json_t *changes,
 		 struct error *error)
 {
 	struct share *share = supervisor->share;
 	struct tenant *tenant = tenant_find(share, name, true);
 	struct tenant_settings settings;
-	json_int_t weight, priority, memory, clients, watchdog_ms;
 	int status;
 
 	if (!tenant)
@@ -903,32 +792,9 @@ int share_change(struct supervisor *supervisor, const char *name, const json_t *
 	if (!tenant)
 		return error_set(error, -ENOENT, "there is no tenant '%s'", name);
 	settings = tenant->settings;
-	weight = settings.weight;
-	priority = settings.priority;
-	memory = (json_int_t)settings.memory_bytes;
-	clients = settings.clients;
-	watchdog_ms = settings.watchdog_ms;
-	status = change_read(changes, "weight", 1, SHARE_WEIGHT_MAX, &weight, error);
-	if (!status)
-		status =
-			change_read(changes, "priority", 0, SHARE_PRIORITIES - 1, &priority, error);
-	if (!status)
-		status = change_read(changes, "memory", 0, INT64_MAX, &memory, error);
-	if (!status)
-		status = change_read(changes, "clients", 0, TENANT_CLIENTS_MAX, &clients, error);
-	if (!status)
-		status = change_read(changes, "watchdog_ms", 0, INT32_MAX, &watchdog_ms, error);
-	if (!status)
-		status = devices_change(changes, &settings.devices, error);
-	if (!status)
-		status = members_change(share, name, changes, error);
+	status = change_make(supervisor, &share->configured, changes, &settings, error);
 	if (status)
 		return status;
-	settings.weight = (unsigned int)weight;
-	settings.priority = (unsigned int)priority;
-	settings.memory_bytes = (uint64_t)memory;
-	settings.clients = (unsigned int)clients;
-	settings.watchdog_ms = (unsigned int)watchdog_ms;
 	tenant_settle(share, tenant, &settings, name);
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++)
 		device_schedule(supervisor, i);

@@ -31,7 +31,7 @@
  *
  * The hand-over. Shortly before its last work is done, the turn's worker says so; the supervisor
  * tells who is likely to be next, and all three then look for the end in short loops instead of
- * sleeping, where there are processors enough (SHARE_SPIN_PROCESSORS). It ends when that work is
+ * sleeping, where the supervisor finds processors enough for that. It ends when that work is
  * done and not before: a GPU that finds another process's work waiting goes over to it at once, and
  * then back for the rest, which is three changes of contexts instead of one.
  *
@@ -938,7 +938,7 @@ void turn_open(struct share_page *shared, int descriptor)
 {
 	page = shared;
 	kick_fd = descriptor;
-	spins = sysconf(_SC_NPROCESSORS_ONLN) >= SHARE_SPIN_PROCESSORS;
+	spins = __atomic_load_n(&page->spins, __ATOMIC_ACQUIRE);
 	devices_place();
 	for (unsigned int i = 0; i < SHARE_PAGE_DEVICES; i++) {
 		turns[i].page = &page->devices[i];

@@ -167,6 +167,42 @@ def test_who_dies_with_the_turn_holds_up_nobody():
         red.communicate()
 
 
+def pages_words(host):
+    """Of each client's page (proto/share-page.h), device 0: how often it was told that it is next,
+    and the last turn of which it said that it is about to end."""
+    words = []
+    for fd in sorted(os.listdir(f"/proc/{host.pid}/fd"), key=int):
+        path = f"/proc/{host.pid}/fd/{fd}"
+        if "causeway-share-page" in os.readlink(path):
+            with open(path, "rb") as file:
+                page = file.read(192)
+            words.append([int.from_bytes(page[at:at + 4], "little")
+                          for at in (64 + 16, 64 + 64 + 40)])
+    return words
+
+
+@pytest.mark.parametrize("spins", (True, False))
+def test_turns_are_handed_over_without_sleeping(spins):
+    """With the control: fewer processors than asked for, and nobody is told beforehand."""
+    host = Host(red_and_blue(more="weight = 3;"))
+    host.environment_added = {"CAUSEWAY_SPIN_PROCESSORS": "1" if spins else "4096"}
+    with host:
+        red, blue = busy(host, RED, 60), busy(host, BLUE, 60)
+        daemons.wait_until(lambda: all(row["launches"] > 50 for row in host.table().values())
+                           and len(host.table()) == 2, 30, "both run")
+        begin = host.table()
+        daemons.wait_until(lambda: all(row["waits"] > begin[name]["waits"] + 20
+                                       for name, row in host.table().items()), 30, "turns change")
+        end, told = host.table(), pages_words(host)
+        for process in (red, blue):
+            process.kill()
+            process.communicate()
+        # Whoever waits gets its share either way: at least half of what is due to it.
+        got = {name: end[name]["device"] - begin[name]["device"] for name in ("red", "blue")}
+        assert got["blue"] > sum(got.values()) / 8, got
+        assert len(told) == 2 and all(bool(word) == spins for words in told for word in words), told
+
+
 def test_a_newcomer_gets_in():
     with Host(red_and_blue()) as host:
         red = busy(host, RED, 6, iterations=350000)
