@@ -10,6 +10,7 @@
  *
  * user_lock protects the user objects and what graphs hold of them; a leaf.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cuda/client/client.h"
@@ -588,6 +589,63 @@ CUresult client_cuGraphInstantiateWithParams(CUgraphExec *phGraphExec, CUgraph h
 	if (!instantiateParams)
 		return CUDA_ERROR_INVALID_VALUE;
 	return graph_instantiate(phGraphExec, hGraph, instantiateParams->flags, instantiateParams);
+}
+
+/* print_parts - the worker's text of @bytes into the program's file */
+static CUresult print_parts(FILE *file, uint64_t bytes)
+{
+	struct wire_graph_print_part_request request = { 0 };
+	autofree unsigned char *part = malloc(CUDA_WIRE_REPLY_BYTES_MAX);
+	CUresult result = part ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+
+	while (!result && request.offset < bytes) {
+		struct client_call call = { .number = CALL_graph_print_part,
+					    .flags = CLIENT_NO_CONTEXT,
+					    .block = &request,
+					    .block_bytes = sizeof(request),
+					    .tail = part,
+					    .tail_capacity = CUDA_WIRE_REPLY_BYTES_MAX };
+		uint64_t got;
+
+		result = client_call_run(&call);
+		/* What comes is padded. */
+		got = call.tail_bytes < bytes - request.offset ? call.tail_bytes
+							       : bytes - request.offset;
+		if (!result && !got)
+			result = CUDA_ERROR_UNKNOWN;
+		if (!result && fwrite(part, 1, got, file) != got)
+			result = CUDA_ERROR_OPERATING_SYSTEM;
+		request.offset += got;
+	}
+	return result;
+}
+
+/* The driver's text: handles in it are the driver's. */
+CUresult client_cuGraphDebugDotPrint(CUgraph hGraph, const char *path, unsigned int flags)
+{
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	uint64_t bytes = 0;
+	uint32_t graph;
+	FILE *file;
+	CUresult result = client_enter();
+
+	if (!result)
+		result = client_number_graph(hGraph, false, &graph);
+	if (!result && !path)
+		result = CUDA_ERROR_INVALID_VALUE;
+	if (result)
+		return result;
+	file = fopen(path, "we");
+	if (!file)
+		return CUDA_ERROR_OPERATING_SYSTEM;
+	pthread_mutex_lock(&one_at_a_time);
+	result = client_send_graph_print(graph, flags, &bytes);
+	if (!result)
+		result = print_parts(file, bytes);
+	pthread_mutex_unlock(&one_at_a_time);
+	if (fclose(file) && !result)
+		result = CUDA_ERROR_OPERATING_SYSTEM;
+	return result;
 }
 
 CUresult client_cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)

@@ -63,6 +63,50 @@ CUresult client_cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice dev)
 	return CUDA_SUCCESS;
 }
 
+/* pool_device - the device whose pools are meant; those of the host are not offered */
+static CUresult pool_device(const CUmemLocation *location, CUmemAllocationType type,
+			    CUdevice *device)
+{
+	CUresult result = client_enter();
+
+	if (result)
+		return result;
+	if (!location)
+		return CUDA_ERROR_INVALID_VALUE;
+	*device = location->id;
+	return location->type == CU_MEM_LOCATION_TYPE_DEVICE &&
+			       type == CU_MEM_ALLOCATION_TYPE_PINNED
+		       ? CUDA_SUCCESS
+		       : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult client_cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,
+				       CUmemAllocationType type)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : client_cuDeviceGetDefaultMemPool(pool_out, device);
+}
+
+CUresult client_cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location,
+				CUmemAllocationType type)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : client_cuDeviceGetMemPool(pool, device);
+}
+
+CUresult client_cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type,
+				CUmemoryPool pool)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : client_cuDeviceSetMemPool(device, pool);
+}
+
 CUresult client_cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool)
 {
 	struct client_object *object = client_object_of(KIND_pool, pool);

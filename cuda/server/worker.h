@@ -7,8 +7,8 @@
  *	worker_reply.c    replies and device printf's text
  *	worker_table.c    handles by number; device ranges
  *	worker_context.c, worker_module.c, worker_launch.c, worker_memory.c, worker_copy.c,
- *	worker_shared.c, worker_host.c, worker_graph.c, worker_capture.c, worker_texture.c,
- *	worker_virtual.c, worker_linker.c   the hand-written requests
+ *	worker_shared.c, worker_host.c, worker_graph.c, worker_dot.c, worker_capture.c,
+ *worker_texture.c, worker_virtual.c, worker_linker.c   the hand-written requests
  *
  * Locks: read_lock (who reads the link; worker.c), reply_lock (the writing side of the link;
  * worker_reply.c; never held in a call of the driver's, which may be waiting for a host function,

@@ -5,6 +5,7 @@
  */
 #include "cuda/softgpu/graph.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -359,6 +360,62 @@ CUresult cuGraphGetEdges(CUgraph hGraph, CUgraphNode *from, CUgraphNode *to, siz
 		listing_end(&ends, numEdges);
 	}
 	return graph_leave(result);
+}
+
+/* What a node is, for people. */
+static const char *node_word(const struct node *node)
+{
+	static const char *const words[] = {
+		[CU_GRAPH_NODE_TYPE_KERNEL] = "kernel",
+		[CU_GRAPH_NODE_TYPE_MEMCPY] = "copy",
+		[CU_GRAPH_NODE_TYPE_MEMSET] = "fill",
+		[CU_GRAPH_NODE_TYPE_HOST] = "host function",
+		[CU_GRAPH_NODE_TYPE_GRAPH] = "graph",
+		[CU_GRAPH_NODE_TYPE_EMPTY] = "empty",
+		[CU_GRAPH_NODE_TYPE_WAIT_EVENT] = "wait for an event",
+		[CU_GRAPH_NODE_TYPE_EVENT_RECORD] = "record of an event",
+	};
+	size_t type = (size_t)node->body.type;
+
+	return type < sizeof(words) / sizeof(words[0]) && words[type] ? words[type] : "node";
+}
+
+/* Nodes by their place among the graph's, so that equal graphs have equal texts. */
+static size_t node_place(const struct node *wanted)
+{
+	size_t place = 0;
+
+	for (const struct node *node = wanted->graph->first; node != wanted; node = node->next)
+		place++;
+	return place;
+}
+
+CUresult cuGraphDebugDotPrint(CUgraph hGraph, const char *path, unsigned int flags)
+{
+	FILE *file = path ? fopen(path, "we") : NULL;
+	CUresult result = graph_enter(hGraph);
+
+	(void)flags; /* there is no more to tell */
+	if (!result && !file)
+		result = path ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_INVALID_VALUE;
+	if (!result) {
+		fprintf(file, "digraph dot {\n");
+		for (const struct node *node = ((struct graph *)hGraph)->first; node;
+		     node = node->next) {
+			size_t place = node_place(node);
+
+			fprintf(file, "\"%zu\" [label=\"%zu %s\"];\n", place, place,
+				node_word(node));
+			for (size_t i = 0; i < node->on_count; i++)
+				fprintf(file, "\"%zu\" -> \"%zu\";\n", node_place(node->on[i]),
+					place);
+		}
+		fprintf(file, "}\n");
+	}
+	graph_leave(result);
+	if (file && fclose(file) && !result)
+		result = CUDA_ERROR_OPERATING_SYSTEM;
+	return result;
 }
 
 /* Edges have no data here: each stands for the whole of what is before it. */

@@ -187,6 +187,48 @@ CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool)
 	return CUDA_SUCCESS;
 }
 
+/* pool_device - the device whose pools are meant; the host has none */
+static CUresult pool_device(const CUmemLocation *location, CUmemAllocationType type,
+			    CUdevice *device)
+{
+	CUresult result = driver_ready();
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	if (!location)
+		return CUDA_ERROR_INVALID_VALUE;
+	*device = location->id;
+	return location->type == CU_MEM_LOCATION_TYPE_DEVICE &&
+			       type == CU_MEM_ALLOCATION_TYPE_PINNED
+		       ? CUDA_SUCCESS
+		       : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,
+				CUmemAllocationType type)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : cuDeviceGetDefaultMemPool(pool_out, device);
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : cuDeviceGetMemPool(pool, device);
+}
+
+CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool)
+{
+	CUdevice device;
+	CUresult result = pool_device(location, type, &device);
+
+	return result ? result : cuDeviceSetMemPool(device, pool);
+}
+
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps)
 {
 	struct pool *made;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gen/cuda_types.h"
 
@@ -107,6 +108,12 @@ static void rows_pools(void)
 
 	SAY(CALL(cuDeviceGetDefaultMemPool, &standard, device), "%d", standard != NULL);
 	SAY(CALL(cuDeviceGetMemPool, &now, device), "%d", now == standard);
+	SAY(CALL(cuMemGetDefaultMemPool, &now, &properties.location, properties.allocType), "%d",
+	    now == standard);
+	SAY(CALL(cuMemGetMemPool, &now, &properties.location, properties.allocType), "%d",
+	    now == standard);
+	CALL(cuMemSetMemPool, &properties.location, properties.allocType, standard);
+	CALL(cuMemGetMemPool, &now, NULL, properties.allocType);
 	CALL(cuMemPoolCreate, &pool, &properties);
 	CALL(cuMemPoolSetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold);
 	SAY(CALL(cuMemPoolGetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &got), "%llu",
@@ -410,6 +417,40 @@ static void rows_graphs(void)
 	CALL(cuMemFree_v2, words);
 }
 
+/* A graph of many nodes in a row as text: longer than what one message carries. */
+static void rows_text(void)
+{
+	char path[] = "/tmp/driver_rows-XXXXXX", line[128];
+	unsigned int lines = 0, edges = 0;
+	CUgraphNode node = NULL, last;
+	CUgraph graph = NULL;
+	FILE *file;
+
+	CALL(cuGraphCreate, &graph, 0);
+	printf(" %d", mkstemp(path) >= 0);
+	for (int i = 0; i < 3000; i++) {
+		__typeof__(cuGraphAddEmptyNode) *add = NULL;
+
+		*(void **)&add = dlsym(library, "cuGraphAddEmptyNode");
+		last = node;
+		if (!add || add(&node, graph, i ? &last : NULL, i > 0))
+			break;
+	}
+	CALL(cuGraphDebugDotPrint, graph, path, CU_GRAPH_DEBUG_DOT_FLAGS_VERBOSE);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		lines++;
+		edges += strstr(line, "->") != NULL;
+	}
+	printf(" %d %u", lines > edges, edges);
+	if (file)
+		fclose(file);
+	unlink(path);
+	CALL(cuGraphDebugDotPrint, graph, "/nonexistent/file", 0);
+	CALL(cuGraphDebugDotPrint, graph, NULL, 0);
+	CALL(cuGraphDestroy, graph);
+}
+
 /* Two batches of copies, there and back, and what no batch may be. */
 static void rows_batches(void)
 {
@@ -566,9 +607,10 @@ static void rows_refused(void)
 
 int main(int argc, char **argv)
 {
-	static void (*const groups[])(
-		void) = { rows_contexts, rows_pools,  rows_memory,  rows_boxes,	  rows_modules,
-			  rows_streams,	 rows_graphs, rows_batches, rows_kernels, rows_refused };
+	static void (*const groups[])(void) = { rows_contexts, rows_pools,   rows_memory,
+						rows_boxes,    rows_modules, rows_streams,
+						rows_graphs,   rows_text,    rows_batches,
+						rows_kernels,  rows_refused };
 
 	library = dlopen(argc > 1 ? argv[1] : "libcuda.so.1", RTLD_NOW);
 	module_path = argc > 2 ? argv[2] : "driver_kernels.ptx";
