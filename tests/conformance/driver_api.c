@@ -25,6 +25,10 @@
 /* Every function used here, loaded by its exported name: cuda.cuInit(0) and so on. */
 #define FUNCTIONS(X)                                   \
 	X(cuInit)                                      \
+	X(cuLaunchKernel_ptsz)                         \
+	X(cuStreamQuery_ptsz)                          \
+	X(cuStreamSynchronize_ptsz)                    \
+	X(cuMemcpyDtoH_v2_ptds)                        \
 	X(cuDriverGetVersion)                          \
 	X(cuGetErrorName)                              \
 	X(cuGetErrorString)                            \
@@ -880,6 +884,43 @@ static void case_threads(void)
 		pthread_join(threads[i], NULL);
 }
 
+/* Streams of its own thread, by their handle and by the names that programs built for them use. */
+static void *thread_stream_main(void *argument)
+{
+	CUdeviceptr address = *(CUdeviceptr *)argument;
+	uint32_t value = 0;
+	void *parameters[] = { &address, &value };
+
+	OK(cuCtxSetCurrent(context));
+	launch("fill", 1, 1, CU_STREAM_PER_THREAD, address, 5);
+	OK(cuStreamSynchronize(CU_STREAM_PER_THREAD));
+	OK(cuLaunchKernel_ptsz(kernel("increase"), 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL));
+	OK(cuStreamSynchronize_ptsz(NULL));
+	OK(cuMemcpyDtoH_v2_ptds(&value, address, 4));
+	THAT(value == 6);
+	return NULL;
+}
+
+static void case_thread_streams(void)
+{
+	CUdeviceptr values = words(2), other = values + 4;
+	struct gate gate = gate_close(CU_STREAM_PER_THREAD);
+	pthread_t thread;
+
+	launch("fill", 1, 1, CU_STREAM_PER_THREAD, values, 7); /* after the gate */
+	for (int i = 0; i < 2; i++) {
+		THAT(pthread_create(&thread, NULL, thread_stream_main, &other) == 0);
+		pthread_join(thread, NULL);
+	}
+	EXPECT(cuStreamQuery(CU_STREAM_PER_THREAD), CUDA_ERROR_NOT_READY);
+	EXPECT(cuStreamQuery_ptsz(NULL), CUDA_ERROR_NOT_READY);
+	gate_open(&gate);
+	OK(cuStreamSynchronize(CU_STREAM_PER_THREAD));
+	THAT(word(values) == 7);
+	gate_end(&gate);
+	OK(cuMemFree_v2(values));
+}
+
 static void case_fork(void)
 {
 	int status = -1, count;
@@ -1272,6 +1313,7 @@ static const struct {
 	{ "graph-parts", case_graph_parts, false },
 	{ "virtual-memory", case_virtual_memory, false },
 	{ "threads", case_threads, false },
+	{ "thread-streams", case_thread_streams, false },
 	{ "fork", case_fork, false },
 	{ "illegal-address", case_illegal_address, true },
 	{ "graph-fault", case_graph_fault, true },
