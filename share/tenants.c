@@ -46,14 +46,15 @@ int tenant_bytes_parse(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-/* refuse - a sentence about one setting */
+/* refuse - a sentence about one setting; an element has the name of its list */
 static int refuse(const struct config *config, const config_setting_t *setting,
 		  const char *expected, struct error *error)
 {
+	const config_setting_t *named =
+		config_setting_name(setting) ? setting : config_setting_parent(setting);
+
 	return error_set(error, -EINVAL, "%s:%u: %s: expected %s", config->path,
-			 config_setting_source_line(setting),
-			 config_setting_name(setting) ? config_setting_name(setting) : "element",
-			 expected);
+			 config_setting_source_line(setting), config_setting_name(named), expected);
 }
 
 static int member_number(const struct config *config, const config_setting_t *element,

@@ -12,7 +12,9 @@
 
 #include <cmocka.h>
 
+#include "proto/share-trace.h"
 #include "share/policy.h"
+#include "share/recorded.h"
 #include "share/simulate.h"
 
 #define MS	1000000ull
@@ -520,6 +522,109 @@ static void test_bad_traces_are_refused(void **state)
 	assert_non_null(strstr(error.text, "/nonexistent/trace"));
 }
 
+/* A file of recorded launches, of one tenant, in memory. */
+#define RECORDS 70
+
+struct recording {
+	struct share_trace_header header;
+	struct share_trace_record records[RECORDS];
+	size_t count;
+};
+
+static void recording_begin(struct recording *recording)
+{
+	*recording =
+		(struct recording){ .header = { .magic = SHARE_TRACE_MAGIC,
+						.version = SHARE_TRACE_VERSION,
+						.record_bytes = sizeof(struct share_trace_record),
+						.clock_ns = 1000 } };
+	recording->records[recording->count++] =
+		(struct share_trace_record){ .kind = SHARE_TRACE_TENANT,
+					     .tenant_is = { .name = "red", .weight = 1 } };
+}
+
+static struct share_trace_record *recording_add(struct recording *recording, uint64_t client)
+{
+	struct share_trace_record *record = &recording->records[recording->count++];
+
+	*record = (struct share_trace_record){
+		.kind = SHARE_TRACE_LAUNCHES,
+		.launches = { .client = client,
+			      .piece = { .issued_ns = 2000, .measured_ns = 10, .count = 1 } },
+	};
+	return record;
+}
+
+/* recording_refused - what is said of it, without the file's name and the record's number */
+static void recording_refused(const struct recording *recording, const char *expected)
+{
+	struct recorded recorded;
+	struct error error = { 0 };
+
+	assert_int_equal(recorded_parse(&recorded, recording,
+					sizeof(recording->header) +
+						recording->count * sizeof(recording->records[0]),
+					0, "file", &error),
+			 -EINVAL);
+	assert_non_null(strstr(error.text, expected));
+	assert_null(recorded.clients);
+}
+
+static void test_bad_recordings_are_refused(void **state)
+{
+	static const uint64_t hour_ns = 3600ull * 1000000000;
+	struct recording recording;
+	struct recorded recorded;
+	struct error error;
+
+	(void)state;
+	recording_begin(&recording);
+	recording_refused(&recording, "no launch on device 0");
+	recording.header.version++;
+	recording_refused(&recording, "it is of version");
+	recording.header.magic++;
+	recording_refused(&recording, "no file of recorded launches");
+	recording_begin(&recording);
+	recording.records[0].tenant = 1;
+	recording_refused(&recording, "without gaps");
+	recording_begin(&recording);
+	recording.records[0].tenant_is.weight = 0;
+	recording_refused(&recording, "weight or priority");
+	recording_begin(&recording);
+	memset(recording.records[0].tenant_is.name, 'x',
+	       sizeof(recording.records[0].tenant_is.name));
+	recording_refused(&recording, "a tenant's name");
+	recording_begin(&recording);
+	recording_add(&recording, 1)->kind = 99;
+	recording_refused(&recording, "unknown kind");
+	recording_begin(&recording);
+	recording_add(&recording, 1)->tenant = 1;
+	recording_refused(&recording, "not told of");
+	recording_begin(&recording);
+	recording_add(&recording, 1)->launches.piece.count = 0;
+	recording_refused(&recording, "expected 1 to 4096 launches");
+	recording_begin(&recording);
+	recording_add(&recording, 1)->launches.piece.gap_ns = hour_ns + 1;
+	recording_refused(&recording, "longer than an hour");
+	recording_begin(&recording);
+	recording_add(&recording, 1)->launches.piece.issued_ns = 25 * hour_ns;
+	recording_refused(&recording, "a day after the beginning");
+	recording_begin(&recording);
+	for (uint64_t i = 0; i < SIMULATE_TENANTS_MAX + 1; i++)
+		recording_add(&recording, i);
+	recording_refused(&recording, "more than 64 clients");
+	recording_begin(&recording);
+	recording.records[recording.count] = recording.records[0];
+	recording.records[recording.count++].tenant = 1;
+	recording_add(&recording, 1);
+	recording_add(&recording, 1)->tenant = 1;
+	recording_refused(&recording, "of another tenant");
+	assert_int_equal(recorded_read(&recorded, "/nowhere", 0, &error), -ENOENT);
+	assert_int_equal(recorded_read(&recorded, "/", 0, &error), -EINVAL);
+	assert_string_equal(error.text, "'/' is no file");
+	assert_int_equal(recorded_read(&recorded, "/dev/null", 0, &error), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -541,6 +646,7 @@ int main(void)
 		cmocka_unit_test(test_weight_changes_while_served),
 		cmocka_unit_test(test_trace_is_read),
 		cmocka_unit_test(test_bad_traces_are_refused),
+		cmocka_unit_test(test_bad_recordings_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
