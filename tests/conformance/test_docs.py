@@ -34,9 +34,11 @@ def test_paths_exist(document):
     assert not lost
 
 
-def test_readme_blocks_are_shell():
-    commands = [block for block in blocks(ROOT / "README.md") if not re.search("[─└├]", block)]
-    assert len(commands) > 3
+@pytest.mark.parametrize("document", ["README.md", "HACKING.md", "docs/guide-kvm.md", "docs/guide-scif.md",
+                                      "docs/guide-xen.md"])
+def test_blocks_are_shell(document):
+    commands = [block for block in blocks(ROOT / document) if not re.search("[─└├]", block)]
+    assert commands
     for block in commands:
         done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
         assert done.returncode == 0, block + done.stderr
@@ -113,6 +115,21 @@ def test_module_defaults_are_those_of_the_page():
     for name, text in re.findall(r"^unsigned int argo_(\w+) = ([\d <]+);", source, re.M):
         entry = page[page.index(f"\n*{name}*\n"):].split("\n\n")[0]
         assert str(eval(text)) in entry, name  # a constant expression of our own source
+
+
+def test_xen_guide_is_what_the_tests_do(tmp_path):
+    """Its hypervisor has the options of the one that tests/vm boot, and its change of the file says a port to cudad."""
+    text = (ROOT / "docs/guide-xen.md").read_text()
+    options = re.search(r"printf '(.*)' >> xen/.config", text).group(1)
+    assert f'XEN_OPTIONS = "{options}"' in (ROOT / "testbed/xen_build.py").read_text()
+    change = re.search(r"^sed -i '(.*)' /etc/causeway/causeway.conf$", text, re.M).group(1)
+    configuration = tmp_path / "causeway.conf"
+    configuration.write_text((ROOT / "services/causeway.conf").read_text())
+    subprocess.run(["sed", "-i", change, configuration], check=True)
+    cuda = re.search(r"^cuda = \{(.*?)^\};", configuration.read_text(), re.M | re.S).group(1)
+    assert "switch_socket" not in cuda
+    assert re.search(r"^\s*vsock_port = 7000;$", cuda, re.M)
+    assert "*vsock_port* = " in (ROOT / "docs/causeway.conf.5.scd").read_text()
 
 
 # A machine for a document's commands: a /run of its own, and all of its processes end with it.
