@@ -64,6 +64,16 @@ def test_programs_have_manual_pages():
     assert not [name for name in programs if name not in pages and f"/{name}.8" not in text]
 
 
+def test_commands_and_pages_are_named():
+    """Each subcommand in causeway(1)'s synopsis, each page in the README."""
+    commands = re.findall(r'^\t\{ "(\w+)", cli_', (ROOT / "cli/main.c").read_text(), re.M)
+    synopsis = (ROOT / "docs/causeway.1.scd").read_text().split("# SYNOPSIS")[1].split("# DESCRIPTION")[0]
+    assert len(commands) > 5 and not [name for name in commands if f"*causeway* *{name}*" not in synopsis]
+    readme = (ROOT / "README.md").read_text()
+    pages = [re.sub(r"\.(\d)$", r"(\1)", path.stem) for path in (ROOT / "docs").glob("*.scd")]
+    assert pages and not [page for page in pages if page not in readme]
+
+
 def test_protocols_are_told_of():
     """Each file of proto/ stands in the architecture by its name."""
     text = (ROOT / "docs/architecture.md").read_text()

@@ -4,6 +4,7 @@ import contextlib
 
 import daemons
 import pytest
+from conftest import counters_begin, counters_fetch
 from scif_site import CARRIERS, boot
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -36,7 +37,10 @@ class Setting:
 @pytest.fixture(scope="module", params=CARRIERS)
 def setting(request):
     with contextlib.ExitStack() as stack:
-        yield Setting(request.param, stack)
+        made = Setting(request.param, stack)
+        counters_begin(made.guest)
+        yield made
+        counters_fetch(made.guest, f"cuda-{request.param}")
 
 
 @pytest.mark.parametrize("name", NAMES)
