@@ -41,6 +41,49 @@ result = nvml.nvmlEventSetWait_v2(events, ctypes.create_string_buffer(32), 100)
 print(time.monotonic() - started >= 0.1, result, nvml.nvmlEventSetFree(events))
 """
 
+FINDING = """
+import ctypes, os
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+nvml.nvmlErrorString.restype = ctypes.c_char_p
+assert [nvml.nvmlErrorString(number) for number in (0, 3, 6, 29, 30, 999, -1)] == [
+    b"Success", b"Not Supported", b"Not Found", b"Resource not in correct state to perform requested operation",
+    b"Unknown Error", b"Unknown Error", b"Unknown Error"]
+count, index, text = ctypes.c_uint(9), ctypes.c_uint(9), ctypes.create_string_buffer(4096)
+def ask(name, *arguments):
+    return getattr(nvml, name)(*arguments)
+assert ask("nvmlDeviceGetCount", ctypes.byref(count)) == 1  # not initialised
+assert ask("nvmlSystemGetProcessName", os.getpid(), text, 4096) == ask("nvmlUnitGetCount", ctypes.byref(count)) == 1
+assert (ask("nvmlInitWithFlags", 8), ask("nvmlInitWithFlags", 1), ask("nvmlInit")) == (2, 0, 0)
+assert ask("nvmlDeviceGetCount", ctypes.byref(count)) == 0 and count.value == 1
+assert ask("nvmlDeviceGetCount", None) == ask("nvmlUnitGetCount", None) == 2
+assert ask("nvmlUnitGetCount", ctypes.byref(count)) == ask("nvmlSystemGetHicVersion", ctypes.byref(count), None) == 0
+assert count.value == 0
+first, same = ctypes.c_void_p(), ctypes.c_void_p()
+assert ask("nvmlDeviceGetHandleByIndex", 0, ctypes.byref(first)) == 0
+assert ask("nvmlDeviceGetHandleByIndex", 1, ctypes.byref(same)) == 2
+assert ask("nvmlDeviceGetIndex", first, ctypes.byref(index)) == 0 and index.value == 0
+assert ask("nvmlDeviceGetIndex", ctypes.c_void_p(5), ctypes.byref(index)) == ask("nvmlDeviceGetIndex", first, None) == 2
+assert ask("nvmlDeviceGetUUID", first, text, 96) == 0
+assert ask("nvmlDeviceGetHandleByUUID", text, ctypes.byref(same)) == 0 and same.value == first.value
+for name in ("UUID", "Serial", "PciBusId", "PciBusId_v2"):
+    assert ask("nvmlDeviceGetHandleBy" + name, b"no such", ctypes.byref(same)) == 6
+    assert ask("nvmlDeviceGetHandleBy" + name, None, ctypes.byref(same)) == 2
+class Place(ctypes.Structure):
+    _fields_ = [("legacy", ctypes.c_char * 16), ("numbers", ctypes.c_uint * 5), ("bus_id", ctypes.c_char * 32)]
+place = Place()
+assert ask("nvmlDeviceGetPciInfo_v3", first, ctypes.byref(place)) == 0
+for bus_id in (place.bus_id, place.legacy, place.bus_id.split(b":", 1)[1]):
+    same.value = None
+    assert ask("nvmlDeviceGetHandleByPciBusId_v2", bus_id, ctypes.byref(same)) == 0 and same.value == first.value, bus_id
+assert ask("nvmlSystemGetProcessName", os.getpid(), text, 4096) == 0
+assert os.path.samefile(text.value, "/proc/self/exe")
+assert ask("nvmlSystemGetProcessName", os.getpid(), text, 4) == 7 and len(text.value) == 3
+assert ask("nvmlSystemGetProcessName", 0x7fffffff, text, 4096) == 6
+assert ask("nvmlSystemGetProcessName", os.getpid(), None, 0) == 2
+assert [ask("nvmlShutdown") for _ in range(3)] == [0, 0, 1]
+print("held")
+"""
+
 
 @pytest.fixture(scope="module")
 def natively():
@@ -154,3 +197,10 @@ def test_a_tenants_own_view():
         client.wait(20)
         wait_until(lambda: watcher.ask() == empty, 20, "the process is gone")
         watcher.end()
+
+
+def test_devices_and_processes_are_found():
+    """What the client's library answers by itself: names of errors, devices by what they are called, processes."""
+    with Cudad() as cudad:
+        result = cudad.run("unix", ["/usr/bin/python3", "-c", FINDING])
+    assert result.stdout == "held\n", result.stdout + result.stderr
