@@ -315,6 +315,53 @@ static void check_user(struct doctor *doctor)
 		doctor_good("/run/causeway");
 }
 
+/* workers_have_users - whether some tenant's workers run as another user than the daemon's */
+static bool workers_have_users(struct config *config)
+{
+	config_setting_t *cuda = config_section(config, "cuda");
+	config_setting_t *tenants = config_section(config, "tenants");
+
+	if (cuda && config_setting_get_member(cuda, "worker_users"))
+		return true;
+	for (int i = 0; tenants && i < config_setting_length(tenants); i++) {
+		config_setting_t *tenant = config_setting_get_elem(tenants, i);
+
+		if (config_setting_is_group(tenant) && config_setting_get_member(tenant, "user"))
+			return true;
+	}
+	return false;
+}
+
+/* check_worker_users - that the service may become the users that the configuration names */
+static void check_worker_users(struct doctor *doctor, struct config *config)
+{
+	static const char folder[] = "/etc/systemd/system/causeway-cudad.service.d";
+	autofree char *text = malloc(DOCTOR_FILE_BYTES);
+	char whole[PATH_MAX];
+	bool may = false;
+	glob_t found;
+
+	if (!text || !workers_have_users(config))
+		return;
+	snprintf(whole, sizeof(whole), "%s%s/*.conf", doctor->root, folder);
+	if (!glob(whole, 0, NULL, &found)) {
+		for (size_t i = 0; i < found.gl_pathc && !may; i++) {
+			doctor_contents(found.gl_pathv[i], text, DOCTOR_FILE_BYTES);
+			may = strstr(text, "\nAmbientCapabilities=CAP_SETUID") ||
+			      strstr(text, "\nUser=root");
+		}
+		globfree(&found);
+	}
+	if (may)
+		doctor_good("workers of other users");
+	else
+		doctor_lacks(doctor,
+			     "install -D -m 644 /usr/share/causeway/worker-users.conf "
+			     "/etc/systemd/system/causeway-cudad.service.d/worker-users.conf && "
+			     "systemctl daemon-reload && systemctl restart causeway-cudad",
+			     "the right to run workers as other users, as %s says", DOCTOR_CONFIG);
+}
+
 static void check_host(struct doctor *doctor)
 {
 	struct config config;
@@ -344,6 +391,7 @@ static void check_host(struct doctor *doctor)
 		config_setting_lookup_string(config_section(&config, "cuda"), "driver", &driver);
 	check_gpu(doctor, driver);
 	check_daemons(doctor, &config);
+	check_worker_users(doctor, &config);
 	config_close(&config);
 }
 

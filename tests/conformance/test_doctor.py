@@ -112,7 +112,25 @@ def port_taken(root):
     put(root, "proc/net/tcp", TCP)
 
 
+def other_users(text):
+    """A tenant whose workers run as another user, and such a drop-in of the service."""
+    def change(root):
+        put(root, "etc/causeway/causeway.conf",
+            CONFIG + 'tenants = ( { name = "blue"; }, { name = "red"; user = 61000; } );\n')
+        put(root, "etc/systemd/system/causeway-cudad.service.d/own.conf", text)
+    return change
+
+
+def test_the_drop_in_lets_workers_have_users(tmp_path):
+    host(tmp_path)
+    other_users((daemons.ROOT / "services" / "worker-users.conf").read_text())(tmp_path)
+    result = examine(tmp_path)
+    assert result.returncode == 0 and "workers of other users" in result.stdout, result.stdout
+
+
 FAULTS = (
+    (host, other_users("[Service]\nNice=5\n"), "the right to run workers as other users",
+     "install -D -m 644 /usr/share/causeway/worker-users.conf"),
     (host, remove("dev/kvm"), "/dev/kvm", "modprobe kvm_amd"),
     (host, write("etc/passwd", "root:x:0:0::/:/bin/sh\n"), "user causeway", "systemd-sysusers"),
     (host, write("etc/causeway/causeway.conf", "cuda = {"), "causeway.conf:1: syntax error",

@@ -4,11 +4,13 @@ import ctypes
 import errno
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
 
 import daemons
+from tenants import ALLOCATOR
 
 OBJECTS = daemons.BUILD / "tests" / "conformance" / "objects" / "libcuda.so.1"
 DRIVER = daemons.BUILD / "tests" / "conformance" / "escape" / "libcuda.so.1"
@@ -96,6 +98,57 @@ def test_workers_run_as_their_tenants_user():
     # Nobody traces it or is traced by it, though they are the same user: it is not dumpable.
     assert user == 61020
     assert found["file-read"] == 0
+
+
+class Service(daemons.Cudad):
+    """causeway-cudad as its service runs: a user's, with no capability but a drop-in's."""
+
+    USER = 61030
+
+    def __init__(self, capabilities):
+        super().__init__(settings='socket_mode = "666"; worker_users = [61031, 61039];')
+        self.client_config.write_text("")
+        self.folder.chmod(0o755)
+        for path in [self.folder, *self.folder.iterdir()]:
+            os.chown(path, self.USER, self.USER)
+        self.capabilities = [word.removeprefix("CAP_").lower() for word in capabilities]
+
+    def command(self):
+        added = ",".join(["-all", *(f"+{word}" for word in self.capabilities)])
+        return ["setpriv", f"--reuid={self.USER}", f"--regid={self.USER}", "--clear-groups",
+                f"--inh-caps={added}", f"--ambient-caps={added}", f"--bounding-set={added}",
+                "--no-new-privs", *super().command()]
+
+
+def dropped_in(key):
+    """A setting of the drop-in for workers of other users."""
+    path = daemons.ROOT / "services" / "worker-users.conf"
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith(key + "=")]
+    return line.split("=", 1)[1].split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
+def test_a_service_with_the_drop_in_has_workers_of_other_users():
+    capabilities = dropped_in("AmbientCapabilities")
+    assert dropped_in("CapabilityBoundingSet") == capabilities
+    with Service(capabilities) as host:
+        process = host.start_client("unix", ["/usr/bin/python3", ALLOCATOR],
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == "ready\n", host.log()
+        (pid,) = host.workers()
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"61031"}
+        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+        # It is another user's: ending it takes the last of the three.
+        os.kill(pid, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        daemons.wait_until(lambda: not host.workers(), 20, "a worker that hangs is killed")
+    # The control: without any of them the service cannot.
+    with Service([]) as host:
+        host.run("unix", [daemons.PROGRAMS / "driver_client", "launch"])
+        daemons.wait_until(lambda: "cannot become user" in host.log(), 20, "it says why")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
