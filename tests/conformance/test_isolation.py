@@ -174,8 +174,9 @@ class Sharing(daemons.Cudad):
 
     def shared(self):
         """What there is in this daemon's folder of /dev/shm, and of another's with that number."""
-        return sorted(path for folder in pathlib.Path("/dev/shm").glob(f"causeway-{self.pid}.*")
-                      for path in (folder, *folder.rglob("*")))
+        # Unlike rglob(), walk() goes on where a folder vanishes under it.
+        return sorted(pathlib.Path(path) for top in pathlib.Path("/dev/shm").glob(f"causeway-{self.pid}.*")
+                      for path, _, names in os.walk(top) for path in (path, *(f"{path}/{n}" for n in names)))
 
     def client(self, tenant):
         """A client of that tenant, waiting in the driver; what the driver could do, by step."""

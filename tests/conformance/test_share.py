@@ -152,19 +152,42 @@ def test_clients_are_limited_for_each_tenant():
         second.end()
 
 
-def test_who_dies_with_the_turn_holds_up_nobody():
-    with Host(red_and_blue()) as host:
-        red, blue = busy(host, RED, 20), busy(host, BLUE, 4)
-        daemons.wait_until(lambda: all(row["launches"] > 50 for row in host.table().values())
-                           and len(host.table()) == 2, 20, "both run")
+def holder(host):
+    """The tenant whose turn it is."""
+    (table,) = [t for t in host.status()["tables"] if t["name"] == "device"]
+    return table["rows"][0][[column["name"] for column in table["columns"]].index("holder")]
+
+
+def stop_in_turn(host, tenant):
+    """Stop all workers while it is that tenant's turn."""
+    def stopped():
         for pid in host.workers():
-            os.kill(pid, signal.SIGSTOP)  # whoever has the turn keeps it
-        red.kill()
+            os.kill(pid, signal.SIGSTOP)
+        # What they had said before they stopped was heard when the second answer comes.
+        if [holder(host), holder(host)] == [tenant, tenant]:
+            return True
         for pid in host.workers():
             os.kill(pid, signal.SIGCONT)
-        output, _ = blue.communicate(timeout=30)
-        assert blue.returncode == 0 and '"launches"' in output
+        return False
+    daemons.wait_until(stopped, 30, "the turn is " + tenant)
+
+
+def test_who_dies_with_the_turn_holds_up_nobody():
+    with Host(red_and_blue()) as host:
+        red, blue = busy(host, RED, 60), busy(host, BLUE, 60)
+        daemons.wait_until(lambda: all(row["launches"] > 50 for row in host.table().values())
+                           and len(host.table()) == 2, 30, "both run")
+        stop_in_turn(host, "red")
+        red.kill()
         red.communicate()
+        daemons.wait_until(lambda: host.table()["red"]["clients"] == 0, 20, "its worker is gone")
+        for pid in host.workers():
+            os.kill(pid, signal.SIGCONT)
+        before = host.table()["blue"]["launches"]
+        daemons.wait_until(lambda: host.table()["blue"]["launches"] > before + 50, 30, "blue goes on")
+        assert holder(host) == "blue"
+        blue.kill()
+        blue.communicate()
 
 
 def pages_words(host):
