@@ -2,11 +2,11 @@
 """Programs on a software coprocessor from guests: the same files and the same output as on the
 host, and nothing left on the card when a client or its VM is gone."""
 import os
-import shutil
 import signal
 import subprocess
 
 import daemons
+import mpi_site
 import pytest
 from scif_site import CARRIERS, NODES, boot, card_site
 
@@ -197,18 +197,6 @@ def test_cgroups_hold_what_programs_may_have():
         assert system.wait(30) == 0
 
 
-MPI = [shutil.which(name) for name in ("mpiexec.mpich", "hydra_pmi_proxy")]
-NET = daemons.ROOT / "scif" / "net" / "causeway-card-rsh"
-RUN_MPI = """
-export CAUSEWAY_CARD_FILES=/root/{program} CAUSEWAY_CARD_ENVIRONMENT="{ucx}" {ucx}
-until ip addr show scif0 2>/dev/null | grep -q 10.219.0.18; do sleep 0.1; done
-cd /tmp  # which is on the card too
-exec mpiexec.mpich -localhost 10.219.0.18 -iface scif0 -launcher ssh \
-	-launcher-exec /root/causeway-card-rsh -hosts 10.219.0.18,10.219.0.2 \
-	-n 1 /root/{program} {words} : -n 1 /home/{program} {words}
-"""
-
-
 def mpi_job_ends(job):
     """Whether it does.
 
@@ -225,32 +213,54 @@ def mpi_job_ends(job):
     return True
 
 
+def mpi_stencil_is_right(job, ranks):
+    """The job's result is that of one process, and its last rank was on the card."""
+    alone = subprocess.run([PROGRAMS / "mpi_stencil", "64", "10"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout
+    job.expect(f"ranks {ranks} sum \\S+\\s".encode(), 120)
+    output = job.stdout.decode()
+    assert f"rank {ranks - 1} on mic0" in output
+    assert output.split("sum ")[1].split()[0] == alone.split("sum ")[1].split()[0]
+
+
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_mpi_ranks_in_a_vm_and_on_the_card(carrier):
     """Symmetric mode: one job of an unmodified MPI, whose result does not depend on the places."""
-    stencil = PROGRAMS / "mpi_stencil"
-    if not all(MPI) or not stencil.exists():
-        pytest.skip("MPICH is not there")
-    alone = subprocess.run([stencil, "64", "10"], stdout=subprocess.PIPE, text=True, check=True)
+    if reason := mpi_site.unusable("mpi_stencil"):
+        pytest.skip(reason)
     cpus = 2 if carrier == "qemu-sid" else 1  # a rank spins while it waits
-    files = [os.path.realpath(path) + f":/usr/bin/{os.path.basename(path)}" for path in MPI]
-    files += [stencil, NET, daemons.BUILD / "scif" / "net" / "causeway-scifnet"]
-    with daemons.Scifd(vms=["a"]) as scifd, \
-            daemons.Card(scifd, ["--network", "--memory", "1G"]) as card, \
-            boot(carrier, scifd, "a", [*FILES, *files], ["tun"], cpus=cpus, memory_mib=768) as guest:
-        net = guest.start(["causeway-scifnet"])
-        ucx = "UCX_TLS=tcp,self UCX_NET_DEVICES=scif0 UCX_WARN_UNUSED_ENV_VARS=n"
-        script = RUN_MPI.format(program="mpi_stencil", words="64 10", ucx=ucx)
-        job = guest.start(["sh", "-c", script])
-        job.expect(rb"ranks 2 sum \S+\s", 120)
-        output = job.stdout.decode()
-        assert "rank 1 on mic0" in output
-        assert output.split("sum ")[1].split()[0] == alone.stdout.split("sum ")[1].split()[0]
+    with daemons.Scifd(vms=["a"]) as scifd, daemons.Card(scifd, mpi_site.CARD) as card, \
+            boot(carrier, scifd, "a", mpi_site.guest_files("mpi_stencil"), ["tun"], cpus=cpus,
+                 memory_mib=768) as guest:
+        net = mpi_site.serve(guest, 17)
+        job = guest.start(["sh", "-c", mpi_site.job("mpi_stencil", "64 10",
+                                                    [(17, "/root"), (1, "/home")])])
+        mpi_stencil_is_right(job, 2)
         if mpi_job_ends(job):
             net.signal(signal.SIGKILL)
             net.wait(20)
         else:
             guest.kill()  # and the card's ranks end with their VM
+        assert_no_programs(card, [17])
+
+
+def test_mpi_ranks_in_two_vms_and_on_the_card():
+    """Symmetric mode across VMs: ranks of one job in two VMs that see each other, and on the card."""
+    reason = mpi_site.unusable("mpi_stencil") or KINDS["uml-sid"]().unusable()
+    if reason:
+        pytest.skip(str(reason))
+    files = mpi_site.guest_files("mpi_stencil")
+    with daemons.Scifd(vms=["a,sees=mic0+b", "b,sees=mic0+a"]) as scifd, \
+            daemons.Card(scifd, mpi_site.CARD) as card, \
+            boot("uml-sid", scifd, "a", files, ["tun"], memory_mib=768) as first, \
+            boot("uml-sid", scifd, "b", files, ["tun"], memory_mib=768) as second:
+        mpi_site.serve(first, 17)
+        mpi_site.serve(second, 18)
+        job = first.start(["sh", "-c", mpi_site.job(
+            "mpi_stencil", "64 10", [(17, "/root"), (18, "/root"), (1, "/home")])])
+        mpi_stencil_is_right(job, 3)
+        if not mpi_job_ends(job):
+            first.kill()
         assert_no_programs(card, [17])
 
 
