@@ -2,13 +2,13 @@
 """dgemm on a software card through micnativeloadex: from a VM, against the same from the host.
 
 Objects qemu and uml. Each figure is a quotient of whole run times (sending program and libraries
-included), host over VM, both taken in turn: 1 means that the VM costs nothing. dgemm_ratio is that of
+included) as a shell on either side sees them, host over VM, both taken in turn: 1 means that the VM costs
+nothing. dgemm_ratio is that of
 runs of at least a second; dgemm_ratio_by_run names size, repeats and threads. direct_ratio has the
 program started on the host without a card instead. The card's cores are this host's: two threads are
 two of them. Thesis (figures 5.5 to 5.7): near 1 once the run takes seconds.
 """
 import os
-import time
 
 import daemons
 import measure
@@ -23,6 +23,7 @@ OPENBLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread"
 RUNS = ((512, 1), (2048, 12))
 THREADS = sorted({1, os.cpu_count()})
 LONG_S = 1.0
+TIMED = "begin=$EPOCHREALTIME; {}; status=$?; echo $begin $EPOCHREALTIME; exit $status"
 
 
 class Places:
@@ -34,25 +35,30 @@ class Places:
         self.loader = bench.program("scif/card/micnativeloadex")
 
     def host(self, words):
-        return self.timed(self.bench.run([self.loader, self.program, "-a", " ".join(words)],
+        command = f"{self.loader} {self.program} -a '{' '.join(words)}'"
+        return self.timed(self.bench.run(["bash", "-c", TIMED.format(command)],
                                          {"CAUSEWAY_SCIF_SOCKET": str(self.scifd.host),
-                                          "SINK_LD_LIBRARY_PATH": OPENBLAS}))
+                                          "SINK_LD_LIBRARY_PATH": OPENBLAS})[1])
 
     def direct(self, words):
-        return self.timed(self.bench.run([self.program, *words], {"OPENBLAS_NUM_THREADS": words[2]}))
-
-    @staticmethod
-    def timed(done):
-        return done[0], done[1].split()[-1]
+        command = f"{self.program} {' '.join(words)}"
+        return self.timed(self.bench.run(["bash", "-c", TIMED.format(command)],
+                                         {"OPENBLAS_NUM_THREADS": words[2]})[1])
 
     def vm(self, words):
-        begin = time.monotonic()
-        result = self.guest.run(["sh", "-c", "SINK_LD_LIBRARY_PATH=/opt/openblas "
-                                 f"micnativeloadex card_dgemm -a '{' '.join(words)}'"], timeout=250)
-        seconds = time.monotonic() - begin
+        command = f"micnativeloadex card_dgemm -a '{' '.join(words)}'"
+        result = self.guest.run(["sh", "-c", TIMED.format(command)], timeout=250,
+                                env={"SINK_LD_LIBRARY_PATH": "/opt/openblas"})
         if result.status:
             raise measure.Failed(f"micnativeloadex in the guest: {result.stderr.decode()}")
-        return seconds, result.stdout.decode().split()[-1]
+        return self.timed(result.stdout.decode())
+
+    @staticmethod
+    def timed(output):
+        """Seconds, and what the program says of its result."""
+        told, times = output.splitlines()[-2:]
+        begin, end = (float(word) for word in times.split())
+        return end - begin, told.split()[-1]
 
 
 def one_run(bench, places, size, repeats, threads):

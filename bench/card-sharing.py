@@ -3,8 +3,8 @@
 
 Each client keeps its data on the card, sleeps a random time, has 1024 reductions done there, and so
 on; total_operations is what all clients did until the clock stopped. The thesis sleeps 0 to 3 s for
-300 s, so that a client that is never held up does about 200; here both are a twenty-fifth by default. A
-client sleeps nearly all the time: four or eight of them are bounded by what one operation takes (ms,
+300 s, so that a client that is never held up does about 200; here both are a 37th by default (8 s: some
+three minutes in all). A client sleeps nearly all the time: four or eight of them are bounded by what one operation takes (ms,
 sleeping excluded, the way from the VM included), not by the number of cores, as long as operations do
 not get in each other's way. In the thesis they did: every program has as many threads as the card, and
 eight of them brought 412 operations where four had brought 709.
@@ -28,7 +28,7 @@ from testbed.kbuild import module
 from testbed.machines import KINDS
 
 KIND = "uml-sid"
-SECONDS = float(os.environ.get("CAUSEWAY_SHARING_SECONDS", "12"))
+SECONDS = float(os.environ.get("CAUSEWAY_SHARING_SECONDS", "8"))
 SLEEP_MS = 3000 * SECONDS / 300
 COUNTS = (1, 2, 4, 8)
 PASSES = 4

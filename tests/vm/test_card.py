@@ -202,10 +202,11 @@ def mpi_job_ends(job):
 
     MPICH 4.0 over UCX may wait for ever in MPI_Finalize on a busy machine, also between two ranks of
     one host over the loopback interface: one waits in its process manager's barrier and takes no more
-    messages, the other for an answer to its flush. Later versions of MPICH have no such barrier.
+    messages, the other for an answer to its flush. Later versions of MPICH have no such barrier. It is
+    frequent with three ranks; no setting of UCX, and nothing that a program does before, prevents it.
     """
     try:
-        daemons.wait_until(lambda: job.status is not None, 20, "the job has ended")
+        daemons.wait_until(lambda: job.status is not None, 5, "the job has ended")
     except AssertionError:
         print("the ranks hang in MPI_Finalize")
         return False
