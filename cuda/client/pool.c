@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "cuda/common/place.h"
 #include "cuda/client/client.h"
 
 static struct {
@@ -63,21 +64,13 @@ CUresult client_cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice dev)
 	return CUDA_SUCCESS;
 }
 
-/* pool_device - the device whose pools are meant; those of the host are not offered */
+/* pool_device - see place_device() */
 static CUresult pool_device(const CUmemLocation *location, CUmemAllocationType type,
 			    CUdevice *device)
 {
 	CUresult result = client_enter();
 
-	if (result)
-		return result;
-	if (!location)
-		return CUDA_ERROR_INVALID_VALUE;
-	*device = location->id;
-	return location->type == CU_MEM_LOCATION_TYPE_DEVICE &&
-			       type == CU_MEM_ALLOCATION_TYPE_PINNED
-		       ? CUDA_SUCCESS
-		       : CUDA_ERROR_NOT_SUPPORTED;
+	return result ? result : place_device(location, type, device);
 }
 
 CUresult client_cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,

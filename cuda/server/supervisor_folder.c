@@ -29,6 +29,7 @@
 #include "lib/base/log.h"
 
 #define FOLDER_PREFIX "/dev/shm/causeway-"
+#define FOLDER_TRIES  8
 #define FOLDER_DEPTH  2 /* objects lie in folders of the daemon's */
 #define FOLDER_OPEN   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -84,25 +85,41 @@ static void folders_of_the_dead(void)
 	globfree(&found);
 }
 
-void folder_open(struct supervisor *supervisor)
+/* folder_new - a folder, locked; or -errno: -EAGAIN where a daemon took it for a dead one's */
+static int folder_new(struct supervisor *supervisor)
 {
 	char *path = supervisor->folder;
+	struct stat status;
 
-	supervisor->folder_fd = -1;
-	folders_of_the_dead();
 	snprintf(path, sizeof(supervisor->folder), FOLDER_PREFIX "%d.XXXXXX", getpid());
 	if (!mkdtemp(path)) {
-		log_warning("workers cannot share memory: %s: %s", path, strerror(errno));
 		*path = '\0';
-		return;
+		return -errno;
 	}
 	supervisor->folder_fd = open(path, FOLDER_OPEN);
-	if (supervisor->folder_fd < 0 || flock(supervisor->folder_fd, LOCK_EX | LOCK_NB) < 0) {
-		log_warning("workers cannot share memory: %s: %s", path, strerror(errno));
-		folder_close(supervisor);
-		return;
+	if (supervisor->folder_fd < 0)
+		return -errno;
+	if (flock(supervisor->folder_fd, LOCK_EX | LOCK_NB) < 0 ||
+	    fstat(supervisor->folder_fd, &status) < 0)
+		return -errno;
+	return status.st_nlink ? 0 : -EAGAIN;
+}
+
+void folder_open(struct supervisor *supervisor)
+{
+	int status = -EAGAIN;
+
+	folders_of_the_dead();
+	for (int i = 0; i < FOLDER_TRIES && status; i++) {
+		status = folder_new(supervisor);
+		if (status)
+			folder_close(supervisor);
 	}
-	guardian_add_folder(supervisor);
+	if (status)
+		log_warning("workers cannot share memory: " FOLDER_PREFIX "...: %s",
+			    strerror(-status));
+	else
+		guardian_add_folder(supervisor);
 }
 
 void folder_close(struct supervisor *supervisor)

@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "cuda/common/place.h"
 #include "cuda/softgpu/driver.h"
 
 #define ATTRIBUTES (CU_MEMPOOL_ATTR_USED_MEM_HIGH + 1)
@@ -187,21 +188,13 @@ CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool)
 	return CUDA_SUCCESS;
 }
 
-/* pool_device - the device whose pools are meant; the host has none */
+/* pool_device - see place_device() */
 static CUresult pool_device(const CUmemLocation *location, CUmemAllocationType type,
 			    CUdevice *device)
 {
 	CUresult result = driver_ready();
 
-	if (result != CUDA_SUCCESS)
-		return result;
-	if (!location)
-		return CUDA_ERROR_INVALID_VALUE;
-	*device = location->id;
-	return location->type == CU_MEM_LOCATION_TYPE_DEVICE &&
-			       type == CU_MEM_ALLOCATION_TYPE_PINNED
-		       ? CUDA_SUCCESS
-		       : CUDA_ERROR_NOT_SUPPORTED;
+	return result ? result : place_device(location, type, device);
 }
 
 CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,
