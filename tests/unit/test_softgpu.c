@@ -867,9 +867,11 @@ static void test_export(void **state)
 	assert_int_equal(cuIpcGetMemHandle(&handle, memory), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void *record_later(void *stream)
+static void *synchronize_main(void *stream)
 {
-	return (void *)(uintptr_t)cuStreamSynchronize(stream);
+	assert_int_equal(cuCtxSetCurrent(context), CUDA_SUCCESS);
+	assert_int_equal(cuStreamSynchronize(stream), CUDA_SUCCESS);
+	return NULL;
 }
 
 /* A record of an event for several processes counts from when it was asked for. */
@@ -887,6 +889,7 @@ static void test_shared_event(void **state)
 			 CUDA_SUCCESS);
 	assert_int_equal(cuStreamCreate(&first, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
 	assert_int_equal(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
 	assert_int_equal(cuIpcGetEventHandle(&handle, event), CUDA_SUCCESS);
 	assert_int_equal(cuIpcOpenEventHandle(&opened, handle), CUDA_ERROR_INVALID_CONTEXT);
 	assert_int_equal(cuEventQuery(event), CUDA_SUCCESS);
@@ -895,7 +898,7 @@ static void test_shared_event(void **state)
 	assert_int_equal(cuEventQuery(event), CUDA_ERROR_NOT_READY);
 	assert_int_equal(cuStreamWaitEvent(second, event, 0), CUDA_SUCCESS);
 	assert_int_equal(launch2("store", second, (uint64_t)&words[0], 5), CUDA_SUCCESS);
-	assert_int_equal(pthread_create(&thread, NULL, record_later, second), 0);
+	assert_int_equal(pthread_create(&thread, NULL, synchronize_main, second), 0);
 	assert_int_equal(cuStreamQuery(second), CUDA_ERROR_NOT_READY);
 	assert_int_equal(words[0], 0);
 	/* The wait is for that record, whatever comes later. */
