@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -13,6 +14,8 @@
 #include <cmocka.h>
 
 #include "lib/base/io.h"
+#include "scif/fabric/account.h"
+#include "share/journal.h"
 #include "tests/unit/scif_bench.h"
 
 #define WAITS INT32_MIN
@@ -715,6 +718,88 @@ static void bandwidth_is_kept(void **state)
 	bench_close(&bench);
 }
 
+/* What the journal says of each VM's tenant. */
+struct written {
+	struct journal_usage red, blue;
+	unsigned int rows;
+};
+
+static void written_add(void *context, const struct journal_row *row)
+{
+	struct written *written = context;
+
+	assert_string_equal(row->daemon, "scifd");
+	written->rows++;
+	if (!strcmp(row->tenant, "red"))
+		written->red = row->usage;
+	else if (!strcmp(row->tenant, "blue"))
+		written->blue = row->usage;
+}
+
+/* move_bytes - 5 + 3 bytes of messages from VM a to b, 6 back, and a copy of 7 pages and 100 bytes
+ */
+static void move_bytes(struct bench *bench)
+{
+	uint32_t ends[2], slots[2];
+	uint64_t offsets[2];
+
+	connect_two(bench, BENCH_B, ends);
+	slots[1] = receive_start(bench, BENCH_B, ends[1], 8, 0);
+	assert_int_equal(send_bytes(bench, BENCH_A, ends[0], "cause", 5, 0), 5);
+	assert_int_equal(send_bytes(bench, BENCH_A, ends[0], "way", 3, 0), 3);
+	assert_true(bench_answer(bench, BENCH_B, slots[1], NULL));
+	slots[0] = receive_start(bench, BENCH_A, ends[0], 6, 0);
+	assert_int_equal(send_bytes(bench, BENCH_B, ends[1], "answer", 6, 0), 6);
+	assert_true(bench_answer(bench, BENCH_A, slots[0], NULL));
+	offsets[0] = register_pages(bench, BENCH_A, ends[0], 8, 1, BOTH);
+	offsets[1] = register_pages(bench, BENCH_B, ends[1], 8, 1, BOTH);
+	assert_int_equal(
+		bench_call(bench, BENCH_A,
+			   REQUEST(WRITETO, .endpoint = ends[0], .flags = SCIF_RMA_SYNC,
+				   .rma = { offsets[0] + 5, offsets[1] + 9, 7 * PAGE + 100 }),
+			   NULL),
+		0);
+}
+
+static void bytes_are_in_the_journal(void **state)
+{
+	const struct journal_query all = { .until = INT64_MAX };
+	char path[] = "/tmp/causeway-scif-journal.XXXXXX";
+	struct event_base *base = event_base_new();
+	struct account *account = NULL;
+	struct written written = { 0 };
+	struct error error = { 0 };
+	struct bench bench;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(base && fd >= 0);
+	close(fd);
+	unlink(path);
+	bench_open(&bench, "");
+	bench.settings.accounting = (struct journal_settings){
+		.path = path, .keep_days = 1, .keep_mib = 1, .interval_s = 60
+	};
+	strcpy(bench.guests[BENCH_A].guest->node->tenant, "red");
+	strcpy(bench.guests[BENCH_B].guest->node->tenant, "blue");
+	assert_int_equal(account_open(&account, base, &bench.fabric, &bench.settings, &error), 0);
+	move_bytes(&bench);
+	account_close(account);
+	assert_int_equal(journal_read(path, &all, written_add, &written, &error), 0);
+	assert_int_equal(written.rows, 2);
+	assert_int_equal(written.red.counters[JOURNAL_IN_BYTES], 8);
+	assert_int_equal(written.red.counters[JOURNAL_OUT_BYTES], 6);
+	assert_int_equal(written.red.counters[JOURNAL_WITHIN_BYTES], 7 * PAGE + 100);
+	assert_int_equal(written.blue.counters[JOURNAL_IN_BYTES], 6);
+	assert_int_equal(written.blue.counters[JOURNAL_OUT_BYTES], 8);
+	assert_int_equal(written.blue.counters[JOURNAL_WITHIN_BYTES], 0);
+	assert_true(written.red.counters[JOURNAL_CALLS] > 6);
+	memset(&bench.settings.accounting, 0, sizeof(bench.settings.accounting));
+	bench_close(&bench);
+	event_base_free(base);
+	unlink(path);
+}
+
 static void nonsense_is_answered(void **state)
 {
 	struct bench bench;
@@ -912,6 +997,7 @@ int main(void)
 		cmocka_unit_test(poll_arms_an_event),
 		cmocka_unit_test(quotas_are_kept),
 		cmocka_unit_test(bandwidth_is_kept),
+		cmocka_unit_test(bytes_are_in_the_journal),
 		cmocka_unit_test(nonsense_is_answered),
 		cmocka_unit_test(a_short_chain_breaks_its_queue_alone),
 		cmocka_unit_test(a_guest_that_goes_leaves_nothing),
