@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,24 +39,6 @@ static const char *member(const json_t *object, const char *name)
 static bool column_is(const json_t *column, const char *kind)
 {
 	return strcmp(member(column, "kind"), kind) == 0;
-}
-
-static int print(struct buffer *text, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static int print(struct buffer *text, const char *format, ...)
-{
-	char line[1024];
-	va_list arguments;
-	int bytes;
-
-	va_start(arguments, format);
-	bytes = vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	if (bytes < 0)
-		return -EINVAL;
-	return buffer_append(text, line,
-			     (size_t)bytes < sizeof(line) ? (size_t)bytes : sizeof(line) - 1);
 }
 
 /* "3 d 4 h", "5 min 7 s": the two largest units. */
@@ -193,7 +174,7 @@ static int grid_print(const struct grid *grid, const char *name, bool rates, int
 	size_t rows = json_array_size(grid->rows), widths[COLUMNS_MAX] = { 0 };
 	autofree struct cell *cells = calloc((rows + 1) * grid->width, sizeof(*cells));
 	autofree size_t *order = calloc(rows + 1, sizeof(*order));
-	int status = print(text, "\n%s: %zu\n", name, rows);
+	int status = buffer_format(text, "\n%s: %zu\n", name, rows);
 
 	if (!cells || !order)
 		return -ENOMEM;
@@ -217,9 +198,9 @@ static int grid_print(const struct grid *grid, const char *name, bool rates, int
 		const json_t *column = json_array_get(grid->columns, k);
 		bool words = column_is(column, "label") || column_is(column, "text");
 
-		status = print(text, "%s%*s%s", k ? "  " : "  ",
-			       words ? -(int)widths[k] : (int)widths[k], cells[i].text,
-			       k + 1 == grid->width ? "\n" : "");
+		status = buffer_format(text, "%s%*s%s", k ? "  " : "  ",
+				       words ? -(int)widths[k] : (int)widths[k], cells[i].text,
+				       k + 1 == grid->width ? "\n" : "");
 	}
 	return status;
 }
@@ -238,9 +219,10 @@ static int grid_print_facts(const struct grid *grid, bool rates, struct buffer *
 		grid_title(column, &title);
 		grid_cell(grid, rates, row, k, &cell);
 		if (status == 0)
-			status = print(text, "%s%s %s", k ? ", " : "  ", title.text, cell.text);
+			status = buffer_format(text, "%s%s %s", k ? ", " : "  ", title.text,
+					       cell.text);
 	}
-	return status == 0 ? print(text, "\n") : status;
+	return status == 0 ? buffer_format(text, "\n") : status;
 }
 
 static bool grid_has_labels(const struct grid *grid)
@@ -303,10 +285,11 @@ int source_print(const struct source *source, bool rates, int sort, struct buffe
 	int status;
 
 	if (!source->report)
-		return print(text, "%s\n", source->error.text);
+		return buffer_format(text, "%s\n", source->error.text);
 	format_age(json_integer_value(json_object_get(source->report, "since")), age, sizeof(age));
-	status = print(text, "%s (process %lld), up for %s\n", member(source->report, "program"),
-		       (long long)json_integer_value(json_object_get(source->report, "pid")), age);
+	status = buffer_format(
+		text, "%s (process %lld), up for %s\n", member(source->report, "program"),
+		(long long)json_integer_value(json_object_get(source->report, "pid")), age);
 	if (status == 0)
 		status = print_tables(source, rates, sort, false, text);
 	if (status == 0)

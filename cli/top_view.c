@@ -10,7 +10,6 @@
 #include "cli/top_view.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,24 +256,6 @@ static int cell_compare(const struct cell *one, const struct cell *other, enum v
 	return one->value > other->value ? -1 : one->value < other->value;
 }
 
-static int print(struct buffer *text, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static int print(struct buffer *text, const char *format, ...)
-{
-	char piece[512];
-	va_list arguments;
-	int bytes;
-
-	va_start(arguments, format);
-	bytes = vsnprintf(piece, sizeof(piece), format, arguments);
-	va_end(arguments);
-	if (bytes < 0)
-		return -EINVAL;
-	return buffer_append(text, piece,
-			     (size_t)bytes < sizeof(piece) ? (size_t)bytes : sizeof(piece) - 1);
-}
-
 /* panel_order - row numbers, ordered as the user wants it; equal ones stay as they are */
 static void panel_order(const struct cell *cells, size_t rows, const struct view *view,
 			size_t *order)
@@ -301,7 +282,7 @@ static void panel_order(const struct cell *cells, size_t rows, const struct view
 static int panel_write(const struct panel *panel, const struct view *view, struct cell *cells,
 		       const size_t *order, size_t rows, struct buffer *text)
 {
-	int status = print(text, "%c", VIEW_TITLES);
+	int status = buffer_format(text, "%c", VIEW_TITLES);
 
 	for (size_t line = 0; line <= rows && !status; line++) {
 		for (size_t i = 0; i < COLUMNS && !status; i++) {
@@ -320,11 +301,12 @@ static int panel_write(const struct panel *panel, const struct view *view, struc
 				 i != view->sort ? ""
 				 : view->upwards ? "^"
 						 : "v");
-			status = print(text, "%*s  ", entry->kind == VIEW_TEXT ? -width : width,
-				       line ? cells[order[line - 1] * COLUMNS + i].text : title);
+			status = buffer_format(
+				text, "%*s  ", entry->kind == VIEW_TEXT ? -width : width,
+				line ? cells[order[line - 1] * COLUMNS + i].text : title);
 		}
 		if (!status)
-			status = print(text, line < rows ? "\n%c" : "\n", VIEW_PLAIN);
+			status = buffer_format(text, line < rows ? "\n%c" : "\n", VIEW_PLAIN);
 	}
 	return status;
 }
@@ -356,7 +338,7 @@ static int panel_print(struct panel *panel, const char *heading, const struct vi
 				cell_fill(panel, &view_list[k], row, &cells[i * COLUMNS + k]);
 	}
 	panel_order(cells, rows, view, order);
-	status = print(text, "%c%s: %zu\n", VIEW_HEADING, heading, rows);
+	status = buffer_format(text, "%c%s: %zu\n", VIEW_HEADING, heading, rows);
 	return status ? status : panel_write(panel, view, cells, order, rows, text);
 }
 
@@ -376,7 +358,7 @@ int view_print(const struct source *source, const struct view *view, struct buff
 		if (source->previous)
 			panel.seconds = (double)(source->report_ns - source->previous_ns) / 1e9;
 		if (i)
-			status = print(text, "%c\n", VIEW_PLAIN);
+			status = buffer_format(text, "%c\n", VIEW_PLAIN);
 		if (!status)
 			status = panel_print(&panel, tables[i].heading, view, text);
 	}

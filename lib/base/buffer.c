@@ -3,6 +3,8 @@
 #include "lib/base/buffer.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +58,22 @@ int buffer_append(struct buffer *buffer, const void *data, size_t bytes)
 		memcpy(at, data, bytes);
 	buffer->used += bytes;
 	return 0;
+}
+
+int buffer_format(struct buffer *buffer, const char *format, ...)
+{
+	va_list arguments;
+	char *text;
+	int bytes, status;
+
+	va_start(arguments, format);
+	bytes = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (bytes < 0)
+		return -ENOMEM;
+	status = buffer_append(buffer, text, (size_t)bytes);
+	free(text);
+	return status;
 }
 
 void buffer_consume(struct buffer *buffer, size_t bytes)

@@ -35,6 +35,10 @@ void *buffer_reserve(struct buffer *buffer, size_t bytes);
 /* buffer_append - copy @bytes bytes to the end; 0, -ENOBUFS or -ENOMEM */
 int buffer_append(struct buffer *buffer, const void *data, size_t bytes);
 
+/* buffer_format - the same with what printf() would make of it, without the NUL */
+int buffer_format(struct buffer *buffer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* buffer_consume - drop the first @bytes bytes; at most what is used */
 void buffer_consume(struct buffer *buffer, size_t bytes);
 

@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -67,23 +66,6 @@ static int text_add(struct buffer *text, const char *words)
 	return buffer_append(text, words, strlen(words));
 }
 
-static int text_format(struct buffer *text, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static int text_format(struct buffer *text, const char *format, ...)
-{
-	char piece[512];
-	va_list arguments;
-	int bytes;
-
-	va_start(arguments, format);
-	bytes = vsnprintf(piece, sizeof(piece), format, arguments);
-	va_end(arguments);
-	if (bytes < 0 || (size_t)bytes >= sizeof(piece))
-		return -ENOBUFS;
-	return buffer_append(text, piece, (size_t)bytes);
-}
-
 /* Label values and help texts, with what would end them escaped. */
 static int text_escape(struct buffer *text, const char *words)
 {
@@ -93,7 +75,7 @@ static int text_escape(struct buffer *text, const char *words)
 		if (*words == '\n')
 			status = text_add(text, "\\n");
 		else if (*words == '\\' || *words == '"')
-			status = text_format(text, "\\%c", *words);
+			status = buffer_format(text, "\\%c", *words);
 		else
 			status = buffer_append(text, words, 1);
 	}
@@ -142,10 +124,10 @@ static int write_labels(struct buffer *text, const json_t *columns, const json_t
 
 		if (!column_is(column, REPORT_LABEL))
 			continue;
-		status = text_format(text, "%s%s=\"", before, member(column, "name"));
+		status = buffer_format(text, "%s%s=\"", before, member(column, "name"));
 		if (status == 0 && json_is_integer(value))
-			status = text_format(text, "%" JSON_INTEGER_FORMAT,
-					     json_integer_value(value));
+			status = buffer_format(text, "%" JSON_INTEGER_FORMAT,
+					       json_integer_value(value));
 		else if (status == 0)
 			status = text_escape(text,
 					     json_is_string(value) ? json_string_value(value) : "");
@@ -161,8 +143,9 @@ static int write_labels(struct buffer *text, const json_t *columns, const json_t
 static int write_value(struct buffer *text, const json_t *value)
 {
 	if (json_is_integer(value))
-		return text_format(text, " %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
-	return text_format(text, " %.9g\n", json_number_value(value));
+		return buffer_format(text, " %" JSON_INTEGER_FORMAT "\n",
+				     json_integer_value(value));
+	return buffer_format(text, " %.9g\n", json_number_value(value));
 }
 
 /* One column as a metric: its description, then a line for each row. */
@@ -175,12 +158,12 @@ static int write_metric(struct buffer *text, const json_t *report, const json_t 
 	size_t k;
 
 	metric_name(report, table, column, name, sizeof(name));
-	status = text_format(text, "# HELP %s ", name);
+	status = buffer_format(text, "# HELP %s ", name);
 	if (status == 0)
 		status = text_escape(text, member(column, "help"));
 	if (status == 0)
-		status = text_format(text, "\n# TYPE %s %s\n", name,
-				     column_is(column, REPORT_COUNTER) ? "counter" : "gauge");
+		status = buffer_format(text, "\n# TYPE %s %s\n", name,
+				       column_is(column, REPORT_COUNTER) ? "counter" : "gauge");
 	json_array_foreach(json_object_get(table, "rows"), k, row)
 	{
 		if (status == 0)

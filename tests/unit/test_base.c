@@ -39,6 +39,23 @@ static void buffer_stops_at_its_limit(void **state)
 	buffer_free(&buffer);
 }
 
+static void buffer_formats_all_or_nothing(void **state)
+{
+	struct buffer buffer;
+
+	(void)state;
+	buffer_init(&buffer, 1200);
+	assert_int_equal(buffer_format(&buffer, "%d%s|", 7, ""), 0);
+	assert_int_equal(buffer_format(&buffer, "%*s", 1100, "end"), 0);
+	assert_int_equal(buffer.used, 1102);
+	assert_memory_equal(buffer.data, "7| ", 3);
+	assert_memory_equal(buffer.data + 1099, "end", 3);
+	assert_int_equal(buffer_format(&buffer, "%*s", 99, ""), -ENOBUFS);
+	assert_int_equal(buffer.used, 1102);
+	assert_int_equal(buffer_format(&buffer, "%*s", 98, ""), 0);
+	buffer_free(&buffer);
+}
+
 static void error_keeps_the_end_inside(void **state)
 {
 	struct error error = { 0 };
@@ -127,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buffer_stops_at_its_limit),
+		cmocka_unit_test(buffer_formats_all_or_nothing),
 		cmocka_unit_test(error_keeps_the_end_inside),
 		cmocka_unit_test(stale_socket_is_replaced_live_one_is_not),
 		cmocka_unit_test(descriptors_travel_and_too_many_are_refused),
