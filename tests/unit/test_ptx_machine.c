@@ -176,6 +176,8 @@ static const struct {
 	{ HEAD ".entry k()\n{\nt: .callprototype _ (.b32);\n}",
 	  "line 6: expected '.param', found 'b32'" },
 	/* functions */
+	{ HEAD ".entry k(.param .u64 .ptr .align x a)\n{\n}",
+	  "line 4: expected a number, found 'x'" },
 	{ HEAD ".entry (", "line 4: expected '.param', found the end of the text" },
 	{ HEAD ".entry k(.reg .b32 %a)\n{\n}", "line 4: '.reg' parameters: not implemented" },
 	{ HEAD ".entry k(.shared .b32 a)\n{\n}", "line 4: expected '.param', found 'shared'" },
@@ -253,6 +255,8 @@ static void test_refused_many(void **state)
 		     "line 6: too many blocks in one function");
 	refuses_many(".entry k()\n{\nt: .branchtargets ", "l, ", 65536, "l;\n}",
 		     "line 6: too many branch targets");
+	refuses_many(".func f(", ".param .b32 a, ", 4096, ".param .b32 a)",
+		     "line 4: too many parameters");
 	refuses_many(".entry k()\n{\ncall f, (", "1, ", 4096, "1);\n}",
 		     "line 6: too many operands");
 }

@@ -137,6 +137,8 @@ static void addresses_and_cids_both_ways(void **state)
 	rules_free(&rules);
 }
 
+#define SIXTEEN "a-program-of-16-"
+
 static void bad_lines_are_named(void **state)
 {
 	static const struct {
@@ -145,6 +147,9 @@ static void bad_lines_are_named(void **state)
 		{ "use both any *", "test:1: expected: use tcp|vsock|both" },
 		{ "\nuse sdp any * *", "test:2: \"use sdp\": expected tcp, vsock or both" },
 		{ "use tcp peer * *", "expected server, client or any" },
+		{ "use tcp any " SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN
+		  " *",
+		  "the program's name is longer than" },
 		{ "use tcp any * *:0-65536", "port \"0-65536\"" },
 		{ "use tcp any * *:9-8", "port \"9-8\"" },
 		{ "use tcp any * *:", "port \"\"" },
