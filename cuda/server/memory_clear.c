@@ -10,8 +10,9 @@
  *
  * Arrays that cannot be cleared (block-compressed and video formats) are refused.
  *
- * Not cleared: memory that a captured graph or an allocation node brings, which the process's
- * graphs reuse among themselves.
+ * What a graph's nodes allocate has its address from the beginning, and other memory behind it for
+ * each launch. So before it is instantiated, each of them gets a node behind it that clears it, for
+ * which all wait that waited for the allocation.
  *
  * clear.lock guards the stream, which is of the context used last, while it is used.
  */
@@ -19,6 +20,7 @@
 
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
+#include "lib/base/clean.h"
 
 static struct {
 	pthread_mutex_t lock;
@@ -161,6 +163,75 @@ static CUresult create(CUmemGenericAllocationHandle *handle, size_t bytes,
 	return result;
 }
 
+/* A graph whose allocations are cleared, in the current context and on its device. */
+struct clearing {
+	CUgraph graph;
+	CUcontext context;
+	CUdevice device;
+};
+
+/* clear_node - what @node allocates, between it and all that come right behind it */
+static CUresult clear_node(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *allocation,
+			   void *argument)
+{
+	const CUDA_MEMSET_NODE_PARAMS zeroes = { .dst = allocation->dptr,
+						 .elementSize = 1,
+						 .width = allocation->bytesize,
+						 .height = 1 };
+	const struct clearing *clearing = argument;
+	autofree CUgraphNode *behind = NULL;
+	size_t count = 0;
+	CUgraphNode cleared, *from;
+	CUresult result;
+
+	if (allocation->poolProps.location.id != clearing->device)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	result = real.cuGraphNodeGetDependentNodes(node, NULL, &count);
+	if (result)
+		return result;
+	behind = calloc(2 * count + 1, sizeof(*behind));
+	if (!behind)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	from = behind + count;
+	if (count)
+		result = real.cuGraphNodeGetDependentNodes(node, behind, &count);
+	if (!result)
+		result = real.cuGraphAddMemsetNode(&cleared, clearing->graph, &node, 1, &zeroes,
+						   clearing->context);
+	if (result || !count)
+		return result;
+	for (size_t i = 0; i < count; i++)
+		from[i] = cleared;
+	return real.cuGraphAddDependencies(clearing->graph, from, behind, count);
+}
+
+static CUresult clear_graph(CUgraph graph)
+{
+	struct clearing clearing = { .graph = graph };
+	CUresult result = real.cuCtxGetCurrent(&clearing.context);
+
+	/* Without a context it cannot be instantiated either, which the driver says best. */
+	if (result || !clearing.context)
+		return result;
+	result = real.cuCtxGetDevice(&clearing.device);
+	return result ? result : graph_allocations(&real, graph, clear_node, &clearing);
+}
+
+static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
+{
+	CUresult result = clear_graph(graph);
+
+	return result ? result : real.cuGraphInstantiateWithFlags(exec, graph, flags);
+}
+
+static CUresult instantiate_with(CUgraphExec *exec, CUgraph graph,
+				 CUDA_GRAPH_INSTANTIATE_PARAMS *parameters)
+{
+	CUresult result = clear_graph(graph);
+
+	return result ? result : real.cuGraphInstantiateWithParams(exec, graph, parameters);
+}
+
 bool memory_clears(void)
 {
 	return real.cuMemcpy3D_v2 != NULL;
@@ -211,4 +282,10 @@ void memory_clear_open(struct cuda_driver *driver)
 	if (real.cuMemAddressReserve && real.cuMemMap && real.cuMemSetAccess && real.cuMemUnmap &&
 	    real.cuMemAddressFree && real.cuMemRelease)
 		WORKER_PUT(driver, cuMemCreate, create);
+	if (!graph_can_allocate(driver) || !real.cuGraphAddMemsetNode ||
+	    !real.cuGraphNodeGetDependentNodes || !real.cuGraphAddDependencies ||
+	    !real.cuCtxGetDevice)
+		return;
+	WORKER_PUT(driver, cuGraphInstantiateWithFlags, instantiate);
+	WORKER_PUT(driver, cuGraphInstantiateWithParams, instantiate_with);
 }

@@ -206,38 +206,56 @@ static CUresult array_destroy_mipmapped(CUmipmappedArray array)
 	return result;
 }
 
-/* graph_bytes - what the nodes of a graph allocate */
-static CUresult graph_bytes(CUgraph graph, uint64_t *bytes)
+bool graph_can_allocate(const struct cuda_driver *driver)
+{
+	return driver->cuGraphGetNodes && driver->cuGraphNodeGetType &&
+	       driver->cuGraphMemAllocNodeGetParams;
+}
+
+CUresult graph_allocations(const struct cuda_driver *driver, CUgraph graph,
+			   graph_allocation_fn *visit, void *argument)
 {
 	CUDA_MEM_ALLOC_NODE_PARAMS allocation;
 	autofree CUgraphNode *nodes = NULL;
 	CUgraphNodeType type;
 	size_t count = 0;
-	CUresult result = real.cuGraphGetNodes(graph, NULL, &count);
+	CUresult result = driver->cuGraphGetNodes(graph, NULL, &count);
 
-	*bytes = 0;
 	if (result || !count)
 		return result;
 	nodes = calloc(count, sizeof(*nodes));
 	if (!nodes)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	result = real.cuGraphGetNodes(graph, nodes, &count);
+	result = driver->cuGraphGetNodes(graph, nodes, &count);
 	for (size_t i = 0; i < count && !result; i++) {
-		result = real.cuGraphNodeGetType(nodes[i], &type);
+		result = driver->cuGraphNodeGetType(nodes[i], &type);
 		if (result || type != CU_GRAPH_NODE_TYPE_MEM_ALLOC)
 			continue;
-		result = real.cuGraphMemAllocNodeGetParams(nodes[i], &allocation);
-		if (!result && __builtin_add_overflow(*bytes, allocation.bytesize, bytes))
-			return CUDA_ERROR_OUT_OF_MEMORY;
+		result = driver->cuGraphMemAllocNodeGetParams(nodes[i], &allocation);
+		if (!result)
+			result = visit(nodes[i], &allocation, argument);
 	}
 	return result;
+}
+
+static CUresult add_bytes(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *allocation,
+			  void *argument)
+{
+	uint64_t *bytes = argument;
+
+	(void)node;
+	return __builtin_add_overflow(*bytes, allocation->bytesize, bytes)
+		       ? CUDA_ERROR_OUT_OF_MEMORY
+		       : CUDA_SUCCESS;
 }
 
 /* graph_admit - before a graph is instantiated */
 static CUresult graph_admit(CUgraph graph, uint64_t *bytes)
 {
-	CUresult result = graph_bytes(graph, bytes);
+	CUresult result;
 
+	*bytes = 0;
+	result = graph_allocations(&real, graph, add_bytes, bytes);
 	return result || !*bytes ? result : worker_memory_admit(*bytes);
 }
 
@@ -290,8 +308,7 @@ void quota_arrays_open(struct cuda_driver *driver)
 	WORKER_PUT(driver, cuMipmappedArrayCreate, array_create_mipmapped);
 	WORKER_PUT(driver, cuArrayDestroy, array_destroy);
 	WORKER_PUT(driver, cuMipmappedArrayDestroy, array_destroy_mipmapped);
-	if (!driver->cuGraphGetNodes || !driver->cuGraphNodeGetType ||
-	    !driver->cuGraphMemAllocNodeGetParams || !driver->cuGraphExecDestroy)
+	if (!graph_can_allocate(driver) || !driver->cuGraphExecDestroy)
 		return;
 	WORKER_PUT(driver, cuGraphInstantiateWithFlags, graph_instantiate);
 	WORKER_PUT(driver, cuGraphInstantiateWithParams, graph_instantiate_with);

@@ -208,15 +208,57 @@ static CUresult node_type(CUgraphNode node, CUgraphNodeType *type)
 	return CUDA_SUCCESS;
 }
 
+static CUmemLocation memory_place;
+
 static CUresult node_allocates(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *allocation)
 {
-	(void)node;
-	*allocation = (CUDA_MEM_ALLOC_NODE_PARAMS){ .bytesize = 3 * MIB };
+	*allocation = (CUDA_MEM_ALLOC_NODE_PARAMS){ .bytesize = 3 * MIB,
+						    .dptr = (uintptr_t)node << 20,
+						    .poolProps.location = memory_place };
+	return CUDA_SUCCESS;
+}
+
+/* The second node, a kernel, and the fourth come behind the first, nothing behind the third. */
+static CUresult node_dependents(CUgraphNode node, CUgraphNode *nodes, size_t *count)
+{
+	*count = node == (CUgraphNode)1 ? 2 : 0;
+	for (uintptr_t i = 0; nodes && i < *count; i++)
+		nodes[i] = (CUgraphNode)(2 + 2 * i);
+	return CUDA_SUCCESS;
+}
+
+/* What clears: behind which node, and who waits for it. */
+static unsigned int clearing_nodes, clearing_edges;
+static bool clears_too_late;
+
+static CUresult add_memset(CUgraphNode *made, CUgraph graph, const CUgraphNode *dependencies,
+			   size_t count, const CUDA_MEMSET_NODE_PARAMS *memset, CUcontext context)
+{
+	assert_ptr_equal(graph, (CUgraph)0x20);
+	assert_ptr_equal(context, current);
+	assert_int_equal(count, 1);
+	assert_int_equal(memset->dst, (uintptr_t)dependencies[0] << 20);
+	assert_int_equal(memset->elementSize * memset->width * memset->height, 3 * MIB);
+	assert_int_equal(memset->value, 0);
+	*made = (CUgraphNode)(0x100 + (uintptr_t)dependencies[0]);
+	clearing_nodes |= 1u << (uintptr_t)dependencies[0];
+	return CUDA_SUCCESS;
+}
+
+static CUresult add_dependencies(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to,
+				 size_t count)
+{
+	assert_ptr_equal(graph, (CUgraph)0x20);
+	for (size_t i = 0; i < count; i++) {
+		assert_ptr_equal(from[i], (CUgraphNode)0x101);
+		clearing_edges |= 1u << (uintptr_t)to[i];
+	}
 	return CUDA_SUCCESS;
 }
 
 static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
 {
+	clears_too_late = !clearing_nodes;
 	(void)graph;
 	(void)flags;
 	*exec = (CUgraphExec)(last_array += 16);
@@ -255,6 +297,9 @@ static void with_driver(bool clears)
 					      .cuGraphGetNodes = graph_nodes,
 					      .cuGraphNodeGetType = node_type,
 					      .cuGraphMemAllocNodeGetParams = node_allocates,
+					      .cuGraphNodeGetDependentNodes = node_dependents,
+					      .cuGraphAddMemsetNode = add_memset,
+					      .cuGraphAddDependencies = add_dependencies,
 					      .cuGraphInstantiateWithFlags = instantiate,
 					      .cuGraphExecDestroy = destroy_exec };
 	if (clears) {
@@ -267,6 +312,8 @@ static void with_driver(bool clears)
 	}
 	memset(cleared, 0, sizeof(cleared));
 	level_of_array = 0;
+	clearing_nodes = clearing_edges = 0;
+	memory_place = (CUmemLocation){ .type = CU_MEM_LOCATION_TYPE_DEVICE };
 	quota_arrays_open(&worker_driver);
 	quota_overhead_open(&worker_driver, "the driver", device_says);
 }
@@ -327,6 +374,27 @@ static void test_graphs_count_what_they_allocate(void **state)
 	assert_int_equal(worker_memory_used(), 0);
 	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&two, graph, 0), CUDA_SUCCESS);
 	assert_int_equal(worker_driver.cuCtxDestroy_v2(current), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
+static void test_what_graphs_allocate_is_cleared(void **state)
+{
+	CUgraph graph = (CUgraph)0x20;
+	CUgraphExec exec;
+
+	(void)state;
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(clearing_nodes, 0); /* the control: this worker does not clear */
+	assert_int_equal(worker_driver.cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	with_driver(true);
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(clearing_nodes, 1 << 1 | 1 << 3);
+	assert_int_equal(clearing_edges, 1 << 2 | 1 << 4);
+	assert_false(clears_too_late);
+	assert_int_equal(worker_driver.cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	memory_place.id = 1; /* of another device than the context is */
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0),
+			 CUDA_ERROR_NOT_SUPPORTED);
 	assert_int_equal(worker_memory_used(), 0);
 }
 
@@ -453,6 +521,7 @@ int main(void)
 		cmocka_unit_test(test_contexts_count_by_process),
 		cmocka_unit_test(test_contexts_count_by_device),
 		cmocka_unit_test(test_limits_of_a_context_count),
+		cmocka_unit_test(test_what_graphs_allocate_is_cleared),
 		cmocka_unit_test(test_levels_are_cleared),
 		cmocka_unit_test(test_what_cannot_be_cleared_is_refused),
 	};
