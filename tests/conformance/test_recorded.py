@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be seve
 
 CAUSEWAY = daemons.BUILD / "cli" / "causeway"
 RECORD = 88
+SECONDS = 3  # that are recorded
 SLOW = 20 if os.environ.get("CAUSEWAY_PRELOAD") else 1  # what a sanitizer makes of a kernel
 
 
@@ -47,29 +48,32 @@ def fixture_recording(tmp_path_factory):
                  busy(host, BLUE, 6, iterations=400000 // SLOW, depth=4)]
         daemons.wait_until(lambda: len(host.table()) == 2 and all(
             row["launches"] > 20 for row in host.table().values()), 30, "both run")
+        start = time.monotonic()
         before = {name: row["device"] for name, row in host.table().items()}
-        output, errors = record(host, path, 3).communicate(timeout=40)
+        output, errors = record(host, path, SECONDS).communicate(timeout=40)
         after = {name: row["device"] for name, row in host.table().items()}
+        # The part of the time that was measured and not recorded: there shares may be any.
+        besides = 1 - SECONDS / (time.monotonic() - start)
         assert errors == ""
         for load in loads:
             load.communicate(timeout=60)
     used = {name: after[name] - before[name] for name in after}
-    yield path, output, {name: value / sum(used.values()) for name, value in used.items()}
+    yield path, output, {name: value / sum(used.values()) for name, value in used.items()}, besides
 
 
 def test_a_replay_gives_the_shares_that_were_measured(recording):
-    path, output, measured = recording
+    path, output, measured, besides = recording
     assert " launches of 3 clients in " in output and "0 pieces were lost" in output
     tenants = replayed(path)
     assert set(tenants) == {"red", "blue"}
     for name, tenant in tenants.items():
-        assert abs(tenant["recorded_share"] - measured[name]) < 0.03, (name, measured)
-        assert abs(tenant["share"] - measured[name]) < 0.05, (tenants, measured)
+        assert abs(tenant["recorded_share"] - measured[name]) < 0.03 + besides, (name, measured)
+        assert abs(tenant["share"] - measured[name]) < 0.05 + besides, (tenants, measured)
     assert tenants["red"]["due"] == 0.75
 
 
 def test_policies_are_compared(recording):
-    path, _, _ = recording
+    path, *_ = recording
     fair = replayed(path)
     equal = replayed(path, "--tenant", "red,weight=1")
     assert equal["red"]["due"] == 0.5

@@ -35,11 +35,16 @@ static CUfunction function(const char *name)
 	return found;
 }
 
-static CUresult launch2(const char *name, CUstream stream, uint64_t first, uint64_t second)
+static CUresult launch1(CUfunction kernel, CUstream stream, uint64_t first, uint64_t second)
 {
 	void *parameters[] = { &first, &second };
 
-	return cuLaunchKernel(function(name), 1, 1, 1, 1, 1, 1, 0, stream, parameters, NULL);
+	return cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, stream, parameters, NULL);
+}
+
+static CUresult launch2(const char *name, CUstream stream, uint64_t first, uint64_t second)
+{
+	return launch1(function(name), stream, first, second);
 }
 
 static uint64_t *device_words(size_t count)
@@ -246,6 +251,7 @@ static void note_status(CUstream stream, CUresult status, void *data)
 static void test_host_functions(void **state)
 {
 	CUresult status = CUDA_ERROR_UNKNOWN;
+	uint64_t *words = device_words(1);
 	int calls = 0;
 
 	(void)state;
@@ -254,8 +260,11 @@ static void test_host_functions(void **state)
 	assert_int_equal(cuCtxSynchronize(), CUDA_SUCCESS);
 	assert_int_equal(calls, 1);
 	assert_int_equal(status, CUDA_SUCCESS);
+	/* The fault comes once the gate is open, so that it cannot refuse the callback. */
+	assert_int_equal(launch2("wait", NULL, (uint64_t)words, 0), CUDA_SUCCESS);
 	assert_int_equal(launch2("fault", NULL, PTX_FAULT_TRAP, 0), CUDA_SUCCESS);
 	assert_int_equal(cuStreamAddCallback(NULL, note_status, &status, 0), CUDA_SUCCESS);
+	words[0] = 1;
 	assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_LAUNCH_FAILED);
 	assert_int_equal(status, CUDA_ERROR_LAUNCH_FAILED);
 }
@@ -294,6 +303,7 @@ static void test_print(void **state)
 
 static void expect_fault(enum ptx_fault fault, CUresult result)
 {
+	CUfunction store = function("store"); /* after the fault it is not to be had */
 	uint64_t word = 0;
 	CUdeviceptr address;
 	CUstream stream;
@@ -302,7 +312,7 @@ static void expect_fault(enum ptx_fault fault, CUresult result)
 
 	assert_int_equal(cuMemAlloc_v2(&address, 8), CUDA_SUCCESS);
 	assert_int_equal(launch2("fault", NULL, fault, 0), CUDA_SUCCESS);
-	ran = launch2("store", NULL, address, 5); /* queued behind it, or refused already */
+	ran = launch1(store, NULL, address, 5); /* queued behind it, or refused already */
 	assert_true(ran == CUDA_SUCCESS || ran == result);
 	assert_int_equal(cuCtxSynchronize(), result);
 	assert_int_equal(*(uint64_t *)address, 0); /* and it did not run */

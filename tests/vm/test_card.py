@@ -203,7 +203,7 @@ def mpi_job_ends(job):
     MPICH 4.0 over UCX may wait for ever in MPI_Finalize on a busy machine, also between two ranks of
     one host over the loopback interface: one waits in its process manager's barrier and takes no more
     messages, the other for an answer to its flush. Later versions of MPICH have no such barrier. It is
-    frequent with three ranks; no setting of UCX, and nothing that a program does before, prevents it.
+    frequent with three ranks; UCX_TCP_PUT_ENABLE=n did not prevent it, nor a barrier before.
     """
     try:
         daemons.wait_until(lambda: job.status is not None, 5, "the job has ended")
