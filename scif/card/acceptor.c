@@ -47,6 +47,7 @@ static int acceptor_serve(const struct card_settings *settings, scif_epd_t liste
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		prctl(PR_SET_NAME, "card-worker", 0, 0, 0);
 		signal(SIGCHLD, SIG_DFL);
+		signal(SIGTERM, SIG_DFL);
 		close(supervisor);
 		close(listener);
 		_exit(worker_run(settings, epd, node, pair[0]));

@@ -285,7 +285,7 @@ static __attribute__((noreturn)) void supervisor_become_acceptor(struct supervis
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	prctl(PR_SET_NAME, "card-acceptor", 0, 0, 0);
-	signal(SIGTERM, SIG_DFL);
+	signal(SIGTERM, SIG_IGN); /* of the service's whole group: the supervisor's, too */
 	signal(SIGINT, SIG_IGN); /* of a terminal: the supervisor's */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -347,7 +347,7 @@ static void supervisor_lose_patience(evutil_socket_t fd, short what, void *conte
 			kill(client->worker, SIGKILL);
 	}
 	if (supervisor->shutting_down && supervisor->acceptor > 0)
-		kill(supervisor->acceptor, SIGTERM);
+		kill(supervisor->acceptor, SIGKILL);
 	supervisor->shutting_down = false;
 }
 

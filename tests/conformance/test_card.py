@@ -144,6 +144,16 @@ def test_time_limit(card):
     assert_nothing_left(card)
 
 
+def test_a_signal_to_the_whole_service_ends_it_in_order():
+    """A service manager sends it to each process: who accepts leaves the end to the supervisor."""
+    with daemons.Scifd() as scifd, daemons.Card(scifd) as card:
+        acceptor, = daemons.children(card.pid)
+        os.kill(acceptor, signal.SIGTERM)
+        assert run(card)[0] == 7
+        card.process.terminate()
+        assert card.process.wait(20) == 0, card.log()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_killed_clients_leave_nothing(card, number):
     program = start(card, "-a", "sleep")

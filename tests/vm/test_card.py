@@ -194,7 +194,7 @@ def test_cgroups_hold_what_programs_may_have():
         daemons.wait_until(lambda: card.run(["sh", "-c", f"ls -d {root}/[0-9]*"]).status != 0, 30,
                            "no cgroup of a program is left")
         system.signal(signal.SIGTERM)
-        assert system.wait(30) == 0
+        assert system.wait(30) == 0, system.stdout
 
 
 def mpi_job_ends(job):
