@@ -21,7 +21,7 @@
 /* In the order in which they are shown. */
 static const char *const cuda_programs[] = { "vectoradd", "matmul",	 "reduction", "histogram",
 					     "nbody",	  "cooperative", "managed",   "threads",
-					     "printf",	  "features",	 "errors" };
+					     "printf",	  "features",	 "ipc",	      "errors" };
 static const char *const driver_programs[] = { "driver_vectoradd", "driver_matmul",
 					       "driver_reduction" };
 

@@ -232,17 +232,20 @@ static void test_refused(void **state)
 static void refuses_many(const char *before, const char *part, size_t count, const char *after,
 			 const char *expected)
 {
-	size_t room = sizeof(HEAD) + strlen(before) + count * strlen(part) + strlen(after);
-	char *text = malloc(room), *at;
 	struct ptx_module *module;
 	struct error error = { 0 };
+	size_t bytes;
+	char *text;
+	FILE *stream = open_memstream(&text, &bytes);
 
-	at = stpcpy(stpcpy(text, HEAD), before);
+	assert_non_null(stream);
+	fputs(HEAD, stream);
+	fputs(before, stream);
 	for (size_t i = 0; i < count; i++)
-		at = stpcpy(at, part);
-	strcpy(at, after);
-	assert_int_equal(ptx_module_load(text, strlen(text), &harness.memory, &module, &error),
-			 -ENOEXEC);
+		fputs(part, stream);
+	fputs(after, stream);
+	assert_int_equal(fclose(stream), 0);
+	assert_int_equal(ptx_module_load(text, bytes, &harness.memory, &module, &error), -ENOEXEC);
 	assert_string_equal(error.text, expected);
 	free(text);
 }
