@@ -21,9 +21,10 @@
 #include <stdint.h>
 
 #define COI_MAGIC		 0x31494f43u /* "COI1" */
-#define COI_VERSION		 3
+#define COI_VERSION		 4
 #define COI_TOKEN_BYTES		 16
 #define COI_PAYLOAD_MAX		 (1u << 20)
+#define COI_DIMENSIONS		 3
 #define COI_FUNCTIONS_MAX	 128u /* names of one message */
 #define COI_NAME_MAX		 255u /* without the NUL */
 #define COI_RUN_BUFFERS_MAX	 16384u
@@ -59,8 +60,9 @@ enum coi_message_type {
 	COI_LIBRARY_LOAD = 5,	/* struct coi_library, then a name; value of the answer: id */
 	COI_LIBRARY_UNLOAD = 6, /* value: id */
 	COI_SHUTDOWN = 7,
-	COI_PRINTED = 8, /* value: of PRINT: that is done */
-	COI_PROMPT = 9,	 /* value: number of a pipeline, whose answers are wanted without delay */
+	COI_PRINTED = 8,  /* value: of PRINT: that is done */
+	COI_PROMPT = 9,	  /* value: number of a pipeline, whose answers are wanted without delay */
+	COI_SECTION = 10, /* value: coi_section_way; struct coi_section */
 
 	COI_RUN = 32, /* value: coi_run_flags; struct coi_run, struct coi_run_buffer[], data */
 
@@ -124,6 +126,26 @@ struct coi_copy {
 };
 
 _Static_assert(sizeof(struct coi_copy) == 32, "as on the wire");
+
+enum coi_section_way {
+	COI_SECTION_PACK = 0,	/* to where the elements lie one behind the other */
+	COI_SECTION_UNPACK = 1, /* from there */
+};
+
+/*
+ * Some elements of a section of an array. The array lies in one buffer, the elements one behind the
+ * other at the beginning of another. What lies between elements is neither read nor written.
+ */
+struct coi_section {
+	uint32_t array, packed;		 /* buffers, not the same */
+	uint64_t offset;		 /* of the section's first element */
+	uint64_t element;		 /* bytes of one */
+	uint64_t counts[COI_DIMENSIONS]; /* 1 of a dimension that there is not */
+	uint64_t steps[COI_DIMENSIONS];	 /* bytes from one index to the next */
+	uint64_t first, elements; /* those that are meant, in the order of the last dimension */
+};
+
+_Static_assert(sizeof(struct coi_section) == 88, "as on the wire");
 
 struct coi_library {
 	uint32_t buffer; /* that holds the file's bytes */

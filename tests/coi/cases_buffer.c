@@ -167,6 +167,222 @@ static void sections_of_arrays(void)
 	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
 }
 
+/* The elements of a section by three loops: gives to each 1, 2, … or only marks which bytes. */
+static void section_fill(const struct arr_desc *array, unsigned char *memory, bool marks)
+{
+	struct dim_desc dim[3] = { { 1, 0, 0, 0, 1 }, { 1, 0, 0, 0, 1 }, { 1, 0, 0, 0, 1 } };
+	int64_t element = array->dim[array->rank - 1].size;
+	unsigned int number = 0;
+
+	memcpy(&dim[3 - array->rank], array->dim, (size_t)array->rank * sizeof(dim[0]));
+	for (int64_t i = dim[0].lower; i <= dim[0].upper; i += dim[0].stride) {
+		for (int64_t k = dim[1].lower; k <= dim[1].upper; k += dim[1].stride) {
+			for (int64_t m = dim[2].lower; m <= dim[2].upper; m += dim[2].stride) {
+				int64_t at = (i - dim[0].lindex) * dim[0].size +
+					     (k - dim[1].lindex) * dim[1].size +
+					     (m - dim[2].lindex) * dim[2].size;
+
+				number++;
+				memset(memory + at, marks ? 1 : (int)(number * 37 % 251 + 1),
+				       (size_t)element);
+			}
+		}
+	}
+}
+
+/* Sections of one shape, in a buffer from byte 7 on and in memory. */
+static const struct {
+	const char *name;
+	uint64_t bytes; /* both arrays are smaller */
+	struct arr_desc there, here;
+} section_cases[] = {
+	{ "2-D, every third column of some rows",
+	  500,
+	  { .rank = 2, .dim = { { 40, 1, 2, 9, 2 }, { 4, 0, 1, 9, 3 } } },
+	  { .rank = 2, .dim = { { 24, 0, 1, 4, 1 }, { 4, 0, 0, 4, 2 } } } },
+	{ "3-D, strides in all",
+	  700,
+	  { .rank = 3, .dim = { { 120, 0, 0, 4, 2 }, { 24, 5, 6, 8, 2 }, { 2, 1, 2, 12, 5 } } },
+	  { .rank = 3, .dim = { { 60, 0, 1, 3, 1 }, { 30, 0, 0, 1, 1 }, { 2, 0, 3, 9, 3 } } } },
+	{ "2-D, whole rows",
+	  500,
+	  { .rank = 2, .dim = { { 60, 0, 1, 7, 2 }, { 8, 0, 1, 6, 1 } } },
+	  { .rank = 2, .dim = { { 48, 0, 0, 3, 1 }, { 8, 0, 0, 5, 1 } } } },
+	{ "2-D, long rows",
+	  300000,
+	  { .rank = 2, .dim = { { 40000, 0, 1, 6, 2 }, { 1, 0, 10, 29999, 1 } } },
+	  { .rank = 2, .dim = { { 50000, 0, 0, 2, 1 }, { 1, 0, 1, 29990, 1 } } } },
+	{ "2-D, more elements than go at once",
+	  3100000,
+	  { .rank = 2, .dim = { { 3100, 0, 1, 998, 1 }, { 1, 0, 5, 3003, 2 } } },
+	  { .rank = 2, .dim = { { 1600, 0, 0, 997, 1 }, { 1, 0, 3, 1502, 1 } } } },
+	{ "1-D, all of it",
+	  2500000,
+	  { .rank = 1, .dim = { { 8, 0, 0, 299999, 1 } } },
+	  { .rank = 1, .dim = { { 8, 0, 0, 299999, 1 } } } },
+};
+
+#define SECTION_CASES (sizeof(section_cases) / sizeof(section_cases[0]))
+#define SECTION_AT    7u
+
+/* Writes one and reads it back, where the buffer is valid; all other bytes stay 0x55 and 0xaa. */
+static void section_round_trip(unsigned int number, bool in_sink)
+{
+	struct arr_desc there = section_cases[number].there, here = section_cases[number].here;
+	uint64_t bytes = section_cases[number].bytes;
+	unsigned char *wanted = malloc(bytes), *got = malloc(bytes), *memory = malloc(bytes);
+	COIBUFFER buffer;
+
+	memset(wanted, 0x55, bytes);
+	buffer = buffer_of(COI_BUFFER_NORMAL, bytes, 0, wanted);
+	if (in_sink)
+		sink_add(buffer, 0);
+	memset(memory, 0xaa, bytes);
+	section_fill(&here, memory, false);
+	section_fill(&there, wanted + SECTION_AT, false);
+	here.base = (int64_t)(uintptr_t)memory;
+	RESULT(COIBufferWriteMultiD(buffer, NULL, SECTION_AT, &there, &here, 0, 0, NULL, NULL),
+	       COI_SUCCESS);
+	RESULT(COIBufferRead(buffer, 0, got, bytes, 0, 0, NULL, NULL), COI_SUCCESS);
+	CHECK(memcmp(got, wanted, bytes) == 0);
+	memcpy(wanted, memory, bytes);
+	memset(memory, 0xaa, bytes);
+	RESULT(COIBufferReadMultiD(buffer, SECTION_AT, &here, &there, 0, 0, NULL, NULL),
+	       COI_SUCCESS);
+	CHECK(memcmp(memory, wanted, bytes) == 0);
+	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
+	free(wanted);
+	free(got);
+	free(memory);
+}
+
+static void sections_move_their_bytes_only(void)
+{
+	for (unsigned int i = 0; i < SECTION_CASES; i++) {
+		section_round_trip(i, false);
+		section_round_trip(i, true);
+	}
+}
+
+/* A run function changes all other bytes while sections are written; none of that is lost. */
+static void section_beside_a_writer(unsigned int number)
+{
+	struct arr_desc there = section_cases[number].there, here = section_cases[number].here;
+	unsigned char taken[700] = { 0 }, got[700] = { 0 }, memory[700] = { 0 };
+	uint16_t bytes = (uint16_t)section_cases[number].bytes;
+	COIBUFFER buffer = buffer_of(COI_BUFFER_NORMAL, bytes, 0, NULL);
+	COI_ACCESS_FLAGS access = COI_SINK_WRITE;
+	uint64_t rounds = 0;
+	COIEVENT done;
+
+	sink_add(buffer, 0);
+	section_fill(&there, taken + SECTION_AT, true);
+	here.base = (int64_t)(uintptr_t)memory;
+	RESULT(COIPipelineRunFunction(offload.pipeline, function_of(offload.process, "stir"), 1,
+				      &buffer, &access, 0, NULL, taken, bytes, &rounds,
+				      sizeof(rounds), &done),
+	       COI_SUCCESS);
+	while (got[0] == 0) /* until it runs */
+		RESULT(COIBufferRead(buffer, 0, got, 1, 0, 0, NULL, NULL), COI_SUCCESS);
+	for (unsigned int i = 0; i <= 255; i++) {
+		memset(memory, (int)(i < 255 ? i % 100 : i), sizeof(memory));
+		RESULT(COIBufferWriteMultiD(buffer, NULL, SECTION_AT, &there, &here, 0, 0, NULL,
+					    NULL),
+		       COI_SUCCESS);
+	}
+	RESULT(COIEventWait(1, &done, -1, 1, NULL, NULL), COI_SUCCESS);
+	CHECK(rounds > 0);
+	RESULT(COIBufferRead(buffer, 0, got, bytes, 0, 0, NULL, NULL), COI_SUCCESS);
+	for (unsigned int i = 0; i < bytes; i++)
+		EQUAL(got[i], taken[i] ? 255 : (unsigned char)rounds);
+	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
+}
+
+static void sections_beside_a_writer(void)
+{
+	section_beside_a_writer(0);
+	section_beside_a_writer(1);
+	section_beside_a_writer(2);
+}
+
+/* What a section with one thing changed is refused with, whatever side it is on. */
+static void bad_section(COIBUFFER buffer, struct arr_desc bad, COIRESULT wanted)
+{
+	static unsigned char memory[700];
+	struct arr_desc good = section_cases[1].here;
+
+	good.base = bad.base = (int64_t)(uintptr_t)memory;
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 0, &bad, &good, 0, 0, NULL, NULL), wanted);
+	RESULT(COIBufferReadMultiD(buffer, 0, &good, &bad, 0, 0, NULL, NULL), wanted);
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 0, &good, &bad, 0, 0, NULL, NULL), wanted);
+	RESULT(COIBufferReadMultiD(buffer, 0, &bad, &good, 0, 0, NULL, NULL), wanted);
+}
+
+static void bad_dimensions(COIBUFFER buffer, const struct arr_desc *good, unsigned int at)
+{
+	const struct dim_desc *dim = &good->dim[at];
+	const struct dim_desc wrong[] = {
+		{ 0, dim->lindex, dim->lower, dim->upper, dim->stride },
+		{ -1, dim->lindex, dim->lower, dim->upper, dim->stride },
+		{ INT64_MAX, dim->lindex, dim->lower, dim->upper, dim->stride },
+		{ dim->size, dim->lower + 1, dim->lower, dim->upper, dim->stride },
+		{ dim->size, INT64_MIN, dim->lower, dim->upper, dim->stride },
+		{ dim->size, dim->lindex, dim->lower, dim->lower - 1, dim->stride },
+		{ dim->size, dim->lindex, dim->lower, INT64_MAX, 1 },
+		{ dim->size, INT64_MIN, INT64_MIN, INT64_MAX, 1 },
+		{ dim->size, dim->lindex, dim->lower, dim->upper, 0 },
+		{ dim->size, dim->lindex, dim->lower, dim->upper, -1 },
+		{ dim->size, dim->lindex, dim->lower, dim->upper, INT64_MAX },
+	};
+	struct arr_desc bad;
+
+	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		bad = *good;
+		bad.dim[at] = wrong[i];
+		bad_section(buffer, bad, COI_OUT_OF_RANGE);
+	}
+	bad = *good;
+	bad.dim[at].upper += bad.dim[at].stride;
+	bad_section(buffer, bad, COI_ARGUMENT_MISMATCH);
+}
+
+static void bad_sections(void)
+{
+	struct arr_desc good = section_cases[1].there, here = section_cases[1].here, bad;
+	COIBUFFER buffer = buffer_of(COI_BUFFER_NORMAL, 700, 0, NULL);
+	const int64_t ranks[] = { 0, -1, 4, INT64_MIN, INT64_MAX };
+	unsigned char memory[700] = { 0 };
+	/* From the first element's first byte, lowest indices before it, to the last one's last. */
+	const uint64_t end = 4 * 120 + 3 * 24 + 11 * 2 + 2;
+
+	for (unsigned int i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
+		bad = good;
+		bad.rank = ranks[i];
+		bad_section(buffer, bad, COI_NOT_SUPPORTED);
+	}
+	for (unsigned int i = 0; i < 3; i++)
+		bad_dimensions(buffer, &good, i);
+	here.base = (int64_t)(uintptr_t)memory;
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 700 - end, &good, &here, 0, 0, NULL, NULL),
+	       COI_SUCCESS);
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 700 - end + 1, &good, &here, 0, 0, NULL, NULL),
+	       COI_OUT_OF_RANGE);
+	RESULT(COIBufferWriteMultiD(buffer, NULL, ~0ull, &good, &here, 0, 0, NULL, NULL),
+	       COI_OUT_OF_RANGE);
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 0, &good, &here, 9, 0, NULL, NULL),
+	       COI_OUT_OF_RANGE);
+	RESULT(COIBufferWriteMultiD((COIBUFFER)memory, NULL, 0, &good, &here, 0, 0, NULL, NULL),
+	       COI_INVALID_HANDLE);
+	/* More bytes of elements than there are from the first to the last. */
+	bad = here;
+	bad.dim[0].size = bad.dim[1].size = 1;
+	RESULT(COIBufferWriteMultiD(buffer, NULL, 0, &bad, &here, 0, 0, NULL, NULL),
+	       COI_OUT_OF_RANGE);
+	here.base = -1;
+	RESULT(COIBufferReadMultiD(buffer, 0, &here, &good, 0, 0, NULL, NULL), COI_OUT_OF_RANGE);
+	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
+}
+
 static void maps_wait_and_keep_others_out(void)
 {
 	unsigned char *data = pattern_new(BYTES, 5), *seen;
@@ -554,6 +770,9 @@ const struct test_case buffer_cases[] = {
 	{ .name = "normal_buffer_moves", .run = normal_buffer_moves },
 	{ .name = "ranges_are_checked", .run = ranges_are_checked },
 	{ .name = "sections_of_arrays", .run = sections_of_arrays },
+	{ .name = "sections_move_their_bytes_only", .run = sections_move_their_bytes_only },
+	{ .name = "sections_beside_a_writer", .run = sections_beside_a_writer },
+	{ .name = "bad_sections", .run = bad_sections },
 	{ .name = "maps_wait_and_keep_others_out", .run = maps_wait_and_keep_others_out },
 	{ .name = "from_the_programs_memory", .run = from_the_programs_memory },
 	{ .name = "on_the_sinks_memory", .run = on_the_sinks_memory },

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <common/COIEvent_common.h>
@@ -69,6 +70,26 @@ RUN_FUNCTION(add)
 
 	for (uint64_t k = 0; k < lengths[count - 1]; k++)
 		bytes[k] = (unsigned char)(bytes[k] + *(unsigned char *)misc);
+}
+
+/* Adds 1 to every byte of the buffer where the data has 0, again and again, until the first where
+ * it has not is 255, for at most ten seconds; answers how often, 0 for never ended. */
+RUN_FUNCTION(stir)
+{
+	volatile unsigned char *bytes = buffers[0];
+	const unsigned char *taken = misc;
+	time_t end = time(NULL) + 10;
+	uint16_t first = 0;
+	uint64_t rounds;
+
+	while (!taken[first])
+		first++;
+	for (rounds = 0; bytes[first] != 255 && time(NULL) <= end; rounds++) {
+		for (uint16_t i = 0; i < misc_bytes; i++)
+			bytes[i] = (unsigned char)(bytes[i] + !taken[i]);
+	}
+	rounds = bytes[first] == 255 ? rounds : 0;
+	memcpy(answer, &rounds, sizeof(rounds));
 }
 
 RUN_FUNCTION(fill)

@@ -142,8 +142,10 @@ struct arr_desc {
 	struct dim_desc dim[3];
 };
 
-/* Sections of arrays, element by element. COI_NOT_SUPPORTED for a rank that is not 1 to 3,
- * COI_ARGUMENT_MISMATCH when the sections have not as many elements of one size,
+/* Sections of arrays, element by element; what lies between the elements is neither read nor
+ * written. COI_NOT_SUPPORTED for a rank that is not 1 to 3, COI_OUT_OF_RANGE for a dimension that
+ * cannot be, beyond the buffer's end, or when elements in the buffer overlap so that they are more
+ * bytes than it, COI_ARGUMENT_MISMATCH when the sections have not as many elements of one size,
  * COI_INVALID_POINTER without an array, or one in memory without a base */
 COIACCESSAPI COIRESULT COIBufferWriteMultiD(
 	COIBUFFER in_DestBuffer, const COIPROCESS in_DestProcess, uint64_t in_Offset,

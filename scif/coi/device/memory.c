@@ -11,6 +11,7 @@
 #include "include/intel-coi/sink/COIBuffer_sink.h"
 #include "scif/coi/device/sink.h"
 #include "scif/coi/export.h"
+#include "scif/coi/section.h"
 
 #define MEMORY_BUFFERS_MAX (1u << 20)
 #define MEMORY_PAGE_BYTES  4096u
@@ -192,6 +193,51 @@ COIRESULT memory_copy(const struct coi_copy *copy)
 	memmove(to->address + copy->to_offset, from->address + copy->from_offset, copy->bytes);
 	memory_release(copy->to);
 	memory_release(copy->from);
+	return COI_SUCCESS;
+}
+
+/* Whether the elements are some of the section's, and both buffers have room. With the lock. */
+static COIRESULT section_check(const struct coi_section *wanted, uint64_t way,
+			       const struct section *section)
+{
+	const struct memory *array = memory_find(wanted->array);
+	const struct memory *packed = memory_find(wanted->packed);
+
+	if (!array || !packed)
+		return COI_INVALID_HANDLE;
+	if (array == packed)
+		return COI_MEMORY_OVERLAP;
+	if (way > COI_SECTION_UNPACK ||
+	    !message_range(wanted->offset, section->span, array->bytes) ||
+	    !message_range(wanted->first, wanted->elements, section->elements) ||
+	    wanted->elements * section->element > packed->bytes)
+		return COI_OUT_OF_RANGE;
+	return COI_SUCCESS;
+}
+
+COIRESULT memory_section(const struct coi_section *wanted, uint64_t way)
+{
+	struct memory *array, *packed;
+	struct section section;
+	COIRESULT result;
+
+	if (!section_set(&section, wanted->element, wanted->counts, wanted->steps))
+		return COI_OUT_OF_RANGE;
+	pthread_mutex_lock(&memory_lock);
+	result = section_check(wanted, way, &section);
+	array = memory_find(wanted->array);
+	packed = memory_find(wanted->packed);
+	if (result == COI_SUCCESS) {
+		array->users++;
+		packed->users++;
+	}
+	pthread_mutex_unlock(&memory_lock);
+	if (result != COI_SUCCESS)
+		return result;
+	section_move(&section, array->address + wanted->offset, wanted->first, wanted->elements,
+		     packed->address, way == COI_SECTION_PACK);
+	memory_release(wanted->array);
+	memory_release(wanted->packed);
 	return COI_SUCCESS;
 }
 

@@ -96,6 +96,7 @@ static int sink_do(const struct coi_header *header, const unsigned char *payload
 		   struct coi_header *reply, void *answer, size_t *answer_bytes)
 {
 	struct coi_buffer buffer;
+	struct coi_section section;
 	struct coi_copy copy;
 	int status = 0;
 
@@ -117,6 +118,11 @@ static int sink_do(const struct coi_header *header, const unsigned char *payload
 		status = message_fixed(payload, header->bytes, &copy, sizeof(copy));
 		if (status == 0)
 			reply->result = memory_copy(&copy);
+		return status;
+	case COI_SECTION:
+		status = message_fixed(payload, header->bytes, &section, sizeof(section));
+		if (status == 0)
+			reply->result = memory_section(&section, header->value);
 		return status;
 	case COI_LIBRARY_LOAD:
 		return sink_library(header, payload, reply);

@@ -79,6 +79,7 @@ void pipeline_idle_wait(void);
 COIRESULT memory_new(const struct coi_buffer *wanted, struct coi_place *place);
 COIRESULT memory_end(uint64_t id);
 COIRESULT memory_copy(const struct coi_copy *copy);
+COIRESULT memory_section(const struct coi_section *wanted, uint64_t way);
 /* memory_hold - the buffer's address and length for a run function of @pipeline; COI_INVALID_HANDLE
  * or COI_OUT_OF_RANGE */
 COIRESULT memory_hold(struct pipeline *pipeline, const struct coi_run_buffer *wanted,

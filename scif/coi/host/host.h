@@ -8,7 +8,8 @@
  *
  * Locks: host_lock guards events, operations, states of buffers, queues of pipelines, and the
  * lists of handles. It is never held over a call of SCIF. process->calling orders messages on the
- * control connection; it is taken without host_lock.
+ * control connection; it is taken without host_lock. process->staging is held while sections
+ * pass through the sink's memory for them; it is taken first.
  * Threads: two workers for all; for each process one that reads the control connection and one that
  * watches the launch connection; for each pipeline one that reads its answers.
  */
@@ -165,6 +166,8 @@ struct coiprocess {
 	bool proxy;
 	struct card_exited end;
 	pthread_mutex_t calling;
+	pthread_mutex_t staging; /* guards .stage, and what lies there */
+	struct instance *stage;	 /* memory of the sink for sections on their way; NULL: not made */
 	struct call_list calls;
 	uint32_t next_tag, next_buffer, next_pipeline, pipelines;
 	SLIST_HEAD(, coifunction) functions;
@@ -303,6 +306,9 @@ COIRESULT transfer_read(const struct instance *from, uint64_t offset, void *to, 
 COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t offset,
 			 const void *from, uint64_t bytes);
 COIRESULT transfer_load(struct coibuffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+/* transfer_place - the place that a write of a buffer goes to, as above; NULL: the source; with the
+ * lock */
+struct instance *transfer_place(struct coibuffer *buffer, struct coiprocess *wanted);
 /* transfer_check - whether a part of a buffer may be read, written or copied now; with the lock */
 COIRESULT transfer_check(struct coibuffer *buffer, uint64_t offset, uint64_t bytes);
 

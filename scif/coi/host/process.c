@@ -315,6 +315,7 @@ struct coiprocess *process_new(struct coiengine *engine, bool proxy)
 	process->control = process->data = -1;
 	process->next_buffer = 1;
 	pthread_mutex_init(&process->calling, NULL);
+	pthread_mutex_init(&process->staging, NULL);
 	TAILQ_INIT(&process->calls);
 	SLIST_INIT(&process->functions);
 	SLIST_INIT(&process->libraries);
@@ -361,6 +362,7 @@ void process_free(struct coiprocess *process)
 		free(library);
 	}
 	note_forget(process);
+	free(process->stage);
 	free(process);
 }
 

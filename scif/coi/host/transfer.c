@@ -159,6 +159,15 @@ static void transfer_keep(struct transfer *transfer)
 	}
 }
 
+struct instance *transfer_place(struct coibuffer *buffer, struct coiprocess *wanted)
+{
+	/* A wish for a sink holds where the buffer is valid there. */
+	if (wanted && wanted != COI_PROCESS_SOURCE && buffer->type != COI_BUFFER_PINNED &&
+	    buffer_instance(buffer, wanted) && buffer_instance(buffer, wanted)->valid)
+		return buffer_instance(buffer, wanted);
+	return buffer_place_of(buffer);
+}
+
 COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted, uint64_t offset,
 			 const void *from, uint64_t bytes)
 {
@@ -166,11 +175,7 @@ COIRESULT transfer_store(struct coibuffer *buffer, struct coiprocess *wanted, ui
 	COIRESULT result = COI_SUCCESS;
 
 	pthread_mutex_lock(&host_lock);
-	to = buffer_place_of(buffer);
-	/* A wish for a sink holds where the buffer is valid there. */
-	if (wanted && wanted != COI_PROCESS_SOURCE && buffer->type != COI_BUFFER_PINNED &&
-	    buffer_instance(buffer, wanted) && buffer_instance(buffer, wanted)->valid)
-		to = buffer_instance(buffer, wanted);
+	to = transfer_place(buffer, wanted);
 	pthread_mutex_unlock(&host_lock);
 	if (to)
 		result = transfer_write(to, offset, from, bytes);
