@@ -2,10 +2,12 @@
 /* Offload's decoders: what either side makes of any bytes of the other; images that are sent. */
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "scif/card/binary.h"
 #include "scif/coi/message.h"
+#include "scif/coi/section.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -25,6 +27,25 @@ static unsigned int touch_run(const uint8_t *data, size_t bytes)
 	for (uint32_t i = 0; i < run.run.misc_bytes; i++)
 		total += run.misc[i];
 	return total;
+}
+
+/* What a sink does with SECTION: every element is inside the span, which moves as it says. */
+static void touch_section(const uint8_t *data, size_t bytes)
+{
+	static unsigned char array[4096], packed[4096];
+	struct coi_section wanted;
+	struct section section;
+
+	if (message_fixed(data, bytes, &wanted, sizeof(wanted)) < 0 ||
+	    !section_set(&section, wanted.element, wanted.counts, wanted.steps))
+		return;
+	if (section_at(&section, section.elements - 1) != section.span - section.element)
+		abort();
+	if (message_range(wanted.offset, section.span, sizeof(array)) &&
+	    message_range(wanted.first, wanted.elements, section.elements) &&
+	    wanted.elements * section.element <= sizeof(packed))
+		section_move(&section, array + wanted.offset, wanted.first, wanted.elements, packed,
+			     wanted.array & 1);
 }
 
 /* The other side of a connection: bytes that come in pieces, then its end. In place of libscif's.
@@ -91,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		total = total + strlen(name);
 	if (message_fixed(data, bytes, &greeting, sizeof(greeting)) == 0)
 		total = total + (message_greeting_check(&greeting, token) == 0);
+	touch_section(data, bytes);
 	total = total + touch_stream(data, bytes);
 	found = elf_needed(data, bytes, needed, 16, &path);
 	for (int i = 0; i < found; i++)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "scif/coi/message.h"
+#include "scif/coi/section.h"
 
 /* A RUN with @buffers buffers and @misc bytes of data, of which @cut are missing. */
 static int parse_run(uint32_t buffers, uint16_t misc, size_t cut)
@@ -222,6 +223,49 @@ static void a_stream_takes_few_calls(void **state)
 	message_stream_close(&stream);
 }
 
+static void sections_do_not_wrap(void **state)
+{
+	const uint64_t steps[3] = { 100, 10, 2 }, none[3] = { 1, 0, 1 }, huge = 1ull << 62;
+	const uint64_t counts[3] = { 3, 2, 5 }, many[3] = { huge, 2, 1 };
+	const uint64_t wide[3] = { huge, 1, 1 }, far[3] = { 2, 1, 1 };
+	struct section section;
+
+	(void)state;
+	assert_true(section_set(&section, 2, counts, steps));
+	assert_int_equal(section.elements, 30);
+	assert_int_equal(section.row, 10); /* the second dimension follows without a gap */
+	assert_int_equal(section.span, 200 + 10 + 8 + 2);
+	assert_int_equal(section_at(&section, 29), 218);
+	assert_false(section_set(&section, 0, counts, steps));
+	assert_false(section_set(&section, 2, none, steps));
+	assert_false(section_set(&section, 2, counts, wide));
+	assert_false(section_set(&section, 4, far, (const uint64_t[3]){ huge * 2, 1, 1 }));
+	assert_false(section_set(&section, 2, many, (const uint64_t[3]){ 0, 0, 0 }));
+	assert_false(section_set(&section, 2, many, steps));
+}
+
+static void sections_move_between_gaps(void **state)
+{
+	const uint64_t counts[3] = { 2, 2, 2 }, steps[3] = { 12, 6, 2 };
+	unsigned char array[21], packed[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	const unsigned char wanted[21] = { 1, 0, 2, 0, 0, 0, 3, 0, 4, 0, 0,
+					   0, 5, 0, 6, 0, 0, 0, 7, 0, 8 };
+	struct section section;
+
+	(void)state;
+	memset(array, 0, sizeof(array));
+	assert_true(section_set(&section, 1, counts, steps));
+	section_move(&section, array, 0, 3, packed, false);
+	assert_int_equal(array[8], 0);
+	section_move(&section, array, 3, 5, packed + 3, false);
+	assert_memory_equal(array, wanted, sizeof(array));
+	memset(packed, 0, sizeof(packed));
+	memset(array + 1, 9, 1);
+	section_move(&section, array, 1, 7, packed, true);
+	for (unsigned char i = 0; i < 7; i++)
+		assert_int_equal(packed[i], i + 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +277,8 @@ int main(void)
 		cmocka_unit_test(libraries_have_a_name),
 		cmocka_unit_test(greetings_need_the_token),
 		cmocka_unit_test(ranges_do_not_wrap),
+		cmocka_unit_test(sections_do_not_wrap),
+		cmocka_unit_test(sections_move_between_gaps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
