@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker whose client sends anything. Two thirds of the inputs are requests with a sound frame,
- * so that their blocks get far; the rest is a raw stream. Handles 1 to 8 are one of each kind, and
- * a driver of memory and a few kernels stands behind.
+ * so that their blocks get far; the rest is a raw stream. The first handles are one of each kind,
+ * and a driver of memory and a few kernels stands behind.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -101,7 +101,26 @@ static struct link *feed_link(int fd)
 	return link;
 }
 
-/* Handles 1 to 8, kernels with their layouts, and a block of memory. */
+/* A graph with nodes: the driver looks into these, so any number will not do. */
+static void prepare_graph(struct worker_call *call)
+{
+	CUgraphExec exec = NULL;
+	CUgraphNode nodes[2] = { 0 };
+	CUgraph graph = NULL;
+	size_t count = 2;
+
+	worker_driver.cuStreamEndCapture((CUstream)1, &graph); /* the last input's, if any */
+	if (worker_driver.cuStreamBeginCapture_v2((CUstream)1, CU_STREAM_CAPTURE_MODE_RELAXED) ||
+	    worker_driver.cuStreamEndCapture((CUstream)1, &graph) ||
+	    worker_driver.cuGraphGetNodes(graph, nodes, &count) ||
+	    worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0))
+		abort();
+	worker_handle_set(call, KIND_graph, KIND_graph, graph, 0);
+	worker_handle_set(call, KIND_node, KIND_node, nodes[1], KIND_graph);
+	worker_handle_set(call, KIND_exec, KIND_exec, exec, 0);
+}
+
+/* A handle of each kind, kernels with their layouts, and a block of memory. */
 static void prepare(struct worker_call *call)
 {
 	struct wire_context_retain_request retain = { .context = KIND_context };
@@ -109,7 +128,9 @@ static void prepare(struct worker_call *call)
 	CUdeviceptr address;
 
 	for (unsigned int kind = KIND_context + 1; kind < KIND_count; kind++)
-		worker_handle_set(call, kind, kind, (void *)(uintptr_t)(kind * 0x1000), 0);
+		if (kind != KIND_graph && kind != KIND_node && kind != KIND_exec)
+			worker_handle_set(call, kind, kind, (void *)(uintptr_t)(kind * 0x1000), 0);
+	prepare_graph(call);
 	worker_context_retain(call, &retain, &facts);
 	worker_function_describe(call, KIND_function, 0);
 	worker_function_describe(call, KIND_kernel, 0);

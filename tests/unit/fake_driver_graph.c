@@ -182,7 +182,10 @@ static CUresult fake_cuGraphLaunch(CUgraphExec exec, CUstream stream)
 				node->kernel.blockDimX, node->kernel.blockDimY,
 				node->kernel.blockDimZ, 0, stream, node->parameters, NULL);
 		else if (node->type == CU_GRAPH_NODE_TYPE_HOST)
-			result = self->cuLaunchHostFunc(stream, node->host.fn, node->host.userData);
+			result = self->cuLaunchHostFunc
+					 ? self->cuLaunchHostFunc(stream, node->host.fn,
+								  node->host.userData)
+					 : CUDA_ERROR_NOT_SUPPORTED;
 	}
 	return result;
 }
