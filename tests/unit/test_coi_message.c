@@ -139,6 +139,7 @@ static struct {
 	unsigned char bytes[8192];
 	size_t count, at, piece;
 	unsigned int calls;
+	unsigned int interrupts; /* so many of the next calls are cut short by a signal */
 } feed;
 
 int scif_recv(scif_epd_t epd, void *message, int count, int flags)
@@ -147,6 +148,11 @@ int scif_recv(scif_epd_t epd, void *message, int count, int flags)
 
 	(void)epd;
 	feed.calls++;
+	if (feed.interrupts) {
+		feed.interrupts--;
+		errno = EINTR;
+		return -1;
+	}
 	if (!(flags & SCIF_RECV_BLOCK)) {
 		got = got < left ? got : left;
 		got = got < feed.piece ? got : feed.piece;
@@ -266,11 +272,92 @@ static void sections_move_between_gaps(void **state)
 		assert_int_equal(packed[i], i + 2);
 }
 
+/* What was sent, in place of libscif's as well. */
+static struct {
+	unsigned char bytes[256];
+	size_t count;
+	unsigned int interrupts;
+	bool gone; /* the other side */
+} sent;
+
+int scif_send(scif_epd_t epd, void *message, int count, int flags)
+{
+	(void)epd;
+	(void)flags;
+	if (sent.interrupts || sent.gone) {
+		errno = sent.gone ? ECONNRESET : EINTR;
+		sent.interrupts -= sent.interrupts > 0;
+		return -1;
+	}
+	assert_true(sent.count + (size_t)count <= sizeof(sent.bytes));
+	memcpy(sent.bytes + sent.count, message, (size_t)count);
+	sent.count += (size_t)count;
+	return count;
+}
+
+/* One that announces more than any has, and one that ends before its payload does. */
+static void broken_messages_are_refused(void **state)
+{
+	static unsigned char before;
+	unsigned char *payload = &before;
+	struct coi_header header = { .bytes = COI_PAYLOAD_MAX + 1 };
+
+	(void)state;
+	memset(&feed, 0, sizeof(feed));
+	memcpy(feed.bytes, &header, sizeof(header));
+	feed.count = sizeof(feed.bytes); /* bytes enough: the length itself is what is wrong */
+	assert_int_equal(message_receive(0, &header, &payload), -EPROTO);
+	assert_null(payload);
+	assert_int_equal(feed.at, sizeof(header));
+
+	memset(&feed, 0, sizeof(feed));
+	feed_message(1, 100);
+	feed.count--;
+	payload = &before;
+	assert_int_equal(message_receive(0, &header, &payload), -ECONNRESET);
+	assert_null(payload);
+
+	memset(&feed, 0, sizeof(feed));
+	feed_message(1, 0);
+	feed.count--;
+	payload = &before;
+	assert_int_equal(message_receive(0, &header, &payload), -ECONNRESET);
+	assert_null(payload);
+}
+
+static void a_signal_loses_no_byte(void **state)
+{
+	struct coi_header header = { .type = COI_COMPLETE, .tag = 9 };
+	struct iovec part = { .iov_base = (char[]){ "abcd" }, .iov_len = 4 };
+	unsigned char *payload;
+
+	(void)state;
+	memset(&sent, 0, sizeof(sent));
+	sent.interrupts = 2;
+	assert_int_equal(message_send(0, &header, &part, 1), 0);
+	assert_int_equal(sent.interrupts, 0);
+	assert_int_equal(sent.count, sizeof(header) + 4);
+	sent.gone = true;
+	assert_int_equal(message_send(0, &header, &part, 1), -ECONNRESET);
+
+	memset(&feed, 0, sizeof(feed));
+	memcpy(feed.bytes, sent.bytes, sent.count);
+	feed.count = sent.count;
+	feed.interrupts = 2;
+	assert_int_equal(message_receive(0, &header, &payload), 0);
+	assert_int_equal(feed.interrupts, 0);
+	assert_int_equal(header.tag, 9);
+	assert_memory_equal(payload, "abcd", 4);
+	free(payload);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_of_a_stream),
 		cmocka_unit_test(a_stream_takes_few_calls),
+		cmocka_unit_test(broken_messages_are_refused),
+		cmocka_unit_test(a_signal_loses_no_byte),
 		cmocka_unit_test(runs_are_whole),
 		cmocka_unit_test(buffers_of_a_run_are_read),
 		cmocka_unit_test(names_fill_the_payload),
