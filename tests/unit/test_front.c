@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -87,6 +88,7 @@ static const struct front_driver driver = {
 	.module_load_fatbin = module_load_fatbin,
 	.unused_slot = unused_slot,
 };
+static struct front_driver driver_with_all; /* with the calls that a driver may lack */
 
 static void expect_lookup(const char *name, int version, uint64_t flags, int result, int status,
 			  const void *function)
@@ -151,6 +153,11 @@ static const uintptr_t *table_of(const uint8_t *uuid)
 	return table;
 }
 
+static const uint8_t uuid_iterator[16] = { 0x6e, 0x16, 0x3f, 0xbe, 0xb9, 0x58, 0x44, 0x4d,
+					   0x83, 0x5c, 0xe1, 0x82, 0xaf, 0xf1, 0x99, 0x1e };
+static const uint8_t uuid_places[16] = { 0x17, 0x34, 0xdc, 0x26, 0x80, 0x0d, 0x47, 0x45,
+					 0x87, 0x26, 0xc0, 0xf1, 0xe7, 0xdd, 0x8b, 0xca };
+
 static void test_tables(void **state)
 {
 	static const uint8_t unknown[16] = { 1, 2, 3 };
@@ -185,6 +192,114 @@ static void test_tables(void **state)
 	assert_int_equal(((int (*)(void *, uint64_t *))slots[4])(NULL, &id), 201);
 	assert_int_equal(((int (*)(void *, uint64_t *))slots[4])((void *)0x77, &id), 0);
 	assert_int_equal(id, 0x78);
+}
+
+/* A table or an answer is asked for with nowhere to put it: nothing is written, nothing crashes. */
+static void test_tables_without_room(void **state)
+{
+	const void *table = &table;
+	const uintptr_t *slots;
+	void *pointer = &pointer;
+	size_t count = 77;
+	uint64_t id;
+
+	(void)state;
+	assert_int_equal(front_get_export_table(NULL, uuid_cudart), 1);
+	assert_int_equal(front_get_export_table(&table, NULL), 1);
+	assert_null(table);
+
+	slots = table_of(uuid_cudart);
+	assert_int_equal(((int (*)(void **, int))slots[2])(NULL, 1), 1);
+	assert_int_equal(((int (*)(void **, const void *))slots[1])(NULL, &id), 1);
+	assert_int_equal(((int (*)(void **, const void *))slots[6])(&pointer, NULL), 1);
+	assert_int_equal(((int (*)(const void *, void **))slots[8])(NULL, &pointer), 1);
+	assert_int_equal(((int (*)(const void *, void **))slots[8])(&id, NULL), 1);
+
+	slots = table_of(uuid_hooks);
+	for (int slot = 2; slot <= 6; slot += 4) {
+		assert_int_equal(((int (*)(void **, size_t *))slots[slot])(NULL, &count), 1);
+		assert_int_equal(((int (*)(void **, size_t *))slots[slot])(&pointer, NULL), 1);
+	}
+	assert_int_equal(count, 77);
+
+	slots = table_of(uuid_tls);
+	assert_int_equal(((int (*)(void **))slots[2])(NULL), 1);
+	slots = table_of(uuid_integrity);
+	assert_int_equal(((int (*)(uint32_t, uint64_t, uint64_t *))slots[1])(13002, 5, NULL), 1);
+	slots = table_of(uuid_identity);
+	assert_int_equal(((int (*)(void *, uint64_t *))slots[4])((void *)0x77, NULL), 1);
+	assert_int_equal(((int (*)(void *, void *, uint64_t *))slots[39])((void *)0x77, NULL, NULL),
+			 1);
+	assert_ptr_equal(pointer, &pointer);
+}
+
+static void note_function(void *function, void *data)
+{
+	*(uintptr_t *)data += (uintptr_t)function;
+}
+
+static int module_functions(void *module, void (*each)(void *function, void *data), void *data)
+{
+	if (module != &driver_with_all)
+		return 400;
+	each((void *)0x30, data);
+	each((void *)0x5, data);
+	return 0;
+}
+
+static int device_places(uint8_t **cluster, uint8_t **place)
+{
+	*cluster = calloc(1, 4);
+	*place = calloc(1, 4);
+	return 0;
+}
+
+/* The iterator says 1 where it went through, and 0 for everything else. */
+static void test_module_iterator(void **state)
+{
+	typedef int iterate(void *, void *, void (*)(void *, void *), void *);
+	const uintptr_t *slots = table_of(uuid_iterator);
+	iterate *functions = (iterate *)slots[7];
+	uintptr_t sum = 0;
+
+	(void)state;
+	assert_int_equal(slots[0], 16 * sizeof(void *));
+	/* A driver without it. */
+	assert_int_equal(functions(NULL, &driver_with_all, note_function, &sum), 0);
+	driver_with_all = driver;
+	driver_with_all.module_functions = module_functions;
+	front_open(&driver_with_all);
+	assert_int_equal(functions(NULL, NULL, note_function, &sum), 0);
+	assert_int_equal(functions(NULL, &driver_with_all, NULL, &sum), 0);
+	assert_int_equal(functions(NULL, &sum, note_function, &sum), 0);
+	assert_int_equal(sum, 0);
+	assert_int_equal(functions(NULL, &driver_with_all, note_function, &sum), 1);
+	assert_int_equal(sum, 0x35);
+	front_open(&driver);
+}
+
+static void test_device_places(void **state)
+{
+	const uintptr_t *slots = table_of(uuid_places);
+	int (*get)(uint8_t **, uint8_t **) = (int (*)(uint8_t **, uint8_t **))slots[4];
+	int (*end)(uint8_t *, uint8_t *) = (int (*)(uint8_t *, uint8_t *))slots[13];
+	uint8_t *cluster = NULL, *place = NULL;
+
+	(void)state;
+	assert_int_equal(slots[0], 17 * sizeof(void *));
+	assert_int_equal(get(NULL, &place), 1);
+	assert_int_equal(get(&cluster, NULL), 1);
+	/* A driver without it. */
+	assert_int_equal(get(&cluster, &place), 801);
+	assert_null(cluster);
+	assert_null(place);
+	driver_with_all = driver;
+	driver_with_all.device_places = device_places;
+	front_open(&driver_with_all);
+	assert_int_equal(get(&cluster, &place), 0);
+	assert_int_equal(place[3], 0);
+	assert_int_equal(end(cluster, place), 0);
+	front_open(&driver);
 }
 
 static void test_stream_identity(void **state)
@@ -367,9 +482,15 @@ static void test_integrity(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lookup),		cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_stream_identity), cmocka_unit_test(test_unused_slot),
-		cmocka_unit_test(test_storage),		cmocka_unit_test(test_md2),
+		cmocka_unit_test(test_lookup),
+		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_tables_without_room),
+		cmocka_unit_test(test_module_iterator),
+		cmocka_unit_test(test_device_places),
+		cmocka_unit_test(test_stream_identity),
+		cmocka_unit_test(test_unused_slot),
+		cmocka_unit_test(test_storage),
+		cmocka_unit_test(test_md2),
 		cmocka_unit_test(test_integrity),
 	};
 
