@@ -5,8 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -27,7 +29,8 @@ struct bench {
 	unsigned int shm_answers;
 	int shm_status; /* of the last */
 	void *shm_token;
-	int ended; /* why the session ended, 0 while it goes on */
+	int ended;	    /* why the session ended, 0 while it goes on */
+	struct error error; /* the sentence with it */
 	unsigned char config[16];
 	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX];
 	struct vhost_chain chain;
@@ -112,8 +115,8 @@ static void bench_serve(void *context)
 	while (!bench->ended &&
 	       (count = vhost_wait_events(&bench->wait, &work, events, 8, 0)) > 0) {
 		for (int i = 0; i < count && !bench->ended; i++)
-			bench->ended = vhost_device_woken(&bench->device,
-							  (unsigned int)events[i].data.u64, NULL);
+			bench->ended = vhost_device_woken(
+				&bench->device, (unsigned int)events[i].data.u64, &bench->error);
 	}
 	if (bench->ended)
 		vhost_device_detach(&bench->device);
@@ -251,6 +254,181 @@ static void refusals_are_acknowledged_or_end_the_session(void **state)
 	frontend_send(frontend, VHOST_USER_SET_VRING_NUM, 0, &odd_size, 8, NULL, 0);
 	bench_serve(&bench);
 	assert_int_equal(bench.ended, -EINVAL);
+	bench_close(&bench);
+}
+
+static void features_that_do_not_exist_are_refused(void **state)
+{
+	uint64_t unknown = 1ull << 62;
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(&bench.frontend, 0);
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_PROTOCOL_FEATURES,
+					       &unknown, sizeof(unknown), NULL, 0),
+			 1);
+	/* Those of before still hold, or this would not be answered. */
+	assert_int_equal(
+		frontend_acknowledged(&bench.frontend, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0), 0);
+	frontend_send(&bench.frontend, VHOST_USER_SET_PROTOCOL_FEATURES, 0, &unknown,
+		      sizeof(unknown), NULL, 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EINVAL);
+	assert_string_equal(bench.error.text, "vhost-user request 16 (8 bytes, 0 descriptors) "
+					      "refused: Invalid argument");
+	bench_close(&bench);
+}
+
+/* One region that cannot be is refused with the whole table: none of it stays. */
+static void a_table_with_a_bad_region_leaves_no_memory(void **state)
+{
+	struct vhost_user_memory_table table = { .region_count = 2 };
+	struct bench bench;
+	struct iovec part;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		table.regions[i].guest_address = (uint64_t)i * FRONTEND_REGION_BYTES;
+		table.regions[i].bytes = FRONTEND_REGION_BYTES;
+		table.regions[i].user_address = FRONTEND_USER_BASE + table.regions[i].guest_address;
+	}
+	table.regions[1].mmap_offset = 4096; /* the file ends before the region does */
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_MEM_TABLE, &table,
+					       8 + 2 * sizeof(table.regions[0]),
+					       bench.frontend.memory_fds, 2),
+			 1);
+	assert_int_equal(bench.started, 0);
+	assert_int_equal(vhost_memory_translate(&bench.device.memory, 0, 16, &part, 1), -EFAULT);
+	/* Fewer descriptors than regions, and fewer bytes. */
+	table.regions[1].mmap_offset = 0;
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_MEM_TABLE, &table,
+					       8 + 2 * sizeof(table.regions[0]),
+					       bench.frontend.memory_fds, 1),
+			 1);
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_MEM_TABLE, &table,
+					       8 + 2 * sizeof(table.regions[0]) - 1,
+					       bench.frontend.memory_fds, 2),
+			 1);
+	bench_close(&bench);
+}
+
+static void kicks_come_by_a_descriptor_that_can_be_waited_for(void **state)
+{
+	uint64_t number = 0;
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	/* A file: no one can wait for it. */
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_KICK, &number,
+					       sizeof(number), bench.frontend.memory_fds, 1),
+			 1);
+	assert_int_equal(bench.device.queues[0].kick_fd, -1);
+	/* The next good one does, in the place of none and of another. */
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_KICK,
+						       &number, sizeof(number),
+						       &bench.frontend.queues[0].kick_fd, 1),
+				 0);
+		frontend_kick(&bench.frontend, 0);
+		assert_int_equal(bench.kicks, i + 1);
+	}
+	frontend_send(&bench.frontend, VHOST_USER_SET_VRING_KICK, 0, &number, sizeof(number),
+		      bench.frontend.memory_fds, 1);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EPERM);
+	assert_string_equal(bench.error.text, "vhost-user request 12 (8 bytes, 1 descriptors) "
+					      "refused: Operation not permitted");
+	bench_close(&bench);
+}
+
+/* The end of a pipe for writing, which wakes when the other is closed, and cannot be read. */
+static void a_kick_that_cannot_be_read_ends_the_session(void **state)
+{
+	uint64_t number = 1;
+	struct bench bench;
+	int ends[2];
+
+	(void)state;
+	bench_ready(&bench, 0);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_KICK, &number,
+					       sizeof(number), &ends[1], 1),
+			 0);
+	close(ends[0]);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EBADF);
+	assert_string_equal(bench.error.text, "kick of queue 1: Bad file descriptor");
+	assert_int_equal(bench.kicks, 0);
+	close(ends[1]);
+	bench_close(&bench);
+}
+
+static void the_request_channel_needs_a_descriptor(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(&bench.frontend, 0);
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_BACKEND_REQ_FD, NULL,
+					       0, NULL, 0),
+			 1);
+	/* The one of before is still there. */
+	assert_int_equal(vhost_device_config_changed(&bench.device), 0);
+	bench_close(&bench);
+}
+
+/* A front-end that never stops sending is left after a while, for those of the others. */
+static void many_messages_do_not_keep_the_loop(void **state)
+{
+	struct bench bench;
+	int left;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	for (unsigned int i = 0; i < 40; i++)
+		frontend_send(&bench.frontend, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
+	assert_int_equal(vhost_device_woken(&bench.device, 0, NULL), 0);
+	assert_int_equal(ioctl(bench.device.socket_fd, FIONREAD, &left), 0);
+	assert_int_equal(left, 8 * sizeof(struct vhost_user_header));
+	assert_int_equal(vhost_device_woken(&bench.device, 0, NULL), 0);
+	assert_int_equal(ioctl(bench.device.socket_fd, FIONREAD, &left), 0);
+	assert_int_equal(left, 0);
+	bench_close(&bench);
+}
+
+/* Events that were collected before what they are about ended. */
+static void late_events_are_nothing(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	frontend_stop_queue(&bench.frontend, 1);
+	assert_int_equal(vhost_device_woken(&bench.device, 1 + 1, NULL), 0);
+	assert_int_equal(vhost_device_woken(&bench.device, 1 + FRONTEND_QUEUES, NULL), 0);
+	vhost_device_detach(&bench.device);
+	assert_int_equal(vhost_device_woken(&bench.device, 0, NULL), 0);
+	assert_int_equal(vhost_device_woken(&bench.device, 1, NULL), 0);
+	assert_int_equal(bench.kicks, 0);
+	bench_close(&bench);
+}
+
+static void a_socket_nobody_can_wait_for_is_closed(void **state)
+{
+	struct bench bench;
+	int file;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	vhost_device_detach(&bench.device);
+	file = dup(bench.frontend.memory_fds[0]);
+	assert_int_equal(vhost_device_attach(&bench.device, file), -EPERM);
+	assert_int_equal(bench.device.socket_fd, -1);
+	assert_int_equal(fcntl(file, F_GETFD), -1);
 	bench_close(&bench);
 }
 
@@ -564,6 +742,52 @@ static void readable_behind_writable_breaks_the_queue(void **state)
 	bench_ready(&bench, 0);
 	frontend_offer(&bench.frontend, 0, parts, 2);
 	bench_expect_broken(&bench);
+	bench_close(&bench);
+}
+
+/* Who brings too little room may come again with more; the chain and the queue are still good. */
+static void a_chain_waits_for_room(void **state)
+{
+	struct virtio_ring_desc parts[] = {
+		{ .addr = FRONTEND_BUFFERS, .len = 4 },
+		{ .addr = FRONTEND_BUFFERS + 8, .len = 4 },
+		{ .addr = FRONTEND_BUFFERS + 16, .len = 4, .flags = WRITE },
+	};
+	struct bench bench;
+	uint16_t head;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	head = frontend_offer(&bench.frontend, 0, parts, 3);
+	for (unsigned int capacity = 0; capacity < 3; capacity++)
+		assert_int_equal(vhost_queue_pop(vhost_device_queue(&bench.device, 0), &bench.chain,
+						 bench.vectors, capacity),
+				 -E2BIG);
+	assert_int_equal(vhost_queue_pop(vhost_device_queue(&bench.device, 0), &bench.chain,
+					 bench.vectors, 3),
+			 1);
+	assert_int_equal(bench.chain.head, head);
+	assert_int_equal(bench.chain.readable_count, 2);
+	assert_int_equal(bench.chain.writable_count, 1);
+	bench_close(&bench);
+}
+
+static void a_stopped_queue_is_not_walked(void **state)
+{
+	struct virtio_ring_desc part = { .addr = FRONTEND_BUFFERS, .len = 4 };
+	struct vhost_queue *queue;
+	struct bench bench;
+	uint16_t head;
+
+	(void)state;
+	bench_ready(&bench, 0);
+	queue = vhost_device_queue(&bench.device, 0);
+	head = frontend_offer(&bench.frontend, 0, &part, 1);
+	assert_int_equal(vhost_queue_walk(queue, head, &bench.chain, bench.vectors), 0);
+	assert_int_equal(bench.chain.readable_bytes, 4);
+	frontend_stop_queue(&bench.frontend, 0);
+	assert_int_equal(vhost_queue_walk(queue, head, &bench.chain, bench.vectors), -EFAULT);
+	assert_int_equal(bench.chain.readable_bytes, 0);
 	bench_close(&bench);
 }
 
@@ -971,6 +1195,14 @@ int main(void)
 		cmocka_unit_test(both_front_ends_start_all_queues),
 		cmocka_unit_test(a_message_may_come_byte_by_byte),
 		cmocka_unit_test(refusals_are_acknowledged_or_end_the_session),
+		cmocka_unit_test(features_that_do_not_exist_are_refused),
+		cmocka_unit_test(a_table_with_a_bad_region_leaves_no_memory),
+		cmocka_unit_test(kicks_come_by_a_descriptor_that_can_be_waited_for),
+		cmocka_unit_test(a_kick_that_cannot_be_read_ends_the_session),
+		cmocka_unit_test(the_request_channel_needs_a_descriptor),
+		cmocka_unit_test(many_messages_do_not_keep_the_loop),
+		cmocka_unit_test(late_events_are_nothing),
+		cmocka_unit_test(a_socket_nobody_can_wait_for_is_closed),
 		cmocka_unit_test(bad_framing_ends_the_session),
 		cmocka_unit_test(configuration_space_has_bounds),
 		cmocka_unit_test(memory_regions_come_and_go),
@@ -983,6 +1215,8 @@ int main(void)
 		cmocka_unit_test(indices_out_of_bounds_break_the_queue),
 		cmocka_unit_test(addresses_outside_memory_break_the_queue),
 		cmocka_unit_test(readable_behind_writable_breaks_the_queue),
+		cmocka_unit_test(a_chain_waits_for_room),
+		cmocka_unit_test(a_stopped_queue_is_not_walked),
 		cmocka_unit_test(chains_return_in_any_order_and_unused),
 		cmocka_unit_test(the_ring_goes_round_many_times),
 		cmocka_unit_test(event_index_holds_back_interrupts),
