@@ -559,6 +559,125 @@ static void bad_greetings_are_answered(void **state)
 	assert_int_equal(try_greeting(&good, sizeof(good), (int[]){ 0 }, 1, &answer), -EPROTO);
 }
 
+static struct link_greeting ring_greeting(uint64_t ring_bytes, uint64_t memory_bytes)
+{
+	struct link_greeting greeting = greeting_of(LINK_WIRE_RING);
+
+	greeting.ring_bytes = htole64(ring_bytes);
+	greeting.memory_bytes = htole64(memory_bytes);
+	return greeting;
+}
+
+/* Each rule about tokens and sizes, with its own sentence. */
+static void greetings_are_refused_with_a_reason(void **state)
+{
+	static char longest[LINK_TOKEN_BYTES_MAX + 2];
+	struct link_greeting plain = greeting_of(LINK_WIRE_UNIX), bad;
+	struct link_greeting tcp = greeting_of(LINK_WIRE_TCP);
+	struct error error = { 0 };
+
+	(void)state;
+	memset(longest, 'x', LINK_TOKEN_BYTES_MAX + 1);
+	bad = plain;
+	bad.token_bytes = htole32(1);
+	bad.token[0] = 'x';
+	assert_int_equal(link_greeting_check(&bad, false, "x", &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: a token where none is due");
+	bad.token_bytes = 0; /* and bytes behind its end */
+	assert_int_equal(link_greeting_check(&bad, false, "x", &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: a token of 0 bytes");
+	bad = plain;
+	bad.ring_bytes = htole64(LINK_RING_BYTES_MIN);
+	assert_int_equal(link_greeting_check(&bad, false, NULL, &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: a ring's size without a ring");
+	bad = plain;
+	bad.shared_bytes = htole64(4097);
+	assert_int_equal(link_greeting_check(&bad, false, NULL, &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: shared memory of 4097 bytes");
+	bad.shared_bytes = htole64(LINK_SHARED_BYTES_MAX + 4096);
+	assert_int_equal(link_greeting_check(&bad, false, NULL, &error), -EPROTO);
+	bad = greeting_of(LINK_WIRE_VSOCK); /* which carries no descriptor */
+	bad.shared_bytes = htole64(4096);
+	assert_int_equal(link_greeting_check(&bad, false, NULL, &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: shared memory of 4096 bytes");
+	assert_int_equal(link_greeting_check(&plain, true, "x", &error), -EPROTO);
+	assert_string_equal(error.text, "greeting: the socket is not of medium 1");
+
+	/* A server's token that no greeting can hold opens to none: not the empty one either. */
+	assert_int_equal(link_greeting_check(&tcp, true, "", &error), -EACCES);
+	assert_string_equal(error.text, "wrong token");
+	tcp.token_bytes = htole32(LINK_TOKEN_BYTES_MAX);
+	memset(tcp.token, 'x', LINK_TOKEN_BYTES_MAX);
+	assert_int_equal(link_greeting_check(&tcp, true, longest, &error), -EACCES);
+	longest[LINK_TOKEN_BYTES_MAX] = 0;
+	assert_int_equal(link_greeting_check(&tcp, true, longest, &error), 0);
+}
+
+/* What ends a server's side of the greeting; @pair[0] is the client's end, closed by nobody. */
+static void expect_refused(int pair[2], int status, const char *sentence)
+{
+	struct link_options options = options_of(0);
+	struct error error = { 0 };
+	struct link *link = NULL;
+
+	options.connect_wait_ms = 100;
+	assert_int_equal(link_adopt(pair[1], &options, &link, &error), status);
+	assert_string_equal(error.text, sentence);
+	close(pair[1]);
+}
+
+/* Whether the end for writing of the pipe that is read from @fd is closed everywhere. */
+static bool pipe_is_closed(int fd)
+{
+	struct pollfd one = { .fd = fd, .events = POLLIN };
+
+	return poll(&one, 1, 0) == 1 && one.revents == POLLHUP;
+}
+
+/* Descriptors come beside the greeting's first byte; none of those that came is kept. */
+static void descriptors_in_two_pieces_are_refused(void **state)
+{
+	struct link_greeting greeting = ring_greeting(
+		LINK_RING_BYTES_MIN, LINK_RING_HEADER_BYTES + 2 * LINK_RING_BYTES_MIN);
+	struct link_answer answer;
+	int pair[2], ends[2];
+
+	(void)state;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	assert_return_code(pipe(ends), errno);
+	assert_int_equal(io_send_fds(pair[0], &greeting, 64, &ends[1], 1), 64);
+	assert_int_equal(io_send_fds(pair[0], (char *)&greeting + 64, 64, &ends[1], 1), 64);
+	close(ends[1]);
+	expect_refused(pair, -EPROTO, "no greeting: Protocol error");
+	assert_true(pipe_is_closed(ends[0]));
+	assert_int_equal(io_read_full(pair[0], &answer, sizeof(answer)), 0);
+	assert_int_equal(le16toh(answer.code), LINK_ANSWER_MALFORMED);
+	assert_string_equal(answer.text, "the greeting is malformed");
+	close(ends[0]);
+	close(pair[0]);
+}
+
+/* A client that hangs up after its greeting, and one that reads nothing. */
+static void clients_that_take_no_answer_are_left(void **state)
+{
+	struct link_greeting greeting = greeting_of(LINK_WIRE_UNIX);
+	static const char filling[4096];
+	int pair[2];
+
+	(void)state;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	assert_int_equal(write(pair[0], &greeting, sizeof(greeting)), sizeof(greeting));
+	close(pair[0]);
+	expect_refused(pair, -EPIPE, "the peer left during the greeting: Broken pipe");
+
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	assert_int_equal(write(pair[0], &greeting, sizeof(greeting)), sizeof(greeting));
+	while (send(pair[1], filling, sizeof(filling), MSG_DONTWAIT) > 0)
+		;
+	expect_refused(pair, -ETIMEDOUT, "the peer left during the greeting: Connection timed out");
+	close(pair[0]);
+}
+
 struct dripping {
 	int fd;
 	struct link_greeting greeting;
@@ -596,15 +715,6 @@ static void slow_greeting_times_out(void **state)
 	close(pair[1]);
 	pthread_join(thread, NULL);
 	close(pair[0]);
-}
-
-static struct link_greeting ring_greeting(uint64_t ring_bytes, uint64_t memory_bytes)
-{
-	struct link_greeting greeting = greeting_of(LINK_WIRE_RING);
-
-	greeting.ring_bytes = htole64(ring_bytes);
-	greeting.memory_bytes = htole64(memory_bytes);
-	return greeting;
 }
 
 static void bad_rings_are_refused(void **state)
@@ -797,6 +907,127 @@ static void bad_shared_memory_is_refused(void **state)
 	}
 }
 
+/* A reason that the wire has no code for is one of the server's own troubles. */
+static void other_reasons_are_the_servers(void **state)
+{
+	struct link_answer answer;
+	struct error error = { 0 };
+	int pair[2];
+
+	(void)state;
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	assert_int_equal(link_refuse(pair[1], -ENOENT, "no worker"), 0);
+	assert_int_equal(io_read_full(pair[0], &answer, sizeof(answer)), 0);
+	assert_int_equal(le16toh(answer.code), LINK_ANSWER_BROKEN);
+	assert_int_equal(link_answer_check(&answer, &error), -EIO);
+	assert_string_equal(error.text, "server refused: no worker");
+	close(pair[0]);
+	assert_int_equal(link_refuse(pair[1], -ENOENT, "no worker"), -EPIPE);
+	close(pair[1]);
+}
+
+/* A link whose client's side is at work on one end of @pair, the server's answer being written. */
+static struct link *greeting_link(enum link_medium medium, int pair[2])
+{
+	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
+				      .version = htole16(LINK_WIRE_VERSION) };
+	struct link *link = calloc(1, sizeof(*link));
+
+	assert_non_null(link);
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	link->fd = pair[0];
+	link->medium = medium;
+	link->shared_fd = link->ring.room_fd = link->scif.epd = link->scif.listener = -1;
+	assert_int_equal(write(pair[1], &answer, sizeof(answer) / 2), sizeof(answer) / 2);
+	return link;
+}
+
+/* The rest of that answer, with a descriptor that no answer has; its pipe's other end. */
+static int greeting_rest(int fd)
+{
+	static const char zeroes[sizeof(struct link_answer) / 2];
+	int ends[2];
+
+	assert_return_code(pipe(ends), errno);
+	assert_int_equal(io_send_fds(fd, zeroes, sizeof(zeroes), &ends[1], 1), sizeof(zeroes));
+	close(ends[1]);
+	return ends[0];
+}
+
+static void descriptors_beside_an_answer_are_closed(void **state)
+{
+	struct link_options options = options_of(0);
+	struct error error = { 0 };
+	struct link *link;
+	int pair[2], end;
+
+	(void)state;
+	link = greeting_link(LINK_UNIX, pair);
+	end = greeting_rest(pair[1]);
+	assert_int_equal(link_greet(link, &options, link_now_ms() + 1000, &error), 0);
+	assert_true(pipe_is_closed(end));
+	close(end);
+	close(pair[1]);
+	link_abandon(link);
+}
+
+/* The client's side makes do without the memory that its system does not give. */
+static void memory_that_cannot_be_is_not_offered(void **state)
+{
+	struct link_options options = options_of(0);
+	struct link_greeting greeting;
+	struct error error = { 0 };
+	int pair[2], fds[IO_FDS_MAX];
+	size_t fd_count = 0;
+	struct link *link;
+
+	(void)state;
+	options.shared_bytes = 1ull << 63; /* more than a file can have */
+	link = greeting_link(LINK_UNIX, pair);
+	close(greeting_rest(pair[1]));
+	assert_int_equal(link_greet(link, &options, link_now_ms() + 1000, &error), 0);
+	assert_int_equal(link->shared_fd, -1);
+	assert_int_equal(io_receive_fds(pair[1], &greeting, sizeof(greeting), fds, &fd_count),
+			 sizeof(greeting));
+	assert_int_equal(fd_count, 0);
+	assert_int_equal(greeting.shared_bytes, 0);
+	close(pair[1]);
+	link_abandon(link);
+}
+
+/* Medium scif: a server that accepts and names no port, and one that names none of SCIF's. */
+static void a_server_without_a_door_is_left(void **state)
+{
+	struct link_options options = options_of(0);
+	struct link_scif_door door = { 0 };
+	struct error error = { 0 };
+	struct link *link;
+	int pair[2], ends[2];
+
+	(void)state;
+	if (link_scif_open(&error) < 0)
+		skip();
+	link = greeting_link(LINK_SCIF, pair);
+	close(greeting_rest(pair[1]));
+	assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+	assert_int_equal(link_greet(link, &options, link_now_ms() + 1000, &error), -EPIPE);
+	assert_string_equal(error.text, "the server's SCIF port: Broken pipe");
+	close(pair[1]);
+	link_abandon(link);
+
+	link = greeting_link(LINK_SCIF, pair);
+	close(greeting_rest(pair[1]));
+	assert_return_code(pipe(ends), errno);
+	assert_int_equal(io_send_fds(pair[1], &door, sizeof(door), &ends[1], 1), sizeof(door));
+	close(ends[1]);
+	assert_true(link_greet(link, &options, link_now_ms() + 1000, &error) < 0);
+	assert_non_null(strstr(error.text, "the server is at none of the nodes"));
+	assert_true(pipe_is_closed(ends[0]));
+	close(ends[0]);
+	close(pair[1]);
+	link_abandon(link);
+}
+
 static void odd_answers_are_refused(void **state)
 {
 	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
@@ -864,10 +1095,17 @@ int main(void)
 		cmocka_unit_test(lying_indices_kill_the_link),
 		cmocka_unit_test(index_running_backwards_kills_the_link),
 		cmocka_unit_test(bad_greetings_are_answered),
+		cmocka_unit_test(greetings_are_refused_with_a_reason),
+		cmocka_unit_test(descriptors_in_two_pieces_are_refused),
+		cmocka_unit_test(clients_that_take_no_answer_are_left),
 		cmocka_unit_test(slow_greeting_times_out),
 		cmocka_unit_test(bad_rings_are_refused),
 		cmocka_unit_test(tcp_needs_the_token),
 		cmocka_unit_test(tcp_without_a_token_is_off),
+		cmocka_unit_test(other_reasons_are_the_servers),
+		cmocka_unit_test(descriptors_beside_an_answer_are_closed),
+		cmocka_unit_test(memory_that_cannot_be_is_not_offered),
+		cmocka_unit_test(a_server_without_a_door_is_left),
 		cmocka_unit_test(odd_answers_are_refused),
 		cmocka_unit_test(offered_memory_is_shared),
 		cmocka_unit_test(bad_shared_memory_is_refused),
