@@ -28,16 +28,26 @@ static unsigned char *list_room(struct worker_call *call, size_t bytes)
 	return call->reply + before;
 }
 
+/*
+ * list_none - @result, without the lists that were added: a client that gets more than an error
+ * beside an error takes it for a whole reply, which has a block
+ */
+static CUresult list_none(struct worker_call *call, CUresult result)
+{
+	call->reply_tail_bytes = 0;
+	return result;
+}
+
 CUresult worker_list_add(struct worker_call *call, const void *elements, uint64_t count,
 			 size_t element_bytes)
 {
 	unsigned char *at;
 
 	if (count > CUDA_WIRE_LIST_MAX)
-		return CUDA_ERROR_NOT_SUPPORTED;
+		return list_none(call, CUDA_ERROR_NOT_SUPPORTED);
 	at = list_room(call, count * element_bytes);
 	if (!at)
-		return CUDA_ERROR_NOT_SUPPORTED;
+		return list_none(call, CUDA_ERROR_NOT_SUPPORTED);
 	if (count)
 		memcpy(at, elements, count * element_bytes);
 	return CUDA_SUCCESS;
@@ -51,16 +61,16 @@ CUresult worker_list_handles(struct worker_call *call, enum cuda_wire_kind kind,
 
 	/* A list that was cut is not what the driver said. */
 	if (room > CUDA_WIRE_LIST_MAX && listed >= CUDA_WIRE_LIST_MAX)
-		return CUDA_ERROR_NOT_SUPPORTED;
+		return list_none(call, CUDA_ERROR_NOT_SUPPORTED);
 	at = list_room(call, count * sizeof(uint32_t));
 	if (!at)
-		return CUDA_ERROR_NOT_SUPPORTED;
+		return list_none(call, CUDA_ERROR_NOT_SUPPORTED);
 	for (uint64_t i = 0; i < count; i++) {
 		uint32_t number;
 		CUresult result = worker_handle_number(call, kind, real[i], parent, &number);
 
 		if (result)
-			return result;
+			return list_none(call, result);
 		memcpy(at + i * sizeof(number), &number, sizeof(number));
 	}
 	return CUDA_SUCCESS;

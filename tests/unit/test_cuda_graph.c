@@ -246,6 +246,35 @@ static void test_capture(void **state)
 	assert_int_equal(client_cuMemFree_v2(memory), CUDA_SUCCESS);
 }
 
+/* The worker has no number left for a node of the driver's: that call fails, and no other does. */
+static void test_numbers_run_out(void **state)
+{
+	CUstreamCaptureStatus status;
+	const CUgraphNode *dependencies;
+	CUdeviceptr memory;
+	size_t count = 0;
+	cuuint64_t id = 0;
+	uint32_t number, last = 0;
+	CUstream stream;
+	CUgraph graph;
+
+	(void)state;
+	assert_int_equal(client_cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+	assert_int_equal(client_cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_GLOBAL),
+			 CUDA_SUCCESS);
+	/* All but one, which the graph gets. */
+	for (uintptr_t i = 1; !worker_handle_number(NULL, KIND_node, (void *)(8 * i), 0, &number);
+	     i++)
+		last = number;
+	worker_handle_end(NULL, last);
+	assert_int_equal(client_cuStreamGetCaptureInfo_v2(stream, &status, &id, &graph,
+							  &dependencies, &count),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(client_cuMemAlloc_v2(&memory, 4096), CUDA_SUCCESS);
+	assert_int_equal(client_cuMemFree_v2(memory), CUDA_SUCCESS);
+	assert_int_equal(client_cuStreamEndCapture(stream, &graph), CUDA_SUCCESS);
+}
+
 static void test_virtual_memory(void **state)
 {
 	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
@@ -321,7 +350,7 @@ int main(void)
 		cmocka_unit_test(test_kernel_nodes),   cmocka_unit_test(test_host_nodes),
 		cmocka_unit_test(test_user_objects),   cmocka_unit_test(test_capture),
 		cmocka_unit_test(test_virtual_memory), cmocka_unit_test(test_linker),
-		cmocka_unit_test(test_foreign_memory),
+		cmocka_unit_test(test_foreign_memory), cmocka_unit_test(test_numbers_run_out),
 	};
 
 	return cmocka_run_group_tests_name("cuda graphs", tests, graph_open, graph_close);
