@@ -800,6 +800,94 @@ static void test_huge_bulk(void **state)
 	assert_int_equal(client_send_ping(), CUDA_ERROR_DEVICE_UNAVAILABLE);
 }
 
+/* A list that is longer than the wire's, or than what is left of the reply, is refused whole. */
+static void test_long_lists(void **state)
+{
+	static const uint64_t numbers[CUDA_WIRE_LIST_MAX + 1] = { 7, 8 };
+	struct worker_call call;
+	void *room;
+
+	(void)state;
+	assert_int_equal(worker_call_open(&call), 0);
+	call.request.call = CALL_ping; /* whose reply has no block */
+	assert_int_equal(worker_list_count(CUDA_WIRE_LIST_MAX + 1), CUDA_WIRE_LIST_MAX);
+	assert_null(worker_list(&call, CUDA_WIRE_LIST_MAX + 1, sizeof(*numbers)));
+	room = worker_list(&call, CUDA_WIRE_LIST_MAX, sizeof(*numbers));
+	assert_non_null(room);
+	free(room);
+
+	assert_int_equal(worker_list_add(&call, numbers, CUDA_WIRE_LIST_MAX + 1, sizeof(*numbers)),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(worker_list_add(&call, numbers, 2, WORKER_PAYLOAD_BYTES),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(call.reply_tail_bytes, 0);
+	/* Three of the longest fit in 64 KiB. With the fourth, none of them is in the reply. */
+	for (unsigned int i = 1; i <= 3; i++) {
+		assert_int_equal(
+			worker_list_add(&call, numbers, CUDA_WIRE_LIST_MAX, sizeof(*numbers)),
+			CUDA_SUCCESS);
+		assert_int_equal(call.reply_tail_bytes, i * CUDA_WIRE_LIST_MAX * sizeof(*numbers));
+	}
+	assert_int_equal(worker_list_add(&call, numbers, CUDA_WIRE_LIST_MAX, sizeof(*numbers)),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(call.reply_tail_bytes, 0);
+	call.reply_tail_bytes = WORKER_PAYLOAD_BYTES - 8;
+	assert_int_equal(worker_list_add(&call, numbers, 9, 1), CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(call.reply_tail_bytes, 0);
+	call.reply_tail_bytes = WORKER_PAYLOAD_BYTES - 8;
+	assert_int_equal(worker_list_add(&call, numbers, 8, 1), CUDA_SUCCESS);
+	assert_memory_equal(call.reply + WORKER_PAYLOAD_BYTES - 8, numbers, 8);
+	worker_call_close(&call);
+}
+
+/* The worker gives numbers to handles of the driver's as long as it has any. */
+static void test_lists_of_handles(void **state)
+{
+	static void *handles[CUDA_WIRE_LIST_MAX];
+	struct worker_call call;
+	uint32_t number;
+
+	(void)state;
+	assert_int_equal(worker_call_open(&call), 0);
+	call.request.call = CALL_ping;
+	for (uintptr_t i = 0; i < CUDA_WIRE_LIST_MAX; i++)
+		handles[i] = (void *)(0x1000 + 8 * i);
+	/* The driver filled all that it was given, and may have more. */
+	assert_int_equal(worker_list_handles(&call, KIND_node, 0, handles, CUDA_WIRE_LIST_MAX,
+					     CUDA_WIRE_LIST_MAX + 1),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(call.reply_tail_bytes, 0);
+	assert_int_equal(worker_handle_known(KIND_node, handles[0]), 0);
+	/* One less than that, and it has no more. */
+	assert_int_equal(worker_list_handles(&call, KIND_node, 0, handles, CUDA_WIRE_LIST_MAX - 1,
+					     CUDA_WIRE_LIST_MAX + 1),
+			 CUDA_SUCCESS);
+	memcpy(&number, call.reply + sizeof(number), sizeof(number));
+	assert_int_equal(worker_handle_known(KIND_node, handles[1]), number);
+	assert_true(number >= CUDA_WIRE_HANDLES_CLIENT);
+
+	call.reply_tail_bytes = WORKER_PAYLOAD_BYTES - 8;
+	assert_int_equal(worker_list_handles(&call, KIND_node, 0, handles, 3, 3),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	assert_int_equal(call.reply_tail_bytes, 0);
+
+	/* No number is left, and those that were given stay. */
+	for (uintptr_t i = 0;
+	     i < CUDA_WIRE_HANDLES - CUDA_WIRE_HANDLES_CLIENT - (CUDA_WIRE_LIST_MAX - 1); i++)
+		assert_int_equal(worker_handle_number(&call, KIND_node, (void *)(0x100000 + 8 * i),
+						      0, &number),
+				 CUDA_SUCCESS);
+	assert_int_equal(worker_list_handles(&call, KIND_node, 0, handles, CUDA_WIRE_LIST_MAX - 1,
+					     CUDA_WIRE_LIST_MAX),
+			 CUDA_SUCCESS);
+	assert_int_equal(worker_list_handles(&call, KIND_node, 0, handles + 1,
+					     CUDA_WIRE_LIST_MAX - 1, CUDA_WIRE_LIST_MAX),
+			 CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(call.reply_tail_bytes, 0);
+	worker_call_close(&call);
+	worker_table_close();
+}
+
 static void test_fork(void **state)
 {
 	CUdeviceptr memory;
@@ -887,6 +975,8 @@ int main(void)
 		BOTH(test_broken_bulk),
 		BOTH(test_broken_block),
 		BOTH(test_huge_bulk),
+		cmocka_unit_test(test_long_lists),
+		cmocka_unit_test(test_lists_of_handles),
 		BOTH(test_fork),
 		BOTH(test_lost_while_waiting),
 	};
