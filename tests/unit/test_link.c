@@ -761,6 +761,66 @@ static void bad_rings_are_refused(void **state)
 	close(pair[1]);
 }
 
+/* A link whose client's side is at work on one end of @pair, the server's answer being written. */
+static struct link *greeting_link(enum link_medium medium, int pair[2])
+{
+	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
+				      .version = htole16(LINK_WIRE_VERSION) };
+	struct link *link = calloc(1, sizeof(*link));
+
+	assert_non_null(link);
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+	link->fd = pair[0];
+	link->medium = medium;
+	link->shared_fd = link->ring.room_fd = link->scif.epd = link->scif.listener = -1;
+	assert_int_equal(write(pair[1], &answer, sizeof(answer) / 2), sizeof(answer) / 2);
+	return link;
+}
+
+/* Memory in huge pages, which may turn out to be missing when this side touches them. */
+static void memory_in_huge_pages_is_refused(void **state)
+{
+	struct link_greeting greeting = greeting_of(LINK_WIRE_UNIX);
+	struct link_answer answer;
+	int memory = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+
+	(void)state;
+	if (memory < 0 || ftruncate(memory, 1 << 30) < 0)
+		skip(); /* a kernel without them */
+	greeting.shared_bytes = htole64(1 << 30);
+	assert_return_code(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), errno);
+	assert_int_equal(try_greeting(&greeting, sizeof(greeting), &memory, 1, &answer), -EINVAL);
+	assert_string_equal(answer.text, "the shared memory is not an ordinary memfd");
+	close(memory);
+}
+
+/* What a client is told before it has said anything. */
+static void impossible_links_are_not_asked_for(void **state)
+{
+	struct link_options options = options_of(0);
+	char address[128] = "unix:/";
+	struct link_address parsed;
+	struct error error = { 0 };
+	struct link *link;
+	int pair[2];
+
+	(void)state;
+	memset(address + 6, 'x', 106); /* 107 with the first */
+	assert_int_equal(link_address_parse(address, &parsed, &error), 0);
+	address[6 + 106] = 'x';
+	assert_int_equal(link_address_parse(address, &parsed, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "a socket's path has at most 107 bytes"));
+
+	options.ring_bytes = 3u << 20;
+	link = greeting_link(LINK_RING, pair);
+	assert_int_equal(link_greet(link, &options, link_now_ms() + 1000, &error), -EINVAL);
+	assert_string_equal(error.text, "ring of 3145728 bytes: expected a power of two from "
+					"524288 to 67108864");
+	assert_int_equal(recv(pair[1], &error, 1, MSG_DONTWAIT), -1);
+	close(pair[1]);
+	link_abandon(link);
+}
+
 static void tcp_needs_the_token(void **state)
 {
 	static const char *const tokens[] = { "correct horse battery stapla", "x",
@@ -926,22 +986,6 @@ static void other_reasons_are_the_servers(void **state)
 	close(pair[1]);
 }
 
-/* A link whose client's side is at work on one end of @pair, the server's answer being written. */
-static struct link *greeting_link(enum link_medium medium, int pair[2])
-{
-	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
-				      .version = htole16(LINK_WIRE_VERSION) };
-	struct link *link = calloc(1, sizeof(*link));
-
-	assert_non_null(link);
-	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
-	link->fd = pair[0];
-	link->medium = medium;
-	link->shared_fd = link->ring.room_fd = link->scif.epd = link->scif.listener = -1;
-	assert_int_equal(write(pair[1], &answer, sizeof(answer) / 2), sizeof(answer) / 2);
-	return link;
-}
-
 /* The rest of that answer, with a descriptor that no answer has; its pipe's other end. */
 static int greeting_rest(int fd)
 {
@@ -1100,6 +1144,8 @@ int main(void)
 		cmocka_unit_test(clients_that_take_no_answer_are_left),
 		cmocka_unit_test(slow_greeting_times_out),
 		cmocka_unit_test(bad_rings_are_refused),
+		cmocka_unit_test(memory_in_huge_pages_is_refused),
+		cmocka_unit_test(impossible_links_are_not_asked_for),
 		cmocka_unit_test(tcp_needs_the_token),
 		cmocka_unit_test(tcp_without_a_token_is_off),
 		cmocka_unit_test(other_reasons_are_the_servers),

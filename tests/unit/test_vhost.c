@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -311,6 +312,36 @@ static void a_table_with_a_bad_region_leaves_no_memory(void **state)
 					       8 + 2 * sizeof(table.regions[0]) - 1,
 					       bench.frontend.memory_fds, 2),
 			 1);
+	bench_close(&bench);
+}
+
+/* A file that the VMM lets nobody write to is no memory of a guest's. */
+static void memory_that_cannot_be_written_is_refused(void **state)
+{
+	struct vhost_user_single_region single = { .region = { .bytes = FRONTEND_REGION_BYTES } };
+	struct bench bench;
+	char path[32];
+	int file;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(&bench.frontend, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", bench.frontend.memory_fds[0]);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	assert_return_code(file, errno);
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_ADD_MEM_REG, &single,
+					       sizeof(single), &file, 1),
+			 1);
+	assert_int_equal(bench.device.memory.count, 0);
+	/* And without a descriptor. */
+	assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_ADD_MEM_REG, &single,
+					       sizeof(single), NULL, 0),
+			 1);
+	frontend_send(&bench.frontend, VHOST_USER_ADD_MEM_REG, 0, &single, sizeof(single), &file,
+		      1);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EACCES);
+	close(file);
 	bench_close(&bench);
 }
 
@@ -1197,6 +1228,7 @@ int main(void)
 		cmocka_unit_test(refusals_are_acknowledged_or_end_the_session),
 		cmocka_unit_test(features_that_do_not_exist_are_refused),
 		cmocka_unit_test(a_table_with_a_bad_region_leaves_no_memory),
+		cmocka_unit_test(memory_that_cannot_be_written_is_refused),
 		cmocka_unit_test(kicks_come_by_a_descriptor_that_can_be_waited_for),
 		cmocka_unit_test(a_kick_that_cannot_be_read_ends_the_session),
 		cmocka_unit_test(the_request_channel_needs_a_descriptor),
