@@ -140,6 +140,7 @@ static struct {
 	size_t count, at, piece;
 	unsigned int calls;
 	unsigned int interrupts; /* so many of the next calls are cut short by a signal */
+	bool gone;		 /* the other side, as a call that does not wait finds */
 } feed;
 
 int scif_recv(scif_epd_t epd, void *message, int count, int flags)
@@ -154,6 +155,10 @@ int scif_recv(scif_epd_t epd, void *message, int count, int flags)
 		return -1;
 	}
 	if (!(flags & SCIF_RECV_BLOCK)) {
+		if (feed.gone) {
+			errno = ECONNRESET;
+			return -1;
+		}
 		got = got < left ? got : left;
 		got = got < feed.piece ? got : feed.piece;
 	}
@@ -325,6 +330,48 @@ static void broken_messages_are_refused(void **state)
 	assert_null(payload);
 }
 
+/* A stream that breaks inside a payload, while others are looked for as well. */
+static void a_broken_stream_is_told(void **state)
+{
+	struct message_stream stream;
+	struct coi_header header;
+	unsigned char *payload;
+
+	(void)state;
+	memset(&feed, 0, sizeof(feed));
+	feed.piece = sizeof(feed.bytes);
+	feed_message(1, 100);
+	feed.count--;
+	assert_int_equal(message_stream_open(&stream, 0), 0);
+	assert_int_equal(message_stream_next(&stream, true, &header, &payload), -ECONNRESET);
+	assert_null(payload);
+	message_stream_close(&stream);
+
+	memset(&feed, 0, sizeof(feed));
+	feed.gone = true;
+	feed_message(1, 100);
+	assert_int_equal(message_stream_open(&stream, 0), 0);
+	assert_int_equal(message_stream_next(&stream, false, &header, &payload), -ECONNRESET);
+	assert_null(payload);
+	assert_int_equal(feed.at, sizeof(header));
+	message_stream_close(&stream);
+}
+
+static void structures_have_their_size(void **state)
+{
+	struct coi_run_buffer buffer = { .id = 1 };
+	const unsigned char payload[sizeof(buffer) + 1] = { 9 };
+
+	(void)state;
+	assert_int_equal(message_fixed(payload, sizeof(buffer) - 1, &buffer, sizeof(buffer)),
+			 -EPROTO);
+	assert_int_equal(message_fixed(payload, sizeof(buffer) + 1, &buffer, sizeof(buffer)),
+			 -EPROTO);
+	assert_int_equal(buffer.id, 1);
+	assert_int_equal(message_fixed(payload, sizeof(buffer), &buffer, sizeof(buffer)), 0);
+	assert_memory_equal(&buffer, payload, sizeof(buffer));
+}
+
 static void a_signal_loses_no_byte(void **state)
 {
 	struct coi_header header = { .type = COI_COMPLETE, .tag = 9 };
@@ -357,6 +404,8 @@ int main(void)
 		cmocka_unit_test(messages_of_a_stream),
 		cmocka_unit_test(a_stream_takes_few_calls),
 		cmocka_unit_test(broken_messages_are_refused),
+		cmocka_unit_test(a_broken_stream_is_told),
+		cmocka_unit_test(structures_have_their_size),
 		cmocka_unit_test(a_signal_loses_no_byte),
 		cmocka_unit_test(runs_are_whole),
 		cmocka_unit_test(buffers_of_a_run_are_read),

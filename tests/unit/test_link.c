@@ -1076,9 +1076,18 @@ static void odd_answers_are_refused(void **state)
 {
 	struct link_answer answer = { .magic = htole32(LINK_WIRE_MAGIC),
 				      .version = htole16(LINK_WIRE_VERSION) };
+	struct error error = { 0 };
 
 	(void)state;
 	assert_int_equal(link_answer_check(&answer, NULL), 0);
+	answer.magic++;
+	assert_int_equal(link_answer_check(&answer, &error), -EPROTO);
+	assert_string_equal(error.text, "the server does not speak the link's protocol");
+	answer.magic--;
+	answer.flags = htole32(LINK_ANSWER_SHARED << 1);
+	assert_int_equal(link_answer_check(&answer, &error), -EPROTO);
+	assert_string_equal(error.text, "the server's answer makes no sense");
+	answer.flags = 0;
 	answer.text_bytes = htole32(UINT32_MAX);
 	assert_int_equal(link_answer_check(&answer, NULL), -EPROTO);
 	answer.text_bytes = 0;

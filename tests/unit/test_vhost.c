@@ -315,6 +315,62 @@ static void a_table_with_a_bad_region_leaves_no_memory(void **state)
 	bench_close(&bench);
 }
 
+/* Each request about a queue, with the number of one that is not there, or what no queue has. */
+static void requests_name_queues_that_exist(void **state)
+{
+	static const uint32_t by_state[] = { VHOST_USER_SET_VRING_NUM, VHOST_USER_SET_VRING_BASE,
+					     VHOST_USER_GET_VRING_BASE,
+					     VHOST_USER_SET_VRING_ENABLE };
+	static const uint32_t by_number[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
+					      VHOST_USER_SET_VRING_ERR };
+	struct vhost_user_vring_state none = { FRONTEND_QUEUES, 1 }, far = { 0, 0x10000 };
+	struct vhost_user_vring_address address = { .index = FRONTEND_QUEUES };
+	uint64_t number = FRONTEND_QUEUES, no_descriptor = VHOST_USER_VRING_NO_FD;
+	uint64_t wide_status = 256;
+	struct bench bench;
+	struct frontend *frontend = &bench.frontend;
+
+	(void)state;
+	bench_open(&bench, FRONTEND_QEMU);
+	frontend_negotiate(frontend, 0);
+	frontend_share_memory(frontend);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(
+			frontend_acknowledged(frontend, by_state[i], &none, sizeof(none), NULL, 0),
+			1);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_VRING_ADDR, &address,
+					       sizeof(address), NULL, 0),
+			 1);
+	for (unsigned int i = 0; i < 3; i++) {
+		number = FRONTEND_QUEUES;
+		assert_int_equal(frontend_acknowledged(frontend, by_number[i], &number,
+						       sizeof(number), &frontend->queues[0].kick_fd,
+						       1),
+				 1);
+		number = 0; /* the queue is there, its descriptor is not */
+		assert_int_equal(frontend_acknowledged(frontend, by_number[i], &number,
+						       sizeof(number), NULL, 0),
+				 1);
+	}
+	/* An index of more than 16 bits; a queue that is to be polled; a status of more than 8. */
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_VRING_BASE, &far,
+					       sizeof(far), NULL, 0),
+			 1);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_STATUS, &wide_status,
+					       sizeof(wide_status), NULL, 0),
+			 1);
+	assert_int_equal(frontend_acknowledged(frontend, VHOST_USER_SET_VRING_KICK, &no_descriptor,
+					       sizeof(no_descriptor), NULL, 0),
+			 1);
+	assert_int_equal(bench.device.queues[0].next_available, 0);
+	assert_int_equal(bench.device.status, 0);
+	frontend_send(frontend, VHOST_USER_SET_VRING_KICK, 0, &no_descriptor, sizeof(no_descriptor),
+		      NULL, 0);
+	bench_serve(&bench);
+	assert_int_equal(bench.ended, -EOPNOTSUPP);
+	bench_close(&bench);
+}
+
 /* A file that the VMM lets nobody write to is no memory of a guest's. */
 static void memory_that_cannot_be_written_is_refused(void **state)
 {
@@ -1228,6 +1284,7 @@ int main(void)
 		cmocka_unit_test(refusals_are_acknowledged_or_end_the_session),
 		cmocka_unit_test(features_that_do_not_exist_are_refused),
 		cmocka_unit_test(a_table_with_a_bad_region_leaves_no_memory),
+		cmocka_unit_test(requests_name_queues_that_exist),
 		cmocka_unit_test(memory_that_cannot_be_written_is_refused),
 		cmocka_unit_test(kicks_come_by_a_descriptor_that_can_be_waited_for),
 		cmocka_unit_test(a_kick_that_cannot_be_read_ends_the_session),
