@@ -86,7 +86,8 @@ RUN_FUNCTION(stir)
 		first++;
 	for (rounds = 0; bytes[first] != 255 && time(NULL) <= end; rounds++) {
 		for (uint16_t i = 0; i < misc_bytes; i++)
-			bytes[i] = (unsigned char)(bytes[i] + !taken[i]);
+			if (!taken[i]) /* the others are not even read and written back */
+				bytes[i]++;
 	}
 	rounds = bytes[first] == 255 ? rounds : 0;
 	memcpy(answer, &rounds, sizeof(rounds));
