@@ -286,7 +286,7 @@ static __attribute__((noreturn)) void supervisor_become_acceptor(struct supervis
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	prctl(PR_SET_NAME, "card-acceptor", 0, 0, 0);
 	signal(SIGTERM, SIG_IGN); /* of the service's whole group: the supervisor's, too */
-	signal(SIGINT, SIG_IGN); /* of a terminal: the supervisor's */
+	signal(SIGINT, SIG_IGN);  /* of a terminal: the supervisor's */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (supervisor->settings->socket)
