@@ -81,7 +81,7 @@ bool device_memory_read(const char *bus_id, const char *driver, struct device_me
 	if (!library.find || library.find(bus_id, &device))
 		return false;
 	list_read(device, memory);
-	if (library.memory && !library.memory(device, numbers))
+	if (!memory->listed && library.memory && !library.memory(device, numbers))
 		memory->all_bytes = numbers[2];
 	return true;
 }

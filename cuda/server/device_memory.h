@@ -18,7 +18,7 @@
 struct device_memory {
 	bool listed;	    /* this process is in the device's list, with: */
 	uint64_t own_bytes; /* ... what it takes */
-	uint64_t all_bytes; /* what all processes take, and the driver */
+	uint64_t all_bytes; /* what all processes take, and the driver; 0 where it is listed */
 };
 
 /**

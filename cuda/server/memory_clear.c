@@ -205,36 +205,25 @@ static CUresult clear_node(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *a
 	return real.cuGraphAddDependencies(clearing->graph, from, behind, count);
 }
 
-static CUresult clear_graph(CUgraph graph)
+bool memory_clears(void)
+{
+	return real.cuMemcpy3D_v2 != NULL;
+}
+
+CUresult memory_clear_graph(CUgraph graph)
 {
 	struct clearing clearing = { .graph = graph };
-	CUresult result = real.cuCtxGetCurrent(&clearing.context);
+	CUresult result;
 
+	if (!real.cuGraphAddMemsetNode || !real.cuGraphNodeGetDependentNodes ||
+	    !real.cuGraphAddDependencies || !real.cuCtxGetDevice)
+		return CUDA_SUCCESS;
+	result = real.cuCtxGetCurrent(&clearing.context);
 	/* Without a context it cannot be instantiated either, which the driver says best. */
 	if (result || !clearing.context)
 		return result;
 	result = real.cuCtxGetDevice(&clearing.device);
 	return result ? result : graph_allocations(&real, graph, clear_node, &clearing);
-}
-
-static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
-{
-	CUresult result = clear_graph(graph);
-
-	return result ? result : real.cuGraphInstantiateWithFlags(exec, graph, flags);
-}
-
-static CUresult instantiate_with(CUgraphExec *exec, CUgraph graph,
-				 CUDA_GRAPH_INSTANTIATE_PARAMS *parameters)
-{
-	CUresult result = clear_graph(graph);
-
-	return result ? result : real.cuGraphInstantiateWithParams(exec, graph, parameters);
-}
-
-bool memory_clears(void)
-{
-	return real.cuMemcpy3D_v2 != NULL;
 }
 
 CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
@@ -282,10 +271,4 @@ void memory_clear_open(struct cuda_driver *driver)
 	if (real.cuMemAddressReserve && real.cuMemMap && real.cuMemSetAccess && real.cuMemUnmap &&
 	    real.cuMemAddressFree && real.cuMemRelease)
 		WORKER_PUT(driver, cuMemCreate, create);
-	if (!graph_can_allocate(driver) || !real.cuGraphAddMemsetNode ||
-	    !real.cuGraphNodeGetDependentNodes || !real.cuGraphAddDependencies ||
-	    !real.cuCtxGetDevice)
-		return;
-	WORKER_PUT(driver, cuGraphInstantiateWithFlags, instantiate);
-	WORKER_PUT(driver, cuGraphInstantiateWithParams, instantiate_with);
 }

@@ -206,12 +206,6 @@ static CUresult array_destroy_mipmapped(CUmipmappedArray array)
 	return result;
 }
 
-bool graph_can_allocate(const struct cuda_driver *driver)
-{
-	return driver->cuGraphGetNodes && driver->cuGraphNodeGetType &&
-	       driver->cuGraphMemAllocNodeGetParams;
-}
-
 CUresult graph_allocations(const struct cuda_driver *driver, CUgraph graph,
 			   graph_allocation_fn *visit, void *argument)
 {
@@ -249,14 +243,16 @@ static CUresult add_bytes(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *al
 		       : CUDA_SUCCESS;
 }
 
-/* graph_admit - before a graph is instantiated */
+/* graph_admit - before a graph is instantiated; what it allocates will be cleared */
 static CUresult graph_admit(CUgraph graph, uint64_t *bytes)
 {
 	CUresult result;
 
 	*bytes = 0;
 	result = graph_allocations(&real, graph, add_bytes, bytes);
-	return result || !*bytes ? result : worker_memory_admit(*bytes);
+	if (!result && *bytes)
+		result = worker_memory_admit(*bytes);
+	return result || !*bytes ? result : memory_clear_graph(graph);
 }
 
 /* graph_keep - the new executable graph on the books, or gone again */
@@ -308,7 +304,8 @@ void quota_arrays_open(struct cuda_driver *driver)
 	WORKER_PUT(driver, cuMipmappedArrayCreate, array_create_mipmapped);
 	WORKER_PUT(driver, cuArrayDestroy, array_destroy);
 	WORKER_PUT(driver, cuMipmappedArrayDestroy, array_destroy_mipmapped);
-	if (!graph_can_allocate(driver) || !driver->cuGraphExecDestroy)
+	if (!driver->cuGraphGetNodes || !driver->cuGraphNodeGetType ||
+	    !driver->cuGraphMemAllocNodeGetParams || !driver->cuGraphExecDestroy)
 		return;
 	WORKER_PUT(driver, cuGraphInstantiateWithFlags, graph_instantiate);
 	WORKER_PUT(driver, cuGraphInstantiateWithParams, graph_instantiate_with);

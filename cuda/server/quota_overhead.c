@@ -56,27 +56,24 @@ static int64_t overhead_after(const struct overhead *overhead)
 	return (int64_t)(now.all_bytes - overhead->memory.all_bytes);
 }
 
-/* overhead_admit - whether what was taken may stay; what is negative counts as nothing */
-static bool overhead_admit(int64_t *bytes)
+/* overhead_keep - what was taken for @object goes on the books, less than nothing as nothing;
+ * false: it does not fit */
+static bool overhead_keep(int64_t bytes, const void *object, CUcontext context)
 {
-	if (*bytes < 0)
-		*bytes = 0;
-	return !worker_memory_admit((uint64_t)*bytes);
+	uint64_t kept = bytes > 0 ? (uint64_t)bytes : 0;
+
+	return !worker_memory_admit(kept) && held_keep(object, context, kept, HELD_OVERHEAD);
 }
 
 static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice device)
 {
 	struct overhead overhead;
 	CUresult result = overhead_before(&overhead, device);
-	int64_t bytes;
 
 	if (!result)
 		result = real.cuCtxCreate_v2(context, flags, device);
-	if (result)
+	if (result || overhead_keep(overhead_after(&overhead), *context, *context))
 		return result;
-	bytes = overhead_after(&overhead);
-	if (overhead_admit(&bytes) && held_keep(*context, *context, (uint64_t)bytes, HELD_OVERHEAD))
-		return CUDA_SUCCESS;
 	real.cuCtxDestroy_v2(*context);
 	return CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -94,7 +91,6 @@ static CUresult primary_retain(CUcontext *context, CUdevice device)
 {
 	struct overhead overhead;
 	CUresult result;
-	int64_t bytes;
 
 	if (device < 0 || device >= (CUdevice)CUDA_WIRE_DEVICES_MAX || primaries[device])
 		return real.cuDevicePrimaryCtxRetain(context, device);
@@ -103,9 +99,7 @@ static CUresult primary_retain(CUcontext *context, CUdevice device)
 		result = real.cuDevicePrimaryCtxRetain(context, device);
 	if (result)
 		return result;
-	bytes = overhead_after(&overhead);
-	if (overhead_admit(&bytes) &&
-	    held_keep(*context, *context, (uint64_t)bytes, HELD_OVERHEAD)) {
+	if (overhead_keep(overhead_after(&overhead), *context, *context)) {
 		primaries[device] = *context;
 		return CUDA_SUCCESS;
 	}
@@ -143,9 +137,7 @@ static bool image_keep(const struct overhead *overhead, const void *image, CUcon
 {
 	int64_t bytes = overhead_after(overhead);
 
-	if (bytes <= 0)
-		return true;
-	return overhead_admit(&bytes) && held_keep(image, context, (uint64_t)bytes, HELD_OVERHEAD);
+	return bytes <= 0 || overhead_keep(bytes, image, context);
 }
 
 static CUresult module_load(CUmodule *module, const void *image, unsigned int count,

@@ -117,13 +117,16 @@ bool memory_clears(void);
  */
 CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
 			    unsigned int element_bytes);
-/* graph_can_allocate - whether the driver tells what nodes allocate, for graph_allocations() */
-bool graph_can_allocate(const struct cuda_driver *driver);
 typedef CUresult graph_allocation_fn(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *allocation,
 				     void *argument);
 /* graph_allocations - call @visit for each node that allocates, until it fails (quota_arrays.c) */
 CUresult graph_allocations(const struct cuda_driver *driver, CUgraph graph,
 			   graph_allocation_fn *visit, void *argument);
+/*
+ * memory_clear_graph - clear what the nodes of a graph allocate, at each launch of what will be
+ * instantiated of it. Without memory_clear_open() nothing.
+ */
+CUresult memory_clear_graph(CUgraph graph);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */
 uint64_t quota_left(uint64_t *limit);
 
