@@ -26,7 +26,8 @@ NEWCOMER_SECONDS = 16
 DEPTHS = {TINY_US: 64, SHORT_US: 64, LONG_US: 2, BUSY_US: 2}
 READY_SECONDS = 60
 QUOTA_MIXES = 1000
-QUOTA_BYTES = 1 << 30
+QUOTA_CLIENTS = 3
+QUOTA_BYTES = 1 << 30  # beside what the clients' contexts take
 OUT_OF_MEMORY = 2
 
 
@@ -82,11 +83,11 @@ class Host:
             process.stdin.flush()
         return processes, begin, end
 
-    def device_seconds(self):
-        """Device time of each tenant as accounted."""
+    def accounted(self, column):
+        """A column of the table of tenants."""
         (table,) = [t for t in self.cudad.status()["tables"] if t["name"] == "tenant"]
-        names = [column["name"] for column in table["columns"]]
-        return {row[0]: row[names.index("device")] for row in table["rows"]}
+        names = [each["name"] for each in table["columns"]]
+        return {row[0]: row[names.index(column)] for row in table["rows"]}
 
 
 def calibrate(bench):
@@ -115,9 +116,9 @@ def busy(host, iterations, kernels_us, seconds):
     processes, begin, end = host.start_loads(
         [(i, us * iterations, DEPTHS[us], 0) for i, us in enumerate(kernels_us)], seconds)
     time.sleep(begin + 0.3 - time.monotonic())
-    before, at = host.device_seconds(), time.monotonic()
+    before, at = host.accounted("device"), time.monotonic()
     time.sleep(end - 0.1 - time.monotonic())
-    after, until = host.device_seconds(), time.monotonic()
+    after, until = host.accounted("device"), time.monotonic()
     results = [read(process) for process in processes]
     device = [after[f"t{i}"] - before[f"t{i}"] for i in range(len(kernels_us))]
     work = [result["launches"] * us / 1e6 for result, us in zip(results, kernels_us)]
@@ -219,48 +220,76 @@ class Allocator:
         self.process.wait(20)
 
 
-def quota_way(client, bytes_, chance, ways):
-    """One allocation in a way of chance: (way, granted or not, number, what it is charged)."""
-    way = chance.choice(ways)
-    result, number, charged = client.ask("alloc", way, bytes_)
-    return way, int(result), number, int(charged)
+class Quota:
+    """Random allocations by clients of one tenant; what was asked for, and what is beside it.
+
+    What the driver takes unasked (contexts, code) counts too, and may grow when a client uses
+    something for the first time. It is read before and behind each allocation: what was granted
+    must fit at one of the two moments, what was refused must not fit at one of them.
+    """
+
+    def __init__(self, host, limit):
+        self.host, self.limit = host, limit
+        self.clients = [Allocator(host) for _ in range(QUOTA_CLIENTS)]
+        self.ways = self.clients[0].ask("ways")
+        self.held = []  # (client, number, bytes)
+        self.granted = self.above = self.refused = 0
+
+    def overhead(self):
+        return self.host.accounted("overhead")["t0"]
+
+    def asked(self):
+        return sum(block[2] for block in self.held)
+
+    def allocate(self, client, way, count):
+        before = self.overhead()
+        result, number, charged = map(int, client.ask("alloc", way, count))
+        if result not in (0, OUT_OF_MEMORY):
+            raise measure.Failed(f"{way} says {result}")
+        fits = [self.asked() + charged + overhead <= self.limit
+                for overhead in (before, self.overhead())]
+        self.granted += not result
+        self.above += not result and not any(fits)
+        self.refused += bool(result) and all(fits)
+        if not result:
+            self.held.append((client, number, charged))
+
+    def free(self, which):
+        client, number, _ = self.held.pop(which)
+        client.ask("free", number)
+
+    def info_exact(self):
+        """Whether what is left of the quota is what must be."""
+        # A program goes on before its free is done: each client's answer comes behind its own.
+        left = int([client.ask("info")[0] for client in self.clients][-1])
+        return left == self.limit - self.overhead() - self.asked()
 
 
 def quota(bench):
     """Random allocations by three clients of one tenant, in every way that the driver has."""
     bench.progress(f"{QUOTA_MIXES} random allocations in all ways against a quota")
     chance = random.Random(9)
-    above = refused = granted = 0
-    with Host(bench, [1], memory=QUOTA_BYTES) as host:
-        clients = [Allocator(host) for _ in range(3)]
-        ways = clients[0].ask("ways")
-        free, _ = map(int, clients[0].ask("info"))
-        base, held = QUOTA_BYTES - free, []
+    with Host(bench, [1]) as host:
+        client = Allocator(host)
+        client_overhead = host.accounted("overhead")["t0"]
+        client.end()
+    limit = QUOTA_CLIENTS * client_overhead + QUOTA_BYTES
+    with Host(bench, [1], memory=limit) as host:
+        mixes = Quota(host, limit)
         for _ in range(QUOTA_MIXES):
-            if held and chance.random() < 0.4:
-                client, number, _ = held.pop(chance.randrange(len(held)))
-                client.ask("free", number)
+            if mixes.held and chance.random() < 0.4:
+                mixes.free(chance.randrange(len(mixes.held)))
                 continue
-            client = chance.choice(clients)
-            used = base + sum(block[2] for block in held)
-            way, result, number, charged = quota_way(
-                client, chance.choice((4096, 65536, 1 << 20, 2 << 20)) * chance.randrange(1, 33),
-                chance, ways)
-            fits = used + charged <= QUOTA_BYTES
-            granted += not result
-            above += not result and not fits
-            refused += bool(result) and fits
-            if result and result != OUT_OF_MEMORY:
-                raise measure.Failed(f"{way} says {result}")
-            if not result:
-                held.append((client, number, charged))
-        # A program goes on before its free is done: each client's answer comes behind its own.
-        left = int([client.ask("info")[0] for client in clients][-1])
-        for client in clients:
+            mixes.allocate(chance.choice(mixes.clients), chance.choice(mixes.ways),
+                           chance.choice((4096, 65536, 1 << 20, 2 << 20)) * chance.randrange(1, 33))
+        exact, overhead = mixes.info_exact(), mixes.overhead()
+        for client in mixes.clients:
             client.end()
-    return {"quota_mixes": QUOTA_MIXES, "quota_ways": " ".join(ways), "quota_granted": granted,
-            "quota_above": above, "quota_refused_below": refused,
-            "quota_info_exact": str(left == QUOTA_BYTES - base - sum(b[2] for b in held))}
+    return {"quota_mixes": QUOTA_MIXES, "quota_ways": " ".join(mixes.ways),
+            "quota_granted": mixes.granted, "quota_above": mixes.above,
+            "quota_refused_below": mixes.refused, "quota_info_exact": str(exact),
+            "quota_client_overhead_mib": client_overhead / (1 << 20),
+            "quota_overhead_mib": overhead / (1 << 20)}
 
 
 def part(bench, results, name, measured):
