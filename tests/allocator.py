@@ -8,7 +8,8 @@ fill NUMBER BYTE -> CUresult; dirty NUMBER -> CUresult COUNT, with the bytes of 
 put NUMBER BYTES, get NUMBER BYTES, move NUMBER NUMBER BYTES -> CUresult: copies;
 context -> CUresult NUMBER: one more on the device, that is not made current; uncontext NUMBER;
 keep BYTES -> CUresult: the default pool's release threshold; pool ATTRIBUTE -> CUresult VALUE of it;
-load BYTES -> CUresult NUMBER: a module with a variable of so many bytes; unload NUMBER -> CUresult
+load BYTES -> CUresult NUMBER: a module with a variable of so many bytes; unload NUMBER -> CUresult;
+launch NUMBER -> CUresult: that module's kernel, which does nothing
 """
 import ctypes
 import sys
@@ -135,11 +136,19 @@ def context(blocks):
 
 def load(count, blocks):
     text = (".version 6.4\n.target sm_75\n.address_size 64\n"
-            f".visible .global .align 8 .b8 much[{count}];\n").encode()
+            f".visible .global .align 8 .b8 much[{count}];\n"
+            ".visible .entry nothing() { ret; }\n").encode()
     made = ctypes.c_void_p()
     result = cuda.cuModuleLoadData(ctypes.byref(made), text)
     blocks.append(made)
     return [result, len(blocks) - 1]
+
+
+def launch(module):
+    kernel = ctypes.c_void_p()
+    check(cuda.cuModuleGetFunction(ctypes.byref(kernel), module, b"nothing"))
+    return [cuda.cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, None, None, None)
+            or cuda.cuCtxSynchronize()]
 
 
 def pool_attribute(number):
@@ -155,6 +164,7 @@ OTHERS = {
     "pool": lambda words, blocks: pool_attribute(int(words[0])),
     "load": lambda words, blocks: load(int(words[0]), blocks),
     "unload": lambda words, blocks: [cuda.cuModuleUnload(blocks[int(words[0])])],
+    "launch": lambda words, blocks: launch(blocks[int(words[0])]),
 }
 
 

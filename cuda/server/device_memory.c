@@ -3,6 +3,7 @@
 #include "cuda/server/device_memory.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,11 +15,12 @@
 #define UNKNOWN_BYTES UINT64_MAX /* NVML_VALUE_NOT_AVAILABLE */
 
 static struct {
+	pthread_mutex_t lock; /* over all of it, and the questions */
 	bool tried;
 	int (*find)(const char *bus_id, void **device);
 	int (*list)(void *device, unsigned int *count, struct nvml_wire_process *list);
 	int (*memory)(void *device, uint64_t total_free_used[3]);
-} library;
+} library = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* library_open - once; what it lacks stays NULL */
 static void library_open(const char *driver)
@@ -70,12 +72,12 @@ static void list_read(void *device, struct device_memory *memory)
 	}
 }
 
-bool device_memory_read(const char *bus_id, const char *driver, struct device_memory *memory)
+/* memory_read - under the lock */
+static bool memory_read(const char *bus_id, const char *driver, struct device_memory *memory)
 {
 	uint64_t numbers[3];
 	void *device;
 
-	*memory = (struct device_memory){ 0 };
 	if (!library.tried)
 		library_open(driver);
 	if (!library.find || library.find(bus_id, &device))
@@ -84,4 +86,15 @@ bool device_memory_read(const char *bus_id, const char *driver, struct device_me
 	if (!memory->listed && library.memory && !library.memory(device, numbers))
 		memory->all_bytes = numbers[2];
 	return true;
+}
+
+bool device_memory_read(const char *bus_id, const char *driver, struct device_memory *memory)
+{
+	bool known;
+
+	*memory = (struct device_memory){ 0 };
+	pthread_mutex_lock(&library.lock);
+	known = memory_read(bus_id, driver, memory);
+	pthread_mutex_unlock(&library.lock);
+	return known;
 }

@@ -7,7 +7,7 @@
  * process numbers, a virtual GPU), what all take is the next best: between two questions it grows
  * by what a neighbour allocates as well.
  *
- * Threads: one at a time.
+ * Threads: any.
  */
 #ifndef CAUSEWAY_CUDA_SERVER_DEVICE_MEMORY_H
 #define CAUSEWAY_CUDA_SERVER_DEVICE_MEMORY_H

@@ -67,6 +67,18 @@ void held_change(const void *object, int64_t bytes)
 		charge(kind, bytes);
 }
 
+uint64_t held_rests(void)
+{
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&held.lock);
+	for (const struct held_record *record = held.first; record; record = record->next)
+		if (record->kind == HELD_ASKED)
+			bytes += worker_memory_rest(record->bytes);
+	pthread_mutex_unlock(&held.lock);
+	return bytes;
+}
+
 /* records_drop - those of which one of the two is theirs; the other is NULL */
 static void records_drop(const void *object, CUcontext context)
 {

@@ -22,6 +22,8 @@ enum held_kind {
 bool held_keep(const void *object, CUcontext context, uint64_t bytes, enum held_kind kind);
 /* held_change - @bytes more, or negative less, for @object; never below nothing */
 void held_change(const void *object, int64_t bytes);
+/* held_rests - what the driver may keep beyond what the program asked for */
+uint64_t held_rests(void);
 /* held_drop - @object is gone */
 void held_drop(const void *object);
 /* held_drop_context - @context is gone, and all in it */

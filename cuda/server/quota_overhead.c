@@ -10,8 +10,8 @@
  * that nothing else of this process allocates meanwhile. What a context holds is dropped from the
  * books when it ends (quota_held.c).
  *
- * Not counted: what the driver takes at some later time, when a kernel is first used (code that is
- * loaded lazily, a larger local memory).
+ * What the driver takes at some later time, when a kernel is first used, is counted afterwards:
+ * quota_follow.c.
  */
 #include <string.h>
 
@@ -37,9 +37,10 @@ static CUresult overhead_before(struct overhead *overhead, CUdevice device)
 	*overhead = (struct overhead){ 0 };
 	if (worker_memory_admit(0))
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	overhead->known =
-		!real.cuDeviceGetPCIBusId(overhead->bus_id, sizeof(overhead->bus_id), device) &&
-		device_read(overhead->bus_id, driver_path, &overhead->memory);
+	if (real.cuDeviceGetPCIBusId(overhead->bus_id, sizeof(overhead->bus_id), device))
+		return CUDA_SUCCESS;
+	quota_follow_device(device, overhead->bus_id);
+	overhead->known = device_read(overhead->bus_id, driver_path, &overhead->memory);
 	return CUDA_SUCCESS;
 }
 
@@ -82,9 +83,11 @@ static CUresult context_destroy(CUcontext context)
 {
 	CUresult result = real.cuCtxDestroy_v2(context);
 
-	if (!result)
-		held_drop_context(context);
-	return result;
+	if (result)
+		return result;
+	held_drop_context(context);
+	quota_follow();
+	return CUDA_SUCCESS;
 }
 
 static CUresult primary_retain(CUcontext *context, CUdevice device)
@@ -118,6 +121,7 @@ static CUresult primary_release(CUdevice device)
 		return result;
 	held_drop_context(primaries[device]);
 	primaries[device] = NULL;
+	quota_follow();
 	return CUDA_SUCCESS;
 }
 
@@ -159,9 +163,11 @@ static CUresult module_unload(CUmodule module)
 {
 	CUresult result = real.cuModuleUnload(module);
 
-	if (!result)
-		held_drop(module);
-	return result;
+	if (result)
+		return result;
+	held_drop(module);
+	quota_follow();
+	return CUDA_SUCCESS;
 }
 
 /* A library is loaded into each context when that first needs it; where the driver does so at once
@@ -186,9 +192,11 @@ static CUresult library_unload(CUlibrary library)
 {
 	CUresult result = real.cuLibraryUnload(library);
 
-	if (!result)
-		held_drop(library);
-	return result;
+	if (result)
+		return result;
+	held_drop(library);
+	quota_follow();
+	return CUDA_SUCCESS;
 }
 
 static CUresult limit_set(CUlimit limit, size_t value)
@@ -223,6 +231,7 @@ void quota_overhead_open(struct cuda_driver *driver, const char *path, quota_dev
 	real = *driver;
 	driver_path = path;
 	device_read = read;
+	quota_follow_open(driver, path, read);
 	memset(primaries, 0, sizeof(primaries));
 	WORKER_PUT(driver, cuCtxCreate_v2, context_create);
 	WORKER_PUT(driver, cuCtxDestroy_v2, context_destroy);

@@ -107,6 +107,24 @@ void quota_pools_settle(void)
 		worker_overhead_charge(more);
 }
 
+uint64_t quota_pools_rests(void)
+{
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&pools.lock);
+	for (struct pool_record *record = pools.first; record; record = record->next) {
+		uint64_t known = record->allocated_bytes + record->charged_bytes;
+		cuuint64_t kept;
+
+		if (!real.cuMemPoolGetAttribute(record->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
+						&kept) &&
+		    kept > known)
+			bytes += kept - known;
+	}
+	pthread_mutex_unlock(&pools.lock);
+	return bytes;
+}
+
 bool quota_pools_trim(void)
 {
 	bool any = false;

@@ -91,6 +91,23 @@ typedef bool quota_device_memory(const char *bus_id, const char *path,
 				 struct device_memory *memory);
 void quota_overhead_open(struct cuda_driver *driver, const char *path, quota_device_memory *read);
 /*
+ * quota_follow.c: what the driver takes later than in the call that it is for.
+ *
+ * quota_follow - a kernel was launched for the first time, or code has ended: ask the device soon
+ * quota_follow_device - this process has something on that device
+ * quota_follow_look - ask now, and charge; false: a request changes something, ask again. By one
+ *	thread.
+ * quota_change_begin - this thread's request may change what is taken of a device, or the books of
+ *	it, until quota_change_end(), at its end
+ */
+void quota_follow_open(const struct cuda_driver *driver, const char *path,
+		       quota_device_memory *read);
+void quota_follow(void);
+void quota_follow_device(int device, const char *bus_id);
+bool quota_follow_look(void);
+void quota_change_begin(void);
+void quota_change_end(void);
+/*
  * quota_pools.c: what pools keep above what is allocated from them counts as well, up to their
  * release threshold: the rest goes back to the device by itself.
  */
@@ -101,6 +118,8 @@ CUmemoryPool quota_pool_current(void);
 void quota_pool_count(CUmemoryPool pool, int64_t bytes);
 /* quota_pools_settle - charge what pools keep by now */
 void quota_pools_settle(void);
+/* quota_pools_rests - what pools have beyond what is on the books */
+uint64_t quota_pools_rests(void);
 /* quota_pools_trim - make pools keep nothing; false: they did not */
 bool quota_pools_trim(void);
 /*

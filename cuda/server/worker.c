@@ -359,6 +359,7 @@ static CUresult request_execute(struct worker_call *call, const struct worker_ro
 	if (!result)
 		result = row->dispatch(call);
 	quota_leave();
+	quota_change_end();
 	if (row->flags & WORKER_SETTLES) {
 		result = worker_settle(result);
 		worker_print_send(call->request.sequence);

@@ -191,6 +191,13 @@ CUresult worker_range_host_take(uint64_t start, uint64_t *bytes);
 /* worker_memory_admit - CUDA_ERROR_OUT_OF_MEMORY where @bytes more would pass the limit */
 CUresult worker_memory_admit(uint64_t bytes);
 uint64_t worker_memory_used(void);
+/*
+ * worker_memory_rest - what the driver may keep beside @bytes that were asked for: it hands out
+ * parts of blocks. worker_memory_rests - beside all ranges; foreign ones count whole, since the
+ * device may count them here.
+ */
+uint64_t worker_memory_rest(uint64_t bytes);
+uint64_t worker_memory_rests(void);
 
 /* worker_list.c: lists in a reply's tail, behind one another */
 size_t worker_list_count(uint64_t wanted);

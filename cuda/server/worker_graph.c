@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 #include "lib/base/clean.h"
 
@@ -650,7 +651,13 @@ CUresult worker_graph_launch(struct worker_call *call,
 	if (result)
 		return result;
 	worker_step_back(call);
-	return DRIVER(cuGraphLaunch, exec, stream);
+	result = DRIVER(cuGraphLaunch, exec, stream);
+	/* The code of its kernels; what the handle owns says that it was launched before. */
+	if (!worker_handle_owned(request->exec)) {
+		worker_handle_own(request->exec, malloc(1));
+		quota_follow();
+	}
+	return result;
 }
 
 CUresult worker_graph_memory_get(struct worker_call *call,

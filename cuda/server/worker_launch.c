@@ -7,12 +7,14 @@
  */
 #include <stdlib.h>
 
+#include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
 
 #define ATTRIBUTES_MAX 32u
 
 /* What a launch needs; owned by the handle of a kernel or function. */
 struct layout {
+	bool launched; /* before; requests are executed in order */
 	uint32_t count;
 	uint32_t bytes;
 	uint32_t offsets[];
@@ -84,6 +86,7 @@ static CUresult layout_keep(uint32_t number, const struct cuda_wire_function *fa
 
 	if (!layout)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	layout->launched = false;
 	layout->count = facts->parameter_count;
 	layout->bytes = facts->parameter_bytes;
 	for (uint32_t i = 0; i < facts->parameter_count; i++)
@@ -199,6 +202,7 @@ CUresult worker_kernel_function(struct worker_call *call,
 	if (!copy)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	memcpy(copy, layout, bytes);
+	copy->launched = false;
 	result = worker_driver.cuKernelGetFunction(&function, kernel);
 	if (!result)
 		result = worker_handle_set(call, KIND_function, request->function, function,
@@ -319,9 +323,18 @@ static CUlaunchConfig launch_config(const struct wire_launch_request *request, C
 	};
 }
 
+/* launch_note - a kernel's first launch may have made the driver take more of the device */
+static void launch_note(struct layout *layout)
+{
+	if (layout->launched)
+		return;
+	layout->launched = true;
+	quota_follow();
+}
+
 CUresult worker_launch(struct worker_call *call, const struct wire_launch_request *request)
 {
-	const struct layout *layout = worker_handle_owned(request->function);
+	struct layout *layout = worker_handle_owned(request->function);
 	CUlaunchAttribute attributes[ATTRIBUTES_MAX];
 	void *parameters[CUDA_WIRE_PARAMETERS_MAX];
 	const unsigned char *block;
@@ -346,12 +359,16 @@ CUresult worker_launch(struct worker_call *call, const struct wire_launch_reques
 	if (result)
 		return result;
 	worker_step_back(call);
-	if (!request->attribute_count)
-		return launch_plain(request, function, stream, parameters);
-	config = launch_config(request, stream, attributes);
-	return worker_driver.cuLaunchKernelEx
-		       ? worker_driver.cuLaunchKernelEx(&config, function, parameters, NULL)
-		       : CUDA_ERROR_NOT_SUPPORTED;
+	if (!request->attribute_count) {
+		result = launch_plain(request, function, stream, parameters);
+	} else if (worker_driver.cuLaunchKernelEx) {
+		config = launch_config(request, stream, attributes);
+		result = worker_driver.cuLaunchKernelEx(&config, function, parameters, NULL);
+	} else {
+		result = CUDA_ERROR_NOT_SUPPORTED;
+	}
+	launch_note(layout);
+	return result;
 }
 
 CUresult worker_launch_wait(struct worker_call *call,

@@ -26,7 +26,8 @@ struct entry {
 	uint8_t kind;  /* KIND_none: free */
 };
 
-#define BUCKETS 4096u
+#define BUCKETS	    4096u
+#define BLOCK_BYTES (2ull << 20) /* of device memory, that the driver hands out parts of */
 
 static struct {
 	pthread_mutex_t lock;
@@ -301,6 +302,7 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	struct range *range;
 
+	quota_change_begin();
 	pthread_mutex_lock(&table.lock);
 	range = range_find(&table.ranges, address);
 	if (range && range->start == address && range->kind != WORKER_RANGE_GLOBAL &&
@@ -315,6 +317,7 @@ CUresult worker_range_take(uint64_t address, enum worker_range_kind *kind)
 
 void worker_range_forget(uint32_t owner)
 {
+	quota_change_begin();
 	pthread_mutex_lock(&table.lock);
 	for (size_t i = table.ranges.count; i-- > 0;) {
 		const struct range *range = &table.ranges.ranges[i];
@@ -433,6 +436,7 @@ static bool memory_fits(uint64_t bytes)
 
 CUresult worker_memory_admit(uint64_t bytes)
 {
+	quota_change_begin();
 	/* What pools keep beyond what is in use makes room first, as a full device's would. */
 	if (memory_fits(bytes) || (quota_pools_trim() && memory_fits(bytes)))
 		return CUDA_SUCCESS;
@@ -461,6 +465,28 @@ uint64_t worker_memory_used(void)
 
 	pthread_mutex_lock(&table.lock);
 	bytes = table.allocated_bytes;
+	pthread_mutex_unlock(&table.lock);
+	return bytes;
+}
+
+uint64_t worker_memory_rest(uint64_t bytes)
+{
+	return -bytes % BLOCK_BYTES;
+}
+
+uint64_t worker_memory_rests(void)
+{
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&table.lock);
+	for (size_t i = 0; i < table.ranges.count; i++) {
+		const struct range *range = &table.ranges.ranges[i];
+
+		if (range->kind == WORKER_RANGE_ALLOCATION)
+			bytes += worker_memory_rest(range->bytes);
+		else if (range->kind == WORKER_RANGE_FOREIGN)
+			bytes += range->bytes;
+	}
 	pthread_mutex_unlock(&table.lock);
 	return bytes;
 }

@@ -305,6 +305,7 @@ struct function {
 	const struct ptx_kernel_facts *facts;
 	_Atomic int dynamic_shared_max;
 	_Atomic int carveout;
+	atomic_bool charged;   /* its code has taken device memory */
 	struct kernel *kernel; /* NULL: not found through a library */
 };
 

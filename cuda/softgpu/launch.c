@@ -191,6 +191,19 @@ static CUresult launch_check(CUfunction handle, const struct launch *launch,
 	return shape_valid(launch) ? check_kernel(*function, launch) : CUDA_ERROR_INVALID_VALUE;
 }
 
+/* code_charge - what a kernel's code takes of the device, at its first launch */
+static CUresult code_charge(struct function *function)
+{
+	CUresult result;
+
+	if (!settings.code_bytes || atomic_exchange(&function->charged, true))
+		return CUDA_SUCCESS;
+	result = memory_charge(function->module->context->device, settings.code_bytes);
+	if (result != CUDA_SUCCESS)
+		function->charged = false;
+	return result;
+}
+
 /* body_pointers - a kernel's parameters one by one, behind the block that holds them */
 static void body_pointers(struct body *body, const struct function *function)
 {
@@ -254,6 +267,8 @@ CUresult launch_body_run(const struct body *body, struct context *context)
 	CUresult result = launch_check(kernel->func ? kernel->func : (CUfunction)kernel->kern,
 				       &launch, body->context, &function);
 
+	if (result == CUDA_SUCCESS)
+		result = code_charge(function);
 	if (result != CUDA_SUCCESS)
 		return result;
 	task = launch_task_make(function, &launch, context);
@@ -303,6 +318,8 @@ static CUresult launch_submit(CUfunction handle, const struct launch *launch,
 	if (capture_active(stream))
 		return launch_capture(stream, handle, launch);
 	result = launch_check(handle, launch, stream->context, &function);
+	if (result == CUDA_SUCCESS)
+		result = code_charge(function);
 	if (result != CUDA_SUCCESS)
 		return result;
 	task = launch_task_make(function, launch, stream->context);

@@ -99,8 +99,11 @@ void module_destroy(struct module *module)
 	struct function *function = NULL;
 
 	while ((function = object_next(OBJECT_FUNCTION, function))) {
-		if (function->module == module)
-			object_destroy(OBJECT_FUNCTION, function);
+		if (function->module != module)
+			continue;
+		if (function->charged)
+			memory_discharge(module->context->device, settings.code_bytes);
+		object_destroy(OBJECT_FUNCTION, function);
 	}
 	ptx_module_free(module->machine);
 	object_destroy(OBJECT_MODULE, module);

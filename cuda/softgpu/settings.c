@@ -2,7 +2,9 @@
 /*
  * settings: what the environment makes of a softgpu device: SOFTGPU_DEVICES (1 to 16, default 1),
  * SOFTGPU_MEMORY_MIB (of each device; default half of the host's memory, at most 8 GiB),
- * SOFTGPU_CONTEXT_MIB (what a context takes of that, as GPUs' do; default 0).
+ * SOFTGPU_CONTEXT_MIB (what a context takes of that, as GPUs' do; default 0), SOFTGPU_CODE_MIB
+ * (what a kernel takes of it from its first launch on, as where drivers load code lazily; default
+ * 0).
  */
 #include "cuda/softgpu/settings.h"
 
@@ -37,18 +39,20 @@ static bool environment_number(const char *name, unsigned long minimum, unsigned
 bool settings_read(struct settings *settings)
 {
 	size_t host_bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-	unsigned long devices = 1, context_mib = 0;
+	unsigned long devices = 1, context_mib = 0, code_mib = 0;
 	unsigned long memory_mib = host_bytes / 2 >> 20;
 
 	if (memory_mib > MEMORY_DEFAULT_MAX >> 20)
 		memory_mib = MEMORY_DEFAULT_MAX >> 20;
 	if (!environment_number("SOFTGPU_DEVICES", 1, DEVICES_MAX, &devices) ||
 	    !environment_number("SOFTGPU_MEMORY_MIB", 1, 1ul << 18, &memory_mib) ||
-	    !environment_number("SOFTGPU_CONTEXT_MIB", 0, 1ul << 18, &context_mib))
+	    !environment_number("SOFTGPU_CONTEXT_MIB", 0, 1ul << 18, &context_mib) ||
+	    !environment_number("SOFTGPU_CODE_MIB", 0, 1ul << 18, &code_mib))
 		return false;
 	settings->devices = (int)devices;
 	settings->memory_bytes = memory_mib << 20;
 	settings->context_bytes = context_mib << 20;
+	settings->code_bytes = code_mib << 20;
 	settings->processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
 	settings->remnants = getenv("SOFTGPU_REMNANTS");
 	for (int i = 0; i < settings->devices; i++)

@@ -19,6 +19,7 @@ struct settings {
 	int places[DEVICES_MAX]; /* of each device among all that there are */
 	size_t memory_bytes;	 /* of each device */
 	size_t context_bytes;	 /* that a context takes of it */
+	size_t code_bytes;	 /* that a kernel takes of it from its first launch on */
 	const char *remnants;	 /* file that device memory lies in, and stays in; NULL: nowhere */
 	int processors;		 /* multiprocessors of each device: the host's cores */
 };

@@ -112,6 +112,35 @@ def test_modules_count():
         red.end()
 
 
+def overhead_becomes(host, wanted):
+    daemons.wait_until(lambda: host.table()["red"]["overhead"] == wanted, 10, f"{wanted} bytes")
+
+
+def test_code_counts_once_it_has_run():
+    """Of a device that loads a kernel's code when that is first launched."""
+    host = Host(red_and_blue("64M"))
+    host.environment_added = {"SOFTGPU_CODE_MIB": "20"}
+    with host:
+        red, second = Allocator(host, RED), Allocator(host, RED)
+        one, other = (red.ask("load", MIB)[1] for _ in range(2))
+        assert host.table()["red"]["overhead"] == 2 * MIB
+        assert red.ask("launch", one) == [0]
+        overhead_becomes(host, 22 * MIB)
+        assert second.ask("info") == [42 * MIB, 64 * MIB]
+        assert second.alloc(43 * MIB)[0] == OUT_OF_MEMORY
+        # A second launch takes nothing; also while another client allocates.
+        assert second.alloc(8 * MIB)[0] == 0
+        assert red.ask("launch", one) == [0] and red.ask("launch", other) == [0]
+        overhead_becomes(host, 42 * MIB)
+        assert second.ask("info") == [14 * MIB, 64 * MIB]
+        # It goes with its module.
+        assert red.ask("unload", one) == [0]
+        overhead_becomes(host, 21 * MIB)
+        assert second.alloc(35 * MIB)[0] == 0
+        red.end()
+        second.end()
+
+
 def test_what_a_pool_keeps_counts_until_it_is_needed():
     reserved, reserved_high, used, used_high = 5, 6, 7, 8
     with with_contexts("64M", 0) as host:

@@ -512,6 +512,47 @@ static void test_limits_of_a_context_count(void **state)
 	assert_int_equal(worker_memory_used(), 0);
 }
 
+static void test_what_the_driver_takes_later_counts(void **state)
+{
+	enum worker_range_kind kind;
+	CUcontext context;
+
+	(void)state;
+	with_driver(false);
+	context_bytes = 2 * MIB;
+	taken.listed = true;
+	assert_int_equal(worker_driver.cuCtxCreate_v2(&context, 0, 0), CUDA_SUCCESS);
+	taken.own_bytes += 3 * MIB;	   /* the code of a kernel */
+	assert_false(quota_follow_look()); /* that request is at work */
+	assert_int_equal(worker_memory_used(), 2 * MIB);
+	quota_change_end();
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 5 * MIB);
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 5 * MIB);
+	/* The rest of the block that an allocation lies in is not charged; what comes beside it is.
+	 */
+	assert_int_equal(worker_range_add(0x10000, 4096, WORKER_RANGE_ALLOCATION, 0), 0);
+	taken.own_bytes += 2 * MIB;
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 5 * MIB + 4096);
+	taken.own_bytes += MIB;
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 6 * MIB + 4096);
+	/* Off the books, and still with the device. */
+	assert_int_equal(worker_range_take(0x10000, &kind), CUDA_SUCCESS);
+	assert_false(quota_follow_look());
+	taken.own_bytes -= 2 * MIB;
+	quota_change_end();
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 6 * MIB);
+	/* Code goes with its context. */
+	assert_int_equal(worker_driver.cuCtxDestroy_v2(context), CUDA_SUCCESS);
+	taken.own_bytes = 0;
+	assert_true(quota_follow_look());
+	assert_int_equal(worker_memory_used(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -521,6 +562,7 @@ int main(void)
 		cmocka_unit_test(test_contexts_count_by_process),
 		cmocka_unit_test(test_contexts_count_by_device),
 		cmocka_unit_test(test_limits_of_a_context_count),
+		cmocka_unit_test(test_what_the_driver_takes_later_counts),
 		cmocka_unit_test(test_what_graphs_allocate_is_cleared),
 		cmocka_unit_test(test_levels_are_cleared),
 		cmocka_unit_test(test_what_cannot_be_cleared_is_refused),
