@@ -4,7 +4,9 @@
 programs and modules' parameters have manual pages, and docs/protocols.md is what proto/ says."""
 import os
 import pathlib
+import random
 import re
+import socket
 import subprocess
 
 import pytest
@@ -151,7 +153,21 @@ cd "$1"
 exec bash -euo pipefail "$1/commands"
 """
 SAID = {"guide-kvm.md": ["causeway-cudad", "guest1", "PASSED", "red", "blue"],
-        "guide-scif.md": ["mic0", "hello from node 0", "running on"]}
+        "guide-scif.md": ["mic0", "hello from node 0", "running on"],
+        "guide-xen.md": ["client1", "client2", "PASSED"]}
+
+
+def free_vsock_port():
+    """One of this host's below 65536, None where its kernel has no AF_VSOCK."""
+    for _ in range(20):
+        port = random.randrange(20000, 60000)
+        try:
+            with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
+                probe.bind((socket.VMADDR_CID_ANY, port))
+                return port
+        except OSError:
+            pass
+    return None
 
 
 @pytest.mark.parametrize("document", sorted(SAID))
@@ -161,8 +177,13 @@ def test_guides_commands_do_what_they_say(document, tmp_path):
         pytest.skip("needs root and namespaces")
     if os.environ.get("CAUSEWAY_PRELOAD"):
         pytest.skip("programs with sanitizers do not start on a card")
+    port = free_vsock_port()
+    if document == "guide-xen.md" and not port:
+        pytest.skip("causeway-cudad cannot listen on AF_VSOCK: this kernel has none")
     commands = "\n".join(re.findall(r"^```sh run\n(.*?)^```$", (ROOT / "docs" / document).read_text(), re.M | re.S))
     assert len(commands.splitlines()) > 10
+    # Ports of AF_VSOCK are the whole host's, whatever namespace this is.
+    commands = commands.replace("vsock_port = 7000", f"vsock_port = {port}")
     for entry in ROOT.iterdir():
         if not entry.name.startswith((".", "build")):
             (tmp_path / entry.name).symlink_to(entry)

@@ -103,16 +103,33 @@ def test_xl_configuration(name):
     assert ("pci" in settings) == (name == "xl-server.cfg")
 
 
-def test_kubernetes_pod():
+def test_kubernetes_pod(tmp_path):
+    """It mounts and sets what the Container Device Interface's file has for the tenant."""
     pod = yaml.safe_load(text_of("kubernetes.yaml"))
     assert (pod["apiVersion"], pod["kind"]) == ("v1", "Pod")
-    assert pod["metadata"]["annotations"] == {"cdi.k8s.io/causeway": TENANT}
     (container,) = pod["spec"]["containers"]
     (resource,) = container["resources"]["limits"]
     assert re.fullmatch(r"[a-z0-9.-]+\.[a-z]+/red", resource)
     patch = re.search(r"'(\[\{.*\}\])'", text_of("kubernetes.yaml")).group(1)
     (operation,) = json.loads(patch)
     assert operation["path"].rsplit("/", 1)[1].replace("~1", "/") == resource
+    for name in ("libcuda.so.1", "libnvidia-ml.so.1"):
+        (tmp_path / name).touch()
+    (tmp_path / "conf").write_text('tenants = ( { name = "red"; socket = "/run/causeway/tenants/red/cuda.sock"; } );\n')
+    done = subprocess.run([daemons.BUILD / "cli/causeway", "tenant", "cdi", "red", "--config", tmp_path / "conf", "--library",
+                           tmp_path], capture_output=True, text=True, check=True)
+    cdi = json.loads(done.stdout)
+    (device,) = cdi["devices"]
+    edits = [device["containerEdits"], cdi["containerEdits"]]
+    assert {f"{entry['name']}={entry['value']}" for entry in container["env"]} == {word for edit in edits for word in edit["env"]}
+    volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["spec"]["volumes"]}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+    (socket_mount,) = edits[0]["mounts"]
+    assert mounts[socket_mount["containerPath"]] == socket_mount["hostPath"]
+    (libraries,) = {str(pathlib.Path(mount["containerPath"]).parent) for mount in edits[1]["mounts"]}
+    assert "usr/lib/*/causeway/libcuda.so*\n" in (ROOT / "debian/causeway-guest.install").read_text()
+    assert mounts[libraries] == "/usr/lib/x86_64-linux-gnu/causeway"
+    assert all(mount["readOnly"] for mount in container["volumeMounts"]) and len(mounts) == 2
 
 
 def test_podman_names_the_device_that_cdi_writes():
