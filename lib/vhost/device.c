@@ -562,10 +562,31 @@ static int vhost_socket_woken(struct vhost_device *device, struct error *error)
 	return 0;
 }
 
+/*
+ * A kick, or its end: User-Mode Linux closes the pipes when the driver lets the device go, and
+ * makes new ones for the next. Until then a closed one would wake its session for ever.
+ */
+static int vhost_kick_woken(struct vhost_device *device, unsigned int index, struct error *error)
+{
+	struct vhost_queue *queue = &device->queues[index];
+	uint64_t count;
+	ssize_t got = read(queue->kick_fd, &count, sizeof(count));
+
+	/* Nothing to read is fine: the kick was seen with an earlier one. */
+	if (got < 0 && errno != EAGAIN)
+		return error_set(error, -errno, "kick of queue %u: %s", index, strerror(errno));
+	if (got == 0) {
+		vhost_wait_remove(device->wait, queue->kick_fd);
+		vhost_replace_fd(&queue->kick_fd, -1);
+	} else if (queue->ready) {
+		device->ops->queue_kicked(device->context, index);
+	}
+	return 0;
+}
+
 int vhost_device_woken(struct vhost_device *device, unsigned int tag, struct error *error)
 {
 	unsigned int index = tag - 1;
-	uint64_t count;
 
 	if (device->socket_fd < 0)
 		return 0; /* an event collected before the session ended */
@@ -575,12 +596,7 @@ int vhost_device_woken(struct vhost_device *device, unsigned int tag, struct err
 		return vhost_shm_woken(device, error);
 	if (index >= device->ops->queue_count || device->queues[index].kick_fd < 0)
 		return 0;
-	/* Nothing to read is fine: the kick was seen with an earlier one. */
-	if (read(device->queues[index].kick_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return error_set(error, -errno, "kick of queue %u: %s", index, strerror(errno));
-	if (device->queues[index].ready)
-		device->ops->queue_kicked(device->context, index);
-	return 0;
+	return vhost_kick_woken(device, index, error);
 }
 
 int vhost_device_check(const struct vhost_device *device, struct error *error)

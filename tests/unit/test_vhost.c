@@ -431,6 +431,36 @@ static void kicks_come_by_a_descriptor_that_can_be_waited_for(void **state)
 	bench_close(&bench);
 }
 
+/* As User-Mode Linux does when its driver lets the device go: its pipes, a new one for the next. */
+static void a_kick_whose_writer_is_gone_wakes_nobody(void **state)
+{
+	static const uint64_t one = 1;
+	uint64_t number = 1;
+	struct bench bench;
+	int ends[2];
+
+	(void)state;
+	bench_ready(&bench, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct epoll_event event;
+
+		assert_int_equal(pipe(ends), 0);
+		assert_int_equal(frontend_acknowledged(&bench.frontend, VHOST_USER_SET_VRING_KICK,
+						       &number, sizeof(number), &ends[0], 1),
+				 0);
+		close(ends[0]);
+		/* The last kick before the end counts. */
+		assert_int_equal(write(ends[1], &one, sizeof(one)), sizeof(one));
+		close(ends[1]);
+		bench_serve(&bench);
+		assert_int_equal(bench.ended, 0);
+		assert_int_equal(bench.kicks, i + 1);
+		assert_int_equal(bench.device.queues[1].kick_fd, -1);
+		assert_int_equal(epoll_wait(bench.wait.epoll_fd, &event, 1, 0), 0);
+	}
+	bench_close(&bench);
+}
+
 /* The end of a pipe for writing, which wakes when the other is closed, and cannot be read. */
 static void a_kick_that_cannot_be_read_ends_the_session(void **state)
 {
@@ -1287,6 +1317,7 @@ int main(void)
 		cmocka_unit_test(requests_name_queues_that_exist),
 		cmocka_unit_test(memory_that_cannot_be_written_is_refused),
 		cmocka_unit_test(kicks_come_by_a_descriptor_that_can_be_waited_for),
+		cmocka_unit_test(a_kick_whose_writer_is_gone_wakes_nobody),
 		cmocka_unit_test(a_kick_that_cannot_be_read_ends_the_session),
 		cmocka_unit_test(the_request_channel_needs_a_descriptor),
 		cmocka_unit_test(many_messages_do_not_keep_the_loop),
