@@ -11,10 +11,11 @@
  * Memory that is registered becomes shared memory in place, contents kept: no other thread may
  * write to it during scif_register(), and a child made by fork() shares it. Memory that is mapped
  * from elsewhere is reached all the same, but the peer cannot scif_mmap() it (EOPNOTSUPP).
- * After fork() parent and child may both send and receive; for all else one of them may use an
- * endpoint. scifd's socket is $CAUSEWAY_SCIF_SOCKET, or /run/causeway/scif.sock (below
- * $XDG_RUNTIME_DIR when not root). Without the variable and that socket, as in a virtual machine,
- * calls go to the driver behind /dev/scif or /dev/mic/scif, and memory is not changed.
+ * After fork() parent and child have the same endpoints, and both may make any call; an endpoint
+ * ends when the last of them has closed it.
+ * scifd's socket is $CAUSEWAY_SCIF_SOCKET, or /run/causeway/scif.sock (below $XDG_RUNTIME_DIR when
+ * not root). Without the variable and that socket, as in a virtual machine, calls go to the driver
+ * behind /dev/scif or /dev/mic/scif, and memory is not changed.
  */
 #ifndef CAUSEWAY_INCLUDE_SCIF_H
 #define CAUSEWAY_INCLUDE_SCIF_H

@@ -7,12 +7,16 @@
  * proto/scif-virtio.h with the same fields and the same meaning, one message each way, tags chosen
  * by the process (not 0, unique among what is under way). Differences:
  *
- *	HELLO        first of all; opens the endpoint. value[0]: own node.
- *	CLOSE        ends the endpoint; the socket stays for MUNMAP. Closing the socket does both.
- *	SEND, RECV   are not sent: the process moves the bytes through the rings.
- *	ATTACH       what of the rings there is: see below.
- *	REGISTER     `address`, and window.cookie is 0. With a descriptor: a sealed memfd that holds
- *	             the range from file_offset on. Without: the range is reached as memory of the
+ *	HELLO        first of all; opens the endpoint. value[0]: own node; value[1], value[2]: the
+ *	             session's number and key, for JOIN.
+ *	JOIN         first of all, instead of HELLO: `address` and `file_offset` are number and key
+ *of another session, whose endpoint this one uses, too. A child that inherited a socket does so,
+ *since answers on that one are its parent's. CLOSE        ends the endpoint; the socket stays for
+ *MUNMAP. Closing the socket does both. With SCIF_LOCAL_LEAVE only this session's waiting calls end:
+ *the endpoint lasts until the last process has closed the socket on which HELLO was said. SEND,
+ *RECV   are not sent: the process moves the bytes through the rings. ATTACH       what of the rings
+ *there is: see below. REGISTER     `address`, and window.cookie is 0. With a descriptor: a sealed
+ *memfd that holds the range from file_offset on. Without: the range is reached as memory of the
  *	             process, and cannot be mapped by the peer.
  *	V calls      `address`: of the process that sends the message, as the kernel names it.
  *	MMAP         the payload is struct scif_local_extent, each naming one of the descriptors.
@@ -38,7 +42,10 @@ enum scif_local_call {
 	 * one) to when the peer's ring says that its owner waits, if that is not a process.
 	 */
 	SCIF_LOCAL_ATTACH = 65,
+	SCIF_LOCAL_JOIN = 66, /* request.flags: the version */
 };
+
+#define SCIF_LOCAL_LEAVE 1 /* a flag of CLOSE */
 
 /* A process's request: the device's own, with what a process has in place of pages. */
 struct scif_local_request {

@@ -49,7 +49,7 @@ static int acceptor_serve(const struct card_settings *settings, scif_epd_t liste
 		signal(SIGCHLD, SIG_DFL);
 		signal(SIGTERM, SIG_DFL);
 		close(supervisor);
-		close(listener);
+		scif_close(listener);
 		_exit(worker_run(settings, epd, node, pair[0]));
 	}
 	close(pair[0]);
@@ -79,7 +79,6 @@ int acceptor_run(const struct card_settings *settings, int supervisor, struct er
 		status = acceptor_serve(settings, listener, epd, peer.node, supervisor);
 		if (status < 0)
 			log_warning("no worker for node %u: %s", peer.node, strerror(-status));
-		/* Not scif_close(), which would end what the worker has. */
-		close(epd);
+		scif_close(epd); /* the worker has it */
 	}
 }

@@ -107,7 +107,8 @@ struct inbox {
 	atomic_bool full;	     /* something is in it: looked at without the lock */
 	atomic_bool sleeping;	     /* the loop wants wake_fd written */
 	atomic_bool nodes_changed;
-	int wake_fd; /* edge-triggered: nobody reads it, so nobody can make it block */
+	atomic_bool windows_gone; /* some VM's driver is gone, and with it windows that it had */
+	int wake_fd;		  /* edge-triggered: nobody reads it, so nobody can make it block */
 };
 
 /* Who is behind a node. */
@@ -146,8 +147,8 @@ struct node {
 	int64_t balance_bytes;
 	struct endpoint *own_copy; /* (F) held; set by a VM's loop alone, which reads it without */
 	uint64_t balance_time_ns;
-	uint64_t turn;	     /* when a worker last took a copy of it */
-	uint32_t generation; /* of its driver; older windows are nobody's */
+	uint64_t turn;		     /* when a worker last took a copy of it */
+	_Atomic uint32_t generation; /* of its driver; older windows are nobody's */
 
 	/* statistics: written by one loop or under the lock, read by anyone */
 	_Atomic uint64_t sent_bytes, received_bytes, copied_bytes, calls;
@@ -207,7 +208,7 @@ struct endpoint {
 	bool event_due; /* a poll event waits for a buffer */
 	uint32_t event_mask;
 	TAILQ_ENTRY(endpoint) watch_link, event_link;
-	void *carrier;
+	void *carrier; /* of a process's: its session */
 
 	atomic_bool wants;    /* it has waiting calls, or is armed: notes are welcome */
 	atomic_bool notified; /* in the inbox */
@@ -297,7 +298,10 @@ struct call {
 	bool waits;   /* it is kept: in a list, its memory held */
 	bool started; /* its handler ran before */
 
-	/* Local calls: the process, and descriptors in and out (those to send stay others'). */
+	/* Local calls: session and process, and descriptors in and out (those to send stay
+	 * others').
+	 */
+	void *carrier;
 	pid_t process;
 	uint64_t address, file_offset;
 	int fd_in;
@@ -346,6 +350,8 @@ unsigned int node_seen(const struct node *node, unsigned int number);
 bool node_is_card(const struct node *node);
 /* node_find - the node that @node means by @seen, if it may see it and it is online; (F) */
 struct node *node_find(const struct node *node, unsigned int seen);
+/* node_driver_gone - its windows are nobody's any more: all guests stop to show their memory */
+void node_driver_gone(struct node *node);
 /* node_set_online - down ends all its endpoints (as disconnected); tells every guest */
 void node_set_online(struct node *node, bool online);
 int inbox_init(struct inbox *inbox);

@@ -34,10 +34,14 @@ static void local_arm(void *context, bool sleeping)
 	atomic_store(&local->inbox.sleeping, sleeping);
 }
 
-static void local_end(struct local *local, struct session *session)
+void local_end(struct local *local, struct session *session)
 {
 	vhost_wait_remove(&local->wait, session->fd);
 	local->sessions[session->slot] = NULL;
+	for (uint32_t i = 0; session->joined && i < local->session_room; i++) {
+		if (local->sessions[i] && local->sessions[i]->of == session)
+			local->sessions[i]->of = NULL;
+	}
 	local_drop(session);
 	close(session->fd);
 	free(session);
@@ -121,14 +125,10 @@ static void local_empty_inbox(struct local *local)
 		return;
 	pthread_mutex_lock(&inbox->lock);
 	while ((endpoint = TAILQ_FIRST(&inbox->endpoints))) {
-		struct session *session;
-
 		TAILQ_REMOVE(&inbox->endpoints, endpoint, inbox_link);
 		pthread_mutex_unlock(&inbox->lock);
 		atomic_store(&endpoint->notified, false);
-		session = endpoint->carrier;
-		if (session && !local_try(session, endpoint))
-			local_end(local, session);
+		local_try(endpoint);
 		endpoint_put(endpoint);
 		pthread_mutex_lock(&inbox->lock);
 	}

@@ -5,6 +5,10 @@
  * A session begins with its socket and ends with it. Its endpoint may end before (CLOSE), while
  * mappings that the process still has keep the session. Rings are moved by the processes
  * themselves; what comes here is short, or waits as a kept call.
+ *
+ * After a fork several processes have the socket. One takes its answers, each other one has a
+ * session of its own that joined the first (->of); calls and mappings belong to the session on
+ * which they came, the endpoint to the first.
  */
 #ifndef CAUSEWAY_SCIF_FABRIC_LOCAL_H
 #define CAUSEWAY_SCIF_FABRIC_LOCAL_H
@@ -27,7 +31,10 @@ struct session {
 	int fd;
 	uint32_t slot;
 	struct node *node;
-	struct endpoint *endpoint; /* NULL before HELLO and after CLOSE */
+	struct endpoint *endpoint; /* NULL before HELLO, after CLOSE, and of one that joined */
+	struct session *of;	   /* the session that it joined, while that lasts */
+	uint64_t key;		   /* for those that join */
+	bool joined;		   /* some did */
 	bool greeted;
 	uid_t user;
 	struct call_list calls;
@@ -65,9 +72,15 @@ void local_run(struct local *local);
 void local_stop(struct local *local);
 void local_turn(struct local *local, int timeout_ms);
 
-/* local_call.c: a session's messages. Both return false when the session is to end. */
+/* local_end - the session, its socket, and what it has */
+void local_end(struct local *local, struct session *session);
+
+/* local_call.c: a session's messages */
+
+/* local_serve - those that came; false when the session is to end */
 bool local_serve(struct local *local, struct session *session);
-bool local_try(struct session *session, struct endpoint *endpoint);
+/* local_try - the endpoint's waiting calls again, of whatever session */
+void local_try(struct endpoint *endpoint);
 /* local_drop - all that the session has, but the socket */
 void local_drop(struct session *session);
 

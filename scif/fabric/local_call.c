@@ -6,8 +6,10 @@
  * and the socket holds them all.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 
 #define LOCAL_MESSAGES_PER_TURN 16
 #define LOCAL_CALLS_MAX		1024u /* that wait, of one session */
+#define LOCAL_ROOT_PORT_END	1024u /* ports below are root's */
 
 struct local_message {
 	struct scif_local_request request;
@@ -100,35 +103,46 @@ static bool local_answer(struct session *session, const struct call *call)
 	return sent >= 0;
 }
 
-static void local_free(struct session *session, struct call *call)
+static void local_free(struct call *call)
 {
+	struct session *session = call->carrier;
+
 	TAILQ_REMOVE(&session->calls, call, all_link);
 	TAILQ_REMOVE(&call->endpoint->waiting, call, link);
 	endpoint_put(call->endpoint);
 	free(call);
 }
 
-bool local_try(struct session *session, struct endpoint *endpoint)
+/* A kept call is over. A process that does not take the answer: the loop finds its socket shut. */
+static void local_finish(struct call *call)
+{
+	struct session *session = call->carrier;
+
+	if (!local_answer(session, call))
+		shutdown(session->fd, SHUT_RDWR);
+	local_free(call);
+}
+
+void local_try(struct endpoint *endpoint)
 {
 	struct call *call, *next;
-	bool sound = true;
 
 	for (call = TAILQ_FIRST(&endpoint->waiting); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call_run(call) == CALL_WAITS)
-			continue;
-		if (sound)
-			sound = local_answer(session, call);
-		local_free(session, call);
+		if (call_run(call) != CALL_WAITS)
+			local_finish(call);
 	}
 	atomic_store(&endpoint->wants, !TAILQ_EMPTY(&endpoint->waiting));
-	return sound;
 }
 
 static void local_hello(struct session *session, struct call *call)
 {
 	if (session->greeted || call->request.flags != SCIF_LOCAL_VERSION) {
 		call->status = session->greeted ? -EINVAL : -EPROTO;
+		return;
+	}
+	if (getrandom(&session->key, sizeof(session->key), 0) < 0) {
+		call->status = -errno;
 		return;
 	}
 	pthread_mutex_lock(&call->fabric->lock);
@@ -139,26 +153,58 @@ static void local_hello(struct session *session, struct call *call)
 	session->endpoint->carrier = session;
 	session->greeted = true;
 	call->value[0] = node_seen(session->node, session->node->number);
+	call->value[1] = session->slot;
+	call->value[2] = session->key;
+}
+
+/* The session shall use the endpoint of one of the same node, whose key it knows. */
+static void local_join(const struct local *local, struct session *session, struct call *call)
+{
+	struct session *first =
+		call->address < local->session_room ? local->sessions[call->address] : NULL;
+
+	call->status = -EINVAL;
+	if (session->greeted || call->request.flags != SCIF_LOCAL_VERSION)
+		return;
+	call->status = -EACCES;
+	if (!first || !first->greeted || first->of || first->node != session->node ||
+	    first->key != call->file_offset)
+		return;
+	session->greeted = true;
+	session->of = first;
+	first->joined = true;
+	call->status = 0;
 }
 
 /* Ends the endpoint; what a copy still uses is answered when its turn ends. */
-static bool local_close(struct session *session)
+static void local_close(struct session *session)
 {
 	struct endpoint *endpoint = session->endpoint;
 	struct call *call;
-	bool sound;
 
 	TAILQ_FOREACH(call, &endpoint->waiting, link)
 	call->cancelled = true;
-	sound = local_try(session, endpoint);
+	local_try(endpoint);
 	session->endpoint = NULL;
 	endpoint_close(endpoint);
-	return sound;
 }
 
-static void local_attach(struct session *session, struct call *call)
+/* Ends the session's waiting calls; the endpoint is others', too. */
+static void local_leave(struct session *session)
 {
-	struct endpoint *endpoint = session->endpoint, *peer;
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&session->calls); call; call = next) {
+		next = TAILQ_NEXT(call, all_link);
+		call->cancelled = true;
+		if (call_run(call) != CALL_WAITS)
+			local_finish(call);
+	}
+}
+
+static void local_attach(struct call *call)
+{
+	struct endpoint *endpoint = call->endpoint, *peer;
 
 	pthread_mutex_lock(&call->fabric->lock);
 	if (!endpoint->rx)
@@ -183,6 +229,7 @@ static void local_attach(struct session *session, struct call *call)
 
 static void local_accept_register(struct session *session, struct call *call)
 {
+	struct session *first = session->of ? session->of : session;
 	struct endpoint *accepted = NULL;
 
 	pthread_mutex_lock(&call->fabric->lock);
@@ -190,9 +237,9 @@ static void local_accept_register(struct session *session, struct call *call)
 	pthread_mutex_unlock(&call->fabric->lock);
 	if (!accepted)
 		return;
-	local_close(session);
-	accepted->carrier = session;
-	session->endpoint = accepted;
+	local_close(first);
+	accepted->carrier = first;
+	first->endpoint = accepted;
 }
 
 /* The pieces of a map as extents, each file's descriptor once; 0 or -errno. */
@@ -277,26 +324,44 @@ static void local_unmap(struct session *session, struct call *call)
 	}
 }
 
-static bool local_cancel(struct session *session, struct call *call)
+static void local_cancel(struct session *session, struct call *call)
 {
 	struct call *other;
 
 	call->status = -ENOENT;
 	TAILQ_FOREACH(other, &session->calls, all_link)
 	{
-		bool sound = true;
-
 		if (other->request.tag != call->request.cancel.tag)
 			continue;
 		other->cancelled = true;
 		call->status = 0;
-		if (call_run(other) != CALL_WAITS) {
-			sound = local_answer(session, other);
-			local_free(session, other);
-		}
-		return sound;
+		if (call_run(other) != CALL_WAITS)
+			local_finish(other);
+		return;
 	}
-	return true;
+}
+
+/*
+ * Before a process binds a port: who has it may have closed its socket just before, and that was
+ * not looked at yet. Ports of root's are root's.
+ */
+static void local_before_bind(struct local *local, struct session *session, struct call *call)
+{
+	uint16_t port = call->request.bind.port;
+	struct session *owner = NULL;
+	struct pollfd socket = { 0 };
+
+	if (port && port < LOCAL_ROOT_PORT_END && session->user != 0)
+		call->status = -EACCES;
+	pthread_mutex_lock(&call->fabric->lock);
+	if (session->node->ports[port])
+		owner = session->node->ports[port]->carrier;
+	pthread_mutex_unlock(&call->fabric->lock);
+	if (!owner || owner == session || owner == session->of)
+		return;
+	socket.fd = owner->fd;
+	if (poll(&socket, 1, 0) > 0 && (socket.revents & POLLHUP))
+		local_end(local, owner);
 }
 
 /* Runs one of the fabric's calls; true when it is over, false when it is kept. */
@@ -319,6 +384,7 @@ static bool local_run_call(struct session *session, struct call *call)
 	kept->out = NULL; /* no call that waits has an answer beyond its numbers */
 	kept->out_count = 0;
 	kept->out_bytes = 0;
+	kept->carrier = session;
 	endpoint_hold(kept->endpoint);
 	TAILQ_INSERT_TAIL(&session->calls, kept, all_link);
 	TAILQ_INSERT_TAIL(&kept->endpoint->waiting, kept, link);
@@ -329,32 +395,52 @@ static bool local_run_call(struct session *session, struct call *call)
 			return false;
 	}
 	*call = *kept;
-	local_free(session, kept);
+	local_free(kept);
 	return true;
 }
 
+/* Whether the message's call is one of this wire's own; then it was run. */
+static bool local_run_own(const struct local *local, struct session *session, struct call *call)
+{
+	switch (call->request.call) {
+	case SCIF_LOCAL_HELLO:
+		local_hello(session, call);
+		return true;
+	case SCIF_LOCAL_JOIN:
+		local_join(local, session, call);
+		return true;
+	case SCIF_LOCAL_ATTACH:
+		if (call->endpoint)
+			local_attach(call);
+		else
+			call->status = -EBADF;
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Checks and runs a message's call; its answer is owed when this returns true. */
-static bool local_run_message(struct session *session, struct call *call)
+static bool local_run_message(struct local *local, struct session *session, struct call *call)
 {
 	uint32_t number = call->request.call;
 
-	if (number == SCIF_LOCAL_HELLO) {
-		local_hello(session, call);
+	if (local_run_own(local, session, call))
 		return true;
-	}
-	if (number == SCIF_LOCAL_ATTACH && session->endpoint) {
-		local_attach(session, call);
-		return true;
-	}
-	call->status = number == SCIF_LOCAL_ATTACH ? -EBADF : call_check(&call->request);
-	if (call->status == 0 && call_names_endpoint(&call->request) && !session->endpoint &&
+	call->status = call_check(&call->request);
+	if (call->status == 0 && call_names_endpoint(&call->request) && !call->endpoint &&
 	    number != SCIF_VIRTIO_MUNMAP)
 		call->status = -EBADF;
+	if (call->status == 0 && number == SCIF_VIRTIO_BIND)
+		local_before_bind(local, session, call);
 	if (call->status < 0)
 		return true;
 	switch (number) {
 	case SCIF_VIRTIO_CLOSE:
-		local_close(session);
+		if (session->of || (call->request.flags & SCIF_LOCAL_LEAVE))
+			local_leave(session);
+		else
+			local_close(session);
 		return true;
 	case SCIF_VIRTIO_ACCEPTREG:
 		local_accept_register(session, call);
@@ -366,9 +452,10 @@ static bool local_run_message(struct session *session, struct call *call)
 		local_unmap(session, call);
 		return true;
 	case SCIF_VIRTIO_CANCEL:
-		return local_cancel(session, call);
+		local_cancel(session, call);
+		return true;
 	case SCIF_VIRTIO_POLL:
-		call->value[0] = endpoint_poll(session->endpoint);
+		call->value[0] = endpoint_poll(call->endpoint);
 		return true;
 	case SCIF_VIRTIO_OPEN:
 	case SCIF_VIRTIO_SEND:
@@ -401,7 +488,7 @@ bool local_serve(struct local *local, struct session *session)
 			return got == 0;
 		call.fabric = local->fabric;
 		call.node = session->node;
-		call.endpoint = session->endpoint;
+		call.endpoint = session->of ? session->of->endpoint : session->endpoint;
 		call.request = message.request.request;
 		call.process = message.process;
 		call.address = message.request.address;
@@ -410,7 +497,7 @@ bool local_serve(struct local *local, struct session *session)
 		call.out = &out;
 		call.out_count = 1;
 		call.out_bytes = sizeof(payload);
-		if (local_run_message(session, &call))
+		if (local_run_message(local, session, &call))
 			sound = local_answer(session, &call);
 		if (message.fd >= 0)
 			close(message.fd);
@@ -427,16 +514,12 @@ void local_drop(struct session *session)
 
 	/* Copies in the process's memory stop by themselves: it is gone, or does not care. */
 	while ((call = TAILQ_FIRST(&session->calls))) {
-		call->endpoint->carrier = NULL;
 		if (call->job)
 			copy_detach(call);
-		local_free(session, call);
+		local_free(call);
 	}
-	if (session->endpoint) {
-		session->endpoint->carrier = NULL;
-		endpoint_close(session->endpoint);
-	}
-	session->endpoint = NULL;
+	if (session->endpoint)
+		local_close(session);
 	while ((map = TAILQ_FIRST(&session->maps))) {
 		TAILQ_REMOVE(&session->maps, map, link);
 		map_drop(&map->map);

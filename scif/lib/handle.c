@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/io.h"
@@ -43,6 +44,10 @@ void handle_put(struct handle *handle)
 	}
 	if (handle->fd >= 0)
 		close(handle->fd);
+	if (handle->own_fd >= 0)
+		close(handle->own_fd);
+	if (handle->locks)
+		munmap(handle->locks, sizeof(*handle->locks));
 	free(handle);
 }
 
@@ -113,6 +118,58 @@ void handle_socket_path(char *path, size_t bytes)
 		snprintf(path, bytes, "%s/causeway/scif.sock", runtime ? runtime : "/run");
 }
 
+void handles_freeze(void)
+{
+	pthread_mutex_lock(&handles_lock);
+}
+
+void handles_thaw(void)
+{
+	for (int i = 0; i < handles_room; i++) {
+		if (handles[i])
+			handles[i]->shared = true;
+	}
+	pthread_mutex_unlock(&handles_lock);
+}
+
+void handles_inherit(void)
+{
+	for (int i = 0; i < handles_room; i++) {
+		struct handle *handle = handles[i];
+
+		if (!handle)
+			continue;
+		handle->holders = 1;
+		handle->inherited = handle->shared = true;
+		pthread_mutex_init(&handle->lock, NULL);
+		pthread_mutex_init(&handle->attach, NULL);
+		TAILQ_INIT(&handle->waiters);
+		handle->reading = false;
+		if (handle->own_fd >= 0)
+			close(handle->own_fd); /* the parent's, which was a child itself */
+		handle->own_fd = -1;
+	}
+	pthread_mutex_unlock(&handles_lock);
+}
+
+/* Locks that children share, and that tell when their owner dies; NULL without memory. */
+static struct stream_locks *handle_make_locks(void)
+{
+	struct stream_locks *locks = mmap(NULL, sizeof(*locks), PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_t kind;
+
+	if (locks == MAP_FAILED)
+		return NULL;
+	pthread_mutexattr_init(&kind);
+	pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&locks->sending, &kind);
+	pthread_mutex_init(&locks->receiving, &kind);
+	pthread_mutexattr_destroy(&kind);
+	return locks;
+}
+
 /* Where processes may look into others' memory only when these allow it, allow scifd. */
 static void handle_allow_daemon(int fd)
 {
@@ -135,29 +192,72 @@ int handle_open(void)
 
 	if (!handle)
 		return -ENOMEM;
+	fork_watch();
 	handle->holders = 1;
-	handle->wake_fd = -1;
+	handle->fd = handle->own_fd = handle->wake_fd = -1;
 	handle->send_spin.limit_ns = handle->receive_spin.limit_ns = 50000;
 	pthread_mutex_init(&handle->lock, NULL);
 	pthread_mutex_init(&handle->attach, NULL);
-	pthread_mutex_init(&handle->sending, NULL);
-	pthread_mutex_init(&handle->receiving, NULL);
 	TAILQ_INIT(&handle->waiters);
 	TAILQ_INIT(&handle->windows);
+	handle->locks = handle_make_locks();
 	handle_socket_path(path, sizeof(path));
-	handle->fd = io_unix_connect_packets(path, NULL);
-	status = handle->fd < 0 ? handle->fd : 0;
-	if (status == 0) {
+	status = handle->locks ? io_unix_connect_packets(path, NULL) : -ENOMEM;
+	if (status >= 0) {
+		handle->fd = status;
 		handle_allow_daemon(handle->fd);
 		status = handle_call(handle, &hello, -1, &waiter);
 	}
-	if (status == 0)
+	if (status == 0) {
+		handle->session = waiter.reply.reply.value[1];
+		handle->key = waiter.reply.reply.value[2];
 		status = handle_enter(handle);
+	}
 	if (status < 0) {
 		handle_put(handle);
 		return status;
 	}
 	return handle->fd;
+}
+
+/* The socket on which this process's answers come. */
+static int handle_socket(const struct handle *handle)
+{
+	return handle->own_fd >= 0 ? handle->own_fd : handle->fd;
+}
+
+/* A socket of this process's own to an endpoint that it inherited; 0 or -errno. handle->lock. */
+static int handle_join(struct handle *handle)
+{
+	const struct scif_local_request join = {
+		.request = { .call = SCIF_LOCAL_JOIN, .flags = SCIF_LOCAL_VERSION, .tag = 1 },
+		.address = handle->session,
+		.file_offset = handle->key,
+	};
+	struct scif_local_reply reply = { 0 };
+	struct sockaddr_un daemon = { 0 };
+	socklen_t bytes = sizeof(daemon) - 1;
+	int fd, status = -ECONNRESET;
+
+	if (getpeername(handle->fd, (struct sockaddr *)&daemon, &bytes) < 0)
+		return status;
+	fd = io_unix_connect_packets(daemon.sun_path, NULL);
+	if (fd < 0)
+		return status;
+	handle_allow_daemon(fd);
+	if (send(fd, &join, sizeof(join), MSG_NOSIGNAL) == sizeof(join)) {
+		do
+			status = (int)recv(fd, &reply, sizeof(reply), 0);
+		while (status < 0 && errno == EINTR);
+		status = status == sizeof(reply) ? (int32_t)reply.reply.status : -ECONNRESET;
+	}
+	if (status < 0) {
+		close(fd);
+		return status;
+	}
+	handle->own_fd = fd;
+	handle->inherited = false;
+	return 0;
 }
 
 /* Sends one message; waits for room where the socket has none. */
@@ -182,9 +282,9 @@ static int handle_send(struct handle *handle, const struct scif_local_request *r
 		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
 	}
 	for (;;) {
-		struct pollfd room = { .fd = handle->fd, .events = POLLOUT };
+		struct pollfd room = { .fd = handle_socket(handle), .events = POLLOUT };
 
-		if (sendmsg(handle->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		if (sendmsg(room.fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 			return 0;
 		if (errno == EAGAIN)
 			poll(&room, 1, -1);
@@ -232,7 +332,7 @@ static void handle_receive(struct handle *handle)
 				 .msg_iovlen = 2,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
-	ssize_t got = recvmsg(handle->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t got = recvmsg(handle_socket(handle), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct waiter *waiter;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
@@ -272,7 +372,7 @@ static bool handle_wait(struct handle *handle)
 			      errno == EINTR;
 		pthread_mutex_lock(&handle->lock);
 	} else {
-		struct pollfd answer = { .fd = handle->fd, .events = POLLIN };
+		struct pollfd answer = { .fd = handle_socket(handle), .events = POLLIN };
 
 		handle->reading = true;
 		pthread_mutex_unlock(&handle->lock);
@@ -301,12 +401,17 @@ int handle_call(struct handle *handle, struct scif_local_request *request, int f
 	bool cancelled = false;
 	int status;
 
+	waiter->done = false;
+	waiter->fd_count = 0;
 	pthread_mutex_lock(&handle->lock);
+	status = handle->inherited ? handle_join(handle) : 0;
+	if (status < 0) {
+		pthread_mutex_unlock(&handle->lock);
+		return status;
+	}
 	if (++handle->next_tag == 0)
 		handle->next_tag++;
 	waiter->tag = request->request.tag = handle->next_tag;
-	waiter->done = false;
-	waiter->fd_count = 0;
 	TAILQ_INSERT_TAIL(&handle->waiters, waiter, link);
 	pthread_mutex_unlock(&handle->lock);
 	status = handle_send(handle, request, fd);

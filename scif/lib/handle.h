@@ -6,8 +6,14 @@
  * on one socket one reads, and hands each answer to whom it is for (handle_call). Everything here
  * works with plain calls of libc, in other people's processes: no thread, no signal handler.
  *
- * Locks: handles_lock (table), then none. handle->lock: the waiters, ->reading. ->attach: rings,
- * windows. ->sending and ->receiving are held over a whole send and recv, as a driver does.
+ * Locks: handles_lock (table), then none. handle->lock: the waiters, ->reading, ->own_fd. ->attach:
+ * rings, windows. ->locks: held over a whole send and recv, as a driver does, by one thread of all
+ * processes that have the endpoint.
+ *
+ * Forks (fork.c). A child has its parent's endpoints. The descriptor that both have keeps the
+ * endpoint alive, but answers on it are the parent's: the child's first call makes a socket of its
+ * own (->own_fd) that joins the endpoint. Closing then ends this process's calls and no more;
+ * scifd sees the end of the endpoint when the last process has closed the descriptor.
  */
 #ifndef CAUSEWAY_SCIF_LIB_HANDLE_H
 #define CAUSEWAY_SCIF_LIB_HANDLE_H
@@ -43,9 +49,19 @@ struct window {
 
 TAILQ_HEAD(window_list, window);
 
+/* In memory that children share. */
+struct stream_locks {
+	pthread_mutex_t sending, receiving;
+};
+
 struct handle {
 	atomic_uint holders;
-	int fd;
+	int fd;		  /* the program's */
+	int own_fd;	  /* this process's socket to an endpoint that it inherited; -1 */
+	bool inherited;	  /* so ->own_fd must be made before a call */
+	bool shared;	  /* others may have the endpoint, too */
+	uint64_t session; /* what it takes to join */
+	uint64_t key;
 	pthread_mutex_t lock;
 	struct waiter_list waiters;
 	bool reading;
@@ -58,7 +74,7 @@ struct handle {
 	int wake_fd;		      /* wakes the peer's owner where that is no process */
 	struct window_list windows;
 
-	pthread_mutex_t sending, receiving;
+	struct stream_locks *locks;
 	struct spin send_spin, receive_spin;
 };
 
@@ -82,6 +98,17 @@ int handle_forget(int fd, struct handle **handle);
  */
 int handle_call(struct handle *handle, struct scif_local_request *request, int fd,
 		struct waiter *waiter);
+
+/* fork.c: before and after a fork, what each file has is locked and let go, or made the child's */
+void fork_watch(void);
+void handles_freeze(void);
+void handles_thaw(void);
+void handles_inherit(void);
+void mappings_freeze(void);
+void mappings_thaw(void);
+void mappings_forget(void);
+void memory_freeze(void);
+void memory_thaw(void);
 
 /* stream.c */
 /* handle_attach - map the rings that there are; 0 or -errno */

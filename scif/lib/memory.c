@@ -58,6 +58,16 @@ struct range {
 	int access;
 };
 
+void memory_freeze(void)
+{
+	pthread_mutex_lock(&memory_lock);
+}
+
+void memory_thaw(void)
+{
+	pthread_mutex_unlock(&memory_lock);
+}
+
 int memory_fd(const struct shared *shared)
 {
 	return shared->fd;

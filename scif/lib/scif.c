@@ -30,6 +30,28 @@ struct mapping {
 static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
 static TAILQ_HEAD(, mapping) mappings = TAILQ_HEAD_INITIALIZER(mappings);
 
+void mappings_freeze(void)
+{
+	pthread_mutex_lock(&mappings_lock);
+}
+
+void mappings_thaw(void)
+{
+	pthread_mutex_unlock(&mappings_lock);
+}
+
+void mappings_forget(void)
+{
+	struct mapping *mapping;
+
+	while ((mapping = TAILQ_FIRST(&mappings))) {
+		TAILQ_REMOVE(&mappings, mapping, link);
+		handle_put(mapping->handle);
+		free(mapping);
+	}
+	pthread_mutex_unlock(&mappings_lock);
+}
+
 /* -1 and errno for a negative status, else @value. */
 static int scif_result(int status, int value)
 {
@@ -76,8 +98,15 @@ int scif_close(scif_epd_t epd)
 
 	if (status < 0)
 		return scif_result(status, 0);
-	handle_call(handle, &request, -1, &waiter);
-	/* Threads in calls, and mappings, need the socket; the program's number is free at once. */
+	if (handle->shared)
+		request.request.flags = SCIF_LOCAL_LEAVE;
+	if (!handle->inherited) /* else this process has not used it */
+		handle_call(handle, &request, -1, &waiter);
+	/*
+	 * Threads in calls, and mappings, need the socket; the program's number is free at once. So
+	 * an endpoint that others have, too, lasts until the last mapping is gone, as with a
+	 * driver.
+	 */
 	pthread_mutex_lock(&handle->lock);
 	if (atomic_load(&handle->holders) > 1) {
 		int kept = fcntl(epd, F_DUPFD_CLOEXEC, 0);

@@ -291,6 +291,13 @@ static int stream_receive(struct handle *handle, unsigned char *to, int bytes, i
 	}
 }
 
+/* One thread of all processes that have the endpoint; one that died in it left a sound ring. */
+static void stream_lock(pthread_mutex_t *lock)
+{
+	if (pthread_mutex_lock(lock) == EOWNERDEAD)
+		pthread_mutex_consistent(lock);
+}
+
 static int stream_result(struct handle *handle, int status)
 {
 	handle_put(handle);
@@ -309,9 +316,9 @@ int scif_send(scif_epd_t epd, void *message, int bytes, int flags)
 
 	if (!handle)
 		return stream_result(NULL, -EBADF);
-	pthread_mutex_lock(&handle->sending);
+	stream_lock(&handle->locks->sending);
 	status = stream_send(handle, message, bytes, flags);
-	pthread_mutex_unlock(&handle->sending);
+	pthread_mutex_unlock(&handle->locks->sending);
 	return stream_result(handle, status);
 }
 
@@ -324,9 +331,9 @@ int scif_recv(scif_epd_t epd, void *message, int bytes, int flags)
 
 	if (!handle)
 		return stream_result(NULL, -EBADF);
-	pthread_mutex_lock(&handle->receiving);
+	stream_lock(&handle->locks->receiving);
 	status = stream_receive(handle, message, bytes, flags);
-	pthread_mutex_unlock(&handle->receiving);
+	pthread_mutex_unlock(&handle->locks->receiving);
 	return stream_result(handle, status);
 }
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """scifd, libscif and card processes on this host: what SCIF promises, and what faults leave."""
+import errno
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -88,6 +90,59 @@ def test_killed_program_leaves_nothing(scifd):
     program.wait()
     assert_nothing_left(scifd)
     daemons.wait_until(lambda: scifd.nodes()["mic0"]["windows"] == 0, 20, "card's windows gone")
+
+
+class Session:
+    """A process that speaks to scifd without libscif: proto/scif-local.h."""
+
+    HELLO, JOIN, BIND, LISTEN = 64, 66, 3, 4
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(20)
+        self.socket.connect(str(path))
+
+    def call(self, number, flags=0, members=b"", address=0, file_offset=0):
+        """Status, then the three values."""
+        self.socket.send(struct.pack("<4I", number, flags, 0, 1) + members.ljust(48, b"\0")
+                         + struct.pack("<2Q", address, file_offset))
+        _, _, status, _, *values = struct.unpack("<2IiI3Q", self.socket.recv(65536)[:40])
+        return status, *values
+
+    def bind(self, port):
+        return self.call(self.BIND, members=struct.pack("<H", port))[0]
+
+
+def test_a_session_is_joined_by_its_key_alone(scifd):
+    first, other = Session(scifd.host), Session(scifd.host)
+    status, _, number, key = first.call(Session.HELLO, flags=1)
+    assert status == 0
+    for place, guess in ((number, key ^ 1), (number + 1, key), (1 << 40, key), (number, 0)):
+        assert other.call(Session.JOIN, flags=1, address=place, file_offset=guess)[0] == -errno.EACCES
+    assert other.call(Session.JOIN, address=number, file_offset=key)[0] == -errno.EINVAL
+    card = Session(scifd.card)  # of another node
+    assert card.call(Session.JOIN, flags=1, address=number, file_offset=key)[0] == -errno.EACCES
+    assert other.bind(0) == -errno.EBADF
+    assert other.call(Session.JOIN, flags=1, address=number, file_offset=key)[0] == 0
+    assert other.call(Session.JOIN, flags=1, address=number, file_offset=key)[0] == -errno.EINVAL
+    assert (first.bind(2000), other.bind(0)) == (0, -errno.EINVAL)  # it is bound
+    first.socket.close()
+    daemons.wait_until(lambda: scifd.nodes()["host"]["endpoints"] == 0, 20, "the endpoint ends")
+    assert other.bind(0) == -errno.EBADF
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_ports_below_1024_are_roots(scifd):
+    scifd.folder.chmod(0o711)
+    scifd.host.chmod(0o666)
+    os.seteuid(65534)
+    try:
+        session = Session(scifd.host)
+    finally:
+        os.seteuid(0)
+    assert session.call(Session.HELLO, flags=1)[0] == 0
+    assert session.bind(1023) == -errno.EACCES
+    assert session.bind(1024) == 0
 
 
 def test_card_reset_disconnects(scifd):

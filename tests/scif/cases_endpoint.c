@@ -64,6 +64,17 @@ static void bind_of_listening(void)
 	FAILS(scif_bind(make_listener(1, &port), 0), EISCONN);
 }
 
+static void bind_of_connecting(void)
+{
+	struct scif_portID to = { own_node(), 0 };
+	scif_epd_t epd = make_open();
+
+	make_listener(1, &to.port);
+	set_nonblocking(epd, true);
+	FAILS(scif_connect(epd, &to), EINPROGRESS);
+	FAILS(scif_bind(epd, 0), EISCONN);
+}
+
 static void bind_of_connected(void)
 {
 	struct pair pair;
@@ -106,6 +117,23 @@ static void bind_privileged_as_root(void)
 	EQUAL(scif_bind(make_open(), 997), 997);
 }
 
+static void bind_privileged_as_other(void)
+{
+	scif_epd_t epd = make_open();
+
+	if (geteuid() != 0)
+		check_skip("needs root");
+	EQUAL(seteuid(65534), 0);
+	errno = 0;
+	/* Checked after the way back: a failed check would leave the case as somebody else. */
+	int refused = scif_bind(epd, 996), code = errno, allowed = scif_bind(epd, 1024);
+
+	EQUAL(seteuid(0), 0);
+	EQUAL(refused, -1);
+	EQUAL(code, EACCES);
+	EQUAL(allowed, 1024);
+}
+
 static void listen_of_unbound(void)
 {
 	FAILS(scif_listen(make_open(), 1), EINVAL);
@@ -116,6 +144,17 @@ static void listen_of_listening(void)
 	uint16_t port;
 
 	FAILS(scif_listen(make_listener(1, &port), 1), EISCONN);
+}
+
+static void listen_of_connecting(void)
+{
+	struct scif_portID to = { own_node(), 0 };
+	scif_epd_t epd = make_open();
+
+	make_listener(1, &to.port);
+	set_nonblocking(epd, true);
+	FAILS(scif_connect(epd, &to), EINPROGRESS);
+	FAILS(scif_listen(epd, 1), EISCONN);
 }
 
 static void listen_of_connected(void)
@@ -298,6 +337,7 @@ static void connect_nonblocking_in_progress(void)
 	set_nonblocking(epd, true);
 	FAILS(scif_connect(epd, &to), EINPROGRESS);
 	EQUAL(poll_one(epd, POLLOUT, 0), 0);
+	FAILS(scif_connect(epd, &to), EINPROGRESS);
 }
 
 static void connect_nonblocking_refused(void)
@@ -565,13 +605,16 @@ const struct test_case endpoint_cases[] = {
 	{ "bind_gives_the_asked", bind_gives_the_asked, false },
 	{ "bind_of_bound", bind_of_bound, false },
 	{ "bind_of_listening", bind_of_listening, false },
+	{ "bind_of_connecting", bind_of_connecting, false },
 	{ "bind_of_connected", bind_of_connected, false },
 	{ "bind_of_disconnected", bind_of_disconnected, false },
 	{ "bind_of_taken", bind_of_taken, false },
 	{ "bind_again_after_close", bind_again_after_close, false },
 	{ "bind_privileged_as_root", bind_privileged_as_root, false },
+	{ "bind_privileged_as_other", bind_privileged_as_other, false },
 	{ "listen_of_unbound", listen_of_unbound, false },
 	{ "listen_of_listening", listen_of_listening, false },
+	{ "listen_of_connecting", listen_of_connecting, false },
 	{ "listen_of_connected", listen_of_connected, false },
 	{ "listen_of_disconnected", listen_of_disconnected, false },
 	{ "connect_to_unknown_node", connect_to_unknown_node, false },

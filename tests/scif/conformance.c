@@ -312,8 +312,12 @@ static bool is_chosen(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const struct test_case *const lists[] = { endpoint_cases, stream_cases, window_cases,
-						  copy_cases, card_cases };
+	const struct test_case *const lists[] = {
+		endpoint_cases, stream_cases, window_cases, copy_cases, card_cases, fork_cases,
+#ifdef SCIF_IOCTL
+		ioctl_cases,
+#endif
+	};
 	struct sigaction action = { .sa_handler = on_signal };
 	unsigned int counts[3] = { 0 };
 	bool list = false;

@@ -4,7 +4,8 @@
  *
  * A case makes what it needs, checks, and leaves nothing open; the first check that fails ends it.
  * Most connect two endpoints of this process over its own node. Those that need the other side's
- * node talk to a card test process (scif_card.c) there.
+ * node talk to a card test process (scif_card.c) there. What no call of the library shows
+ * (cases_ioctl.c) is in the programs over plain ioctls alone.
  */
 #ifndef CAUSEWAY_TESTS_SCIF_CONFORMANCE_H
 #define CAUSEWAY_TESTS_SCIF_CONFORMANCE_H
@@ -36,7 +37,7 @@ struct test_case {
 };
 
 extern const struct test_case endpoint_cases[], stream_cases[], window_cases[], copy_cases[],
-	card_cases[];
+	card_cases[], fork_cases[], ioctl_cases[];
 
 /* check_failed - note it and leave the case */
 void check_failed(const char *file, int line, const char *what, long long got, long long wanted)
