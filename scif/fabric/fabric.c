@@ -104,6 +104,19 @@ static void node_tell_all(struct fabric *fabric)
 	}
 }
 
+void node_driver_gone(struct node *node)
+{
+	struct fabric *fabric = node->fabric;
+
+	atomic_fetch_add(&node->generation, 1);
+	pthread_mutex_lock(&fabric->lock);
+	for (unsigned int i = 0; i < fabric->inbox_count; i++) {
+		atomic_store(&fabric->inboxes[i]->windows_gone, true);
+		inbox_wake(fabric->inboxes[i]);
+	}
+	pthread_mutex_unlock(&fabric->lock);
+}
+
 void node_set_online(struct node *node, bool online)
 {
 	struct fabric *fabric = node->fabric;

@@ -99,7 +99,11 @@ static void guest_reset(void *context)
 
 static void guest_shm_done(void *context, void *token, int status)
 {
-	guest_map_answered(context, token, status);
+	struct guest *guest = context;
+
+	guest_map_answered(guest, token, status);
+	if (guest->cuts_due)
+		guest_map_cut_gone(guest);
 }
 
 /* Whether there is anything to do but the copy that it does itself; looks at memory alone. */
@@ -212,6 +216,8 @@ static void guest_empty_inbox(struct guest *guest)
 		return;
 	if (atomic_exchange(&inbox->nodes_changed, false))
 		guest->nodes_due = true;
+	if (atomic_exchange(&inbox->windows_gone, false))
+		guest_map_cut_gone(guest);
 	TAILQ_INIT(&released);
 	pthread_mutex_lock(&inbox->lock);
 	TAILQ_CONCAT(&released, &inbox->released, link);
@@ -360,10 +366,25 @@ struct guest *guest_create(struct fabric *fabric, const struct settings *setting
 	return guest;
 }
 
+/* Nobody leaves notes any more. */
+static void guest_forget_inbox(struct guest *guest)
+{
+	struct fabric *fabric = guest->node->fabric;
+
+	pthread_mutex_lock(&fabric->lock);
+	for (unsigned int i = 0; i < fabric->inbox_count; i++) {
+		if (fabric->inboxes[i] == &guest->inbox)
+			fabric->inboxes[i--] = fabric->inboxes[--fabric->inbox_count];
+	}
+	pthread_mutex_unlock(&fabric->lock);
+}
+
 void guest_destroy(struct guest *guest)
 {
-	if (guest->node)
+	if (guest->node) {
 		guest_drop_all(guest);
+		guest_forget_inbox(guest);
+	}
 	vhost_device_detach(&guest->device);
 	guest_empty_inbox(guest);
 	if (guest->listener >= 0) {

@@ -35,7 +35,9 @@ struct guest_map {
 		GUEST_MAP_MAPPING, /* the VMM was asked for all pieces; ->call waits */
 		GUEST_MAP_MAPPED,
 		GUEST_MAP_UNMAPPING, /* the same again; ->call may be NULL */
+		GUEST_MAP_CUT,	     /* hidden, its place kept until the driver unmaps it */
 	} state;
+	bool cut; /* to be, when the VMM has answered */
 	struct window_map map;
 	uint64_t shm_offset;
 	struct map_piece pieces[GUEST_MAP_PIECES_MAX];
@@ -67,6 +69,7 @@ struct guest {
 	bool nodes_due;
 	bool resting;		    /* no request queue runs: a paused guest, or none */
 	struct guest_map_list maps; /* by shm_offset; own ones first */
+	bool cuts_due;		    /* some are to be cut when the VMM has answered others */
 	uint32_t next_map;
 
 	struct iovec vectors[VHOST_CHAIN_VECTORS_MAX]; /* scratch of one chain */
@@ -104,6 +107,8 @@ int guest_map(struct guest *guest, struct call *call);
 int guest_unmap(struct guest *guest, struct call *call);
 void guest_map_answered(struct guest *guest, struct guest_map *map, int status);
 void guest_map_drop_all(struct guest *guest);
+/* guest_map_cut_gone - hide what is shown of windows whose VM has a new driver, or none */
+void guest_map_cut_gone(struct guest *guest);
 
 /* guest_event.c */
 void guest_send_events(struct guest *guest);

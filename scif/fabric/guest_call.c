@@ -522,7 +522,7 @@ void guest_drop_all(struct guest *guest)
 	}
 	/* Closing let copies of others into this guest's windows begin no more; end the last. */
 	copy_abort_node(guest->node);
-	guest->node->generation++;
+	node_driver_gone(guest->node);
 	guest->nodes_due = false;
 	while ((window = TAILQ_FIRST(&guest->released))) {
 		TAILQ_REMOVE(&guest->released, window, link);

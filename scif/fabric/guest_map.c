@@ -3,6 +3,11 @@
  * Mappings in a guest: of its own pages (the driver maps those itself), or of others' memory, shown
  * by the VMM in the shared memory region. Where in the region is ours to choose. The MMAP call
  * waits until the VMM has answered for every piece.
+ *
+ * A window that is unregistered, or whose endpoint is closed, is seen until the last unmap. A VM
+ * that starts anew, or ends, is another matter: its memory is no window any more, but somebody's
+ * new memory, or to be given back. What others see of it is hidden (guest_map_cut_gone); the place
+ * in the region stays taken, since their programs still have it mapped: they find nothing there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -105,8 +110,48 @@ static void guest_map_hidden(struct guest *guest, struct guest_map *map)
 {
 	if (map->answered < map->piece_count)
 		return;
+	if (map->cut && !map->call) {
+		map->state = GUEST_MAP_CUT;
+		map_drop(&map->map);
+		return;
+	}
 	guest_map_finish(guest, map, map->failed ? -ENOMEM : 0);
 	guest_map_free(guest, map);
+}
+
+/* Whether it shows a window of a driver that is gone. */
+static bool guest_map_is_gone(const struct guest_map *map)
+{
+	for (unsigned int i = 0; i < map->map.window_count; i++) {
+		const struct window *window = map->map.windows[i];
+
+		if (window->generation != atomic_load(&window->node->generation))
+			return true;
+	}
+	return false;
+}
+
+static void guest_map_cut(struct guest *guest, struct guest_map *map)
+{
+	map->cut = true;
+	guest_map_hide(guest, map);
+	guest_map_hidden(guest, map);
+}
+
+void guest_map_cut_gone(struct guest *guest)
+{
+	struct guest_map *map;
+
+	guest->cuts_due = false;
+	TAILQ_FOREACH(map, &guest->maps, link)
+	{
+		if (map->state != GUEST_MAP_MAPPED || !guest_map_is_gone(map))
+			continue;
+		if (guest->device.shm_calls.count + map->piece_count > VHOST_SHM_CALLS_MAX)
+			guest->cuts_due = true;
+		else
+			guest_map_cut(guest, map);
+	}
 }
 
 void guest_map_answered(struct guest *guest, struct guest_map *map, int status)
@@ -120,6 +165,7 @@ void guest_map_answered(struct guest *guest, struct guest_map *map, int status)
 		if (!map->failed) {
 			map->state = GUEST_MAP_MAPPED;
 			guest_map_finish(guest, map, 0);
+			guest->cuts_due = true; /* it may be gone by now */
 			return;
 		}
 		guest_map_hide(guest, map);
@@ -201,13 +247,16 @@ int guest_unmap(struct guest *guest, struct call *call)
 		if (map->map.number == call->request.map.mapping)
 			break;
 	}
-	if (!map || map->state == GUEST_MAP_MAPPING || map->state == GUEST_MAP_UNMAPPING)
+	if (!map || map->state == GUEST_MAP_MAPPING || map->call ||
+	    (map->state == GUEST_MAP_UNMAPPING && !map->cut))
 		return -EINVAL;
-	if (map->state == GUEST_MAP_OWN) {
+	if (map->state == GUEST_MAP_OWN || map->state == GUEST_MAP_CUT) {
 		guest_map_free(guest, map);
 		return 0;
 	}
 	map->call = call;
+	if (map->state == GUEST_MAP_UNMAPPING)
+		return CALL_WAITS;
 	guest_map_hide(guest, map);
 	if (map->answered < map->piece_count)
 		return CALL_WAITS;
@@ -225,13 +274,14 @@ void guest_map_drop_all(struct guest *guest)
 
 		next = TAILQ_NEXT(map, link);
 		map->call = NULL;
+		map->cut = false;
 		if (call) {
 			TAILQ_REMOVE(&guest->calls, call, all_link);
 			mappings_put(call->mappings, call->mapping_count);
 			free(call->vectors);
 			free(call);
 		}
-		if (map->state == GUEST_MAP_OWN) {
+		if (map->state == GUEST_MAP_OWN || map->state == GUEST_MAP_CUT) {
 			guest_map_free(guest, map);
 		} else if (map->state == GUEST_MAP_MAPPED) {
 			guest_map_hide(guest, map);

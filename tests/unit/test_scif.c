@@ -601,6 +601,72 @@ static void a_refused_map_leaves_nothing(void **state)
 	bench_close(&bench);
 }
 
+static void no_port_is_left(void **state)
+{
+	struct endpoint *somebody = (struct endpoint *)1;
+	struct endpoint **ports;
+	struct bench bench;
+	uint32_t endpoint;
+
+	(void)state;
+	bench_open(&bench, "");
+	endpoint = open_one(&bench, BENCH_A);
+	ports = bench.guests[BENCH_A].guest->node->ports;
+	for (unsigned int port = FABRIC_PORT_ANY_FIRST; port < FABRIC_PORTS; port++)
+		ports[port] = somebody;
+	assert_int_equal(bench_call(&bench, BENCH_A, REQUEST(BIND, .endpoint = endpoint), NULL),
+			 -ENOSPC);
+	ports[FABRIC_PORTS - 1] = NULL;
+	assert_int_equal(bench_call(&bench, BENCH_A, REQUEST(BIND, .endpoint = endpoint), NULL), 0);
+	for (unsigned int port = FABRIC_PORT_ANY_FIRST; port < FABRIC_PORTS - 1; port++)
+		ports[port] = NULL;
+	bench_close(&bench);
+}
+
+/* Another VM starts anew: its memory is hidden, the place stays taken until the driver unmaps it.
+ */
+static void a_vm_that_goes_is_hidden_from_others(void **state)
+{
+	struct vhost_user_shmem_mapping mapping;
+	struct scif_virtio_reply reply;
+	struct guest_map *map;
+	struct bench bench;
+	uint32_t ends[2], slot, request;
+	uint64_t offset;
+
+	(void)state;
+	bench_open_shm(&bench, "", 64 * PAGE);
+	connect_two(&bench, BENCH_B, ends);
+	offset = register_pages(&bench, BENCH_B, ends[1], 4, 7, BOTH);
+	slot = bench_issue(&bench, BENCH_A,
+			   REQUEST(MMAP, .endpoint = ends[0],
+				   .map = { .offset = offset, .bytes = PAGE, .prot = BOTH }),
+			   NULL, 0, NULL, 0);
+	close(vmm_request(&bench, &request, &mapping));
+	vmm_answer(&bench, request, 0);
+	assert_true(bench_answer(&bench, BENCH_A, slot, &reply));
+	map = TAILQ_FIRST(&bench.guests[BENCH_A].guest->maps);
+	assert_int_equal(map->state, GUEST_MAP_MAPPED);
+
+	frontend_close(&bench.guests[BENCH_B].frontend);
+	bench.guests[BENCH_B].attached = false;
+	bench_serve(&bench);
+	assert_int_equal(vmm_request(&bench, &request, &mapping), -1);
+	assert_int_equal(request, VHOST_USER_BACKEND_SHMEM_UNMAP);
+	assert_int_equal(mapping.offset, 0);
+	assert_int_equal(mapping.bytes, PAGE);
+	vmm_answer(&bench, request, 0);
+	assert_int_equal(map->state, GUEST_MAP_CUT);
+	assert_null(map->map.windows); /* nor is that memory kept */
+	assert_int_equal(bench_call(&bench, BENCH_A,
+				    REQUEST(MUNMAP, .endpoint = ends[0],
+					    .map.mapping = (uint32_t)reply.value[0]),
+				    NULL),
+			 0);
+	assert_true(TAILQ_EMPTY(&bench.guests[BENCH_A].guest->maps));
+	bench_close(&bench);
+}
+
 static void a_vmm_that_goes_ends_its_maps(void **state)
 {
 	struct bench bench;
@@ -993,6 +1059,8 @@ int main(void)
 		cmocka_unit_test(mapping_another_guest_needs_a_region),
 		cmocka_unit_test(anothers_memory_is_shown_piece_by_piece),
 		cmocka_unit_test(a_refused_map_leaves_nothing),
+		cmocka_unit_test(no_port_is_left),
+		cmocka_unit_test(a_vm_that_goes_is_hidden_from_others),
 		cmocka_unit_test(a_vmm_that_goes_ends_its_maps),
 		cmocka_unit_test(poll_arms_an_event),
 		cmocka_unit_test(quotas_are_kept),
