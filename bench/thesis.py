@@ -146,13 +146,14 @@ ITEMS = [
     Item("Figure 5.12", "SHOC Reduction: host's time over the VM's", "", [
         *guests("s = 1", None, "card-reduction", "reduction_s1_ratio"),
         *guests("s = 2", [0.90, 0.98], "card-reduction", "reduction_s2_ratio")]),
-    Item("Figure 5.13", "Reduction, s = 2, on one card at once: milliseconds of a pass, mean of all clients", "ms", [
-        Row(clients, None, ("card-sharing", "uml", "reduction_s2_ms", clients), peer="process" in clients)
-        for clients in SHARERS], note="The thesis's text has no numbers. Processes are the host's own."),
-    Item("Figure 5.14", "Reduction, s = 2, on one card at once: one process of the host over each", "", [
-        Row(clients, None, ("card-sharing", "uml", "reduction_s2_normalized", clients), peer="process" in clients)
-        for clients in SHARERS], note="The thesis has no numbers in its text and says \"near-native\" of 2, 4 and 8 VMs "
-         "with 56 of the card's 224 threads each. Our card has this host's cores, so that more clients than cores share them."),
+    Item("Figure 5.13", "Reduction on one card at once: milliseconds of a pass, mean of all clients", "ms", [
+        Row(f"s = {size}, {clients}", None, ("card-sharing", "uml", f"reduction_s{size}_ms", clients), peer="process" in clients)
+        for size in (1, 2) for clients in SHARERS], note="The thesis's text has no numbers. Processes are the host's own."),
+    Item("Figure 5.14", "Reduction on one card at once: one process of the host over each", "", [
+        Row(f"s = {size}, {clients}", None, ("card-sharing", "uml", f"reduction_s{size}_normalized", clients),
+            peer="process" in clients) for size in (1, 2) for clients in SHARERS],
+         note="The thesis has no numbers in its text and says \"near-native\" of 2, 4 and 8 VMs with 56 of the card's 224 "
+              "threads each and s = 2. Our card has this host's cores: more clients than cores share them."),
     Item("Table 5.1", "Operations that all clients complete in total", "operations", [
         *(Row(clients, thesis, ("card-sharing", "uml", "total_operations", clients))
           for clients, thesis in (("1 process", 199), ("1 VM", 188), ("2 VMs", 370), ("4 VMs", 709), ("8 VMs", 412))),
