@@ -147,3 +147,15 @@ def test_a_run_goes_on_where_a_benchmark_fails(tmp_path):
     assert json.loads((tmp_path / "results/good.json").read_text()) == result
     assert "good (2 of 3): measured before" in run().stderr
     assert (tmp_path / "build/bench/log").read_text().split() == ["broken", "good", "slow", "broken", "slow"]
+
+
+def test_the_page_is_of_the_results_that_are_kept(tmp_path):
+    """docs/evaluation.md can be written again from bench/results, and its figures are there."""
+    (tmp_path / "build").mkdir()
+    done = report(tmp_path, "--results", ROOT / "bench/results")
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs/evaluation.md").read_text()
+    assert (tmp_path / "docs/evaluation.md").read_text() == page, "bench/report --keep"
+    drawn = {path.name for path in (tmp_path / "docs/figures").iterdir()}
+    assert drawn == {path.name for path in (ROOT / "docs/figures").iterdir()}
+    assert {f"figures/{name}" for name in drawn} == set(re.findall(r"\]\((figures/[^)]+)\)", page))
