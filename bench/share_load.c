@@ -4,6 +4,10 @@
  *
  *	share_load calibrate US		prints the iterations of a kernel that takes US microseconds
  *	share_load run ITERATIONS DEPTH GAP_US [FROM_S TO_S]
+ *	share_load rest NS DEPTH GAP_US [FROM_S TO_S]
+ *
+ * The kernel of `run` counts. That of `rest` waits by the device's clock instead: softgpu sleeps
+ * meanwhile, so that a device made of the host's cores does not take them from what is measured.
  *
  * Without FROM_S and TO_S it prints `ready` once it has its device, and reads the two from its
  *input. `run` launches until TO_S (CLOCK_MONOTONIC) and counts the launches that ended between
@@ -15,6 +19,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +45,26 @@ static const char spin_ptx[] =
 
 typedef struct CUevent_st *CUevent;
 
-static CUfunction spin;
+/*
+ * Until so many nanoseconds have passed on the device's clock. It looks at that all the time in the
+ * end, since sleepers are woken late.
+ */
+static const char rest_ptx[] =
+	".version 6.4\n.target sm_75\n.address_size 64\n"
+	".visible .entry rest(.param .u32 ns, .param .u64 out)\n"
+	"{\n"
+	"	.reg .pred %p;\n	.reg .b32 %n;\n	.reg .b64 %now, %end, %left;\n"
+	"	ld.param.u32 %n, [ns];\n	cvt.u64.u32 %left, %n;\n"
+	"	mov.u64 %now, %globaltimer;\n	add.u64 %end, %now, %left;\n"
+	"again:\n"
+	"	sub.u64 %left, %end, %now;\n	max.u64 %left, %left, 150000;\n"
+	"	sub.u64 %left, %left, 150000;\n	min.u64 %left, %left, 1000000;\n"
+	"	cvt.u32.u64 %n, %left;\n	nanosleep.u32 %n;\n"
+	"	mov.u64 %now, %globaltimer;\n	setp.lt.u64 %p, %now, %end;\n"
+	"	@%p bra again;\n	ret;\n"
+	"}\n";
+
+static CUfunction kernel;
 static CUdeviceptr out;
 static int (*event_create)(CUevent *event, unsigned int flags);
 static int (*event_record)(CUevent event, CUstream stream);
@@ -66,7 +90,7 @@ static void launch(unsigned int iterations)
 {
 	void *parameters[] = { &iterations, &out };
 
-	CHECK(driver.launch(spin, 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL));
+	CHECK(driver.launch(kernel, 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL));
 }
 
 static double timed_us(unsigned int iterations)
@@ -192,17 +216,19 @@ static void run(unsigned int iterations, unsigned int depth, double gap_us, doub
 int main(int argc, char **argv)
 {
 	char *quiet[] = { argv[0], NULL };
+	bool rests = argc > 1 && !strcmp(argv[1], "rest");
 	CUmodule module;
 
 	if (!((argc == 3 && !strcmp(argv[1], "calibrate")) ||
-	      ((argc == 5 || argc == 7) && !strcmp(argv[1], "run")))) {
+	      ((argc == 5 || argc == 7) && (rests || !strcmp(argv[1], "run"))))) {
 		fprintf(stderr, "usage: share_load calibrate US | "
-				"run ITERATIONS DEPTH GAP_US [FROM_S TO_S]\n");
+				"run ITERATIONS DEPTH GAP_US [FROM_S TO_S] | "
+				"rest NS DEPTH GAP_US [FROM_S TO_S]\n");
 		return 2;
 	}
 	driver_begin("share_load", 1, quiet);
-	CHECK(driver.module_load_data(&module, spin_ptx));
-	CHECK(driver.module_get_function(&spin, module, "spin"));
+	CHECK(driver.module_load_data(&module, rests ? rest_ptx : spin_ptx));
+	CHECK(driver.module_get_function(&kernel, module, rests ? "rest" : "spin"));
 	CHECK(driver.memory_allocate(&out, 4));
 	if (argc == 3)
 		calibrate(atof(argv[2]));

@@ -6,6 +6,7 @@ another driver (a path, or "softgpu"), CAUSEWAY_BENCH_SETTINGS further settings 
 
 	scripts/bundle FOLDER; then there, as root: bench/run sharing
 """
+import collections
 import json
 import os
 import pathlib
@@ -19,11 +20,11 @@ import measure
 ALLOCATOR = pathlib.Path(daemons.__file__).with_name("allocator.py")
 FIRST_UID = 61000  # one user for each tenant; no such user need exist
 TINY_US, SHORT_US, LONG_US, NEWCOMER_US = 5, 100, 10000, 1000
-BUSY_US = 5000
+BUSY_US, RESTING_US = 5000, 1000
 SECONDS_EACH = 2.5  # of device time for each tenant: a kernel of 10 ms is 0.4 % of it
 COST_SECONDS = 3
 NEWCOMER_SECONDS = 16
-DEPTHS = {TINY_US: 64, SHORT_US: 64, LONG_US: 2, BUSY_US: 2}
+DEPTHS = {TINY_US: 64, SHORT_US: 64, RESTING_US: 4, LONG_US: 2, BUSY_US: 2}
 READY_SECONDS = 60
 QUOTA_MIXES = 1000
 QUOTA_CLIENTS = 3
@@ -66,10 +67,10 @@ class Host:
                                           extra_groups=[])
         return process
 
-    def start_loads(self, loads, seconds):
-        """[(tenant, kernel's iterations, depth, gap)] at once; the processes, begin and end."""
-        processes = [self.start(tenant, [self.load, "run", f"{iterations:.0f}", depth, gap])
-                     for tenant, iterations, depth, gap in loads]
+    def start_loads(self, loads, seconds, kind="run"):
+        """[(tenant, kernel's length, depth, gap)] at once; the processes, begin and end."""
+        processes = [self.start(tenant, [self.load, kind, f"{length:.0f}", depth, gap])
+                     for tenant, length, depth, gap in loads]
         for process in processes:
             for line in process.stdout:
                 if line == "ready\n":
@@ -112,9 +113,12 @@ def read(process):
 
 
 def busy(host, iterations, kernels_us, seconds):
-    """All tenants at once, each with kernels of its own length; what each got, and the time."""
+    """All tenants at once, each with kernels of its own length; what each got, and the time.
+
+    Kernels count; without iterations of a microsecond they wait by the device's clock."""
     processes, begin, end = host.start_loads(
-        [(i, us * iterations, DEPTHS[us], 0) for i, us in enumerate(kernels_us)], seconds)
+        [(i, us * (iterations or 1000), DEPTHS[us], 0) for i, us in enumerate(kernels_us)],
+        seconds, "run" if iterations else "rest")
     time.sleep(begin + 0.3 - time.monotonic())
     before, at = host.accounted("device"), time.monotonic()
     time.sleep(end - 0.1 - time.monotonic())
@@ -168,14 +172,22 @@ def rate(bench, iterations, kernels_us, turns=True):
 
 
 def costs(bench, iterations):
-    """The same load with and without turns, and of one tenant and of several, in turn."""
-    figures = {"overhead_alone": [], "overhead_alone_5us": [], "conservation": []}
+    """The same load with and without turns, and of one tenant and of several, in turn.
+
+    softgpu takes the cores that the programs run on. There the same is measured with kernels that
+    wait (..._resting), whose device is mostly out of the way: what is left is what turns cost.
+    """
+    figures = collections.defaultdict(list)
     for index in range(bench.rounds):
         bench.progress(f"alone with and without turns, four together: {index + 1} of {bench.rounds}")
-        alone = rate(bench, iterations, [SHORT_US])
-        figures["overhead_alone"].append(
-            1 - alone / rate(bench, iterations, [SHORT_US], turns=False))
-        figures["conservation"].append(rate(bench, iterations, [SHORT_US] * 4) / alone)
+        kinds = {"": (iterations, SHORT_US)}
+        if choose_driver() == str(daemons.SOFTGPU):
+            kinds["_resting"] = (None, RESTING_US)
+        for kind, (unit, length_us) in kinds.items():
+            alone = rate(bench, unit, [length_us])
+            figures["overhead_alone" + kind].append(
+                1 - alone / rate(bench, unit, [length_us], turns=False))
+            figures["conservation" + kind].append(rate(bench, unit, [length_us] * 4) / alone)
         tiny = rate(bench, iterations, [TINY_US])
         figures["overhead_alone_5us"].append(
             1 - tiny / rate(bench, iterations, [TINY_US], turns=False))

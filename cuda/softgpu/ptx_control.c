@@ -14,8 +14,12 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cuda/softgpu/ptx_code.h"
+
+#define NANOSLEEP_MOST_NS 1000000u
+#define NANOSLEEP_LATE_NS 60000u /* Linux wakes a sleeper some 50 us late (its timer slack) */
 
 #define HANDLER(name)                                                      \
 	static const struct ptx_code *handle_##name(struct ptx_warp *warp, \
@@ -306,8 +310,27 @@ const struct ptx_code *ptx_poll(struct ptx_warp *warp, const struct ptx_code *co
 	return yield(warp, next);
 }
 
+/*
+ * nanosleep - any time up to twice what was asked for will do. Where nothing else could run on this
+ * thread meanwhile (a block of one warp, whose lanes are all here, in a grid without barriers) it
+ * sleeps, so that a kernel that waits by the clock takes no processor: a little shorter than asked
+ * for, as the host wakes sleepers late.
+ */
 HANDLER(nanosleep)
 {
+	const struct ptx_block *block = warp->block;
+	const uint32_t *lanes = ptx_source(warp, code->r[1]);
+	uint32_t ns = NANOSLEEP_MOST_NS;
+
+	for (uint32_t left = warp->mask; left; left &= left - 1)
+		if (lanes[ptx_first_lane(left)] < ns)
+			ns = lanes[ptx_first_lane(left)];
+	if (ns > NANOSLEEP_LATE_NS && block->warp_count == 1 && !group_others(warp) &&
+	    !block->run->grid_barrier) {
+		const struct timespec time = { 0, ns - NANOSLEEP_LATE_NS };
+
+		nanosleep(&time, NULL);
+	}
 	return ptx_poll(warp, code, code + 1);
 }
 

@@ -387,9 +387,17 @@ bool select_end(S s)
 
 bool select_nanosleep(S s)
 {
+	struct ptx_draft_operand ns;
+	D d;
+
 	if (modifier_type(s) != PTX_TYPE_U32 || !statement_wants(s, 1))
 		return select_not_implemented(s);
-	return draft_emit(s, "nanosleep") != FAILED;
+	ns = operand_value(s, statement_operand(s, 0), PTX_TYPE_U32);
+	d = draft_emit(s, "nanosleep");
+	if (d == FAILED)
+		return false;
+	draft_operand(s, d, 1, ns, false);
+	return true;
 }
 
 /* ---- calls ---- */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -829,6 +830,34 @@ static void test_special_registers(void **state)
 	ptx_module_free(module);
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A kernel that waits by the device's clock leaves the processor alone. */
+static void test_sleep(void **state)
+{
+	static const char text[] = KERNEL
+		"mov.u64 %l0, %globaltimer; add.u64 %l1, %l0, 100000000;\n"
+		"again: nanosleep.u32 1000000; mov.u64 %l0, %globaltimer; setp.lt.u64 %p0, %l0, "
+		"%l1; @%p0 bra again;\n"
+		"st.global.u32 [%out], 7;\n" END;
+	uint32_t *out = harness_take(&harness, 4096);
+	uint64_t began = clock_ns(CLOCK_MONOTONIC), worked = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+
+	(void)state;
+	run_well(text, 1, 1, out, out);
+	began = clock_ns(CLOCK_MONOTONIC) - began;
+	worked = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - worked;
+	assert_int_equal(out[0], 7);
+	assert_true(began >= 100000000);
+	assert_true(worked < began / 2);
+}
+
 static void test_copy_async(void **state)
 {
 	static const char text[] = KERNEL
@@ -900,6 +929,7 @@ int main(void)
 		cmocka_unit_test(test_barriers),
 		cmocka_unit_test(test_divergence),
 		cmocka_unit_test(test_special_registers),
+		cmocka_unit_test(test_sleep),
 		cmocka_unit_test(test_copy_async),
 		cmocka_unit_test(test_counting),
 	};
