@@ -9,7 +9,9 @@ put NUMBER BYTES, get NUMBER BYTES, move NUMBER NUMBER BYTES -> CUresult: copies
 context -> CUresult NUMBER: one more on the device, that is not made current; uncontext NUMBER;
 keep BYTES -> CUresult: the default pool's release threshold; pool ATTRIBUTE -> CUresult VALUE of it;
 load BYTES -> CUresult NUMBER: a module with a variable of so many bytes; unload NUMBER -> CUresult;
-launch NUMBER -> CUresult: that module's kernel, which does nothing
+launch NUMBER -> CUresult: that module's kernel, which does nothing;
+export NUMBER -> CUresult HANDLE: a block for other processes; open HANDLE -> CUresult NUMBER: one of
+another process, which "free" closes
 """
 import ctypes
 import sys
@@ -151,6 +153,23 @@ def launch(module):
             or cuda.cuCtxSynchronize()]
 
 
+class Handle(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_ubyte * 64)]
+
+
+def export(block):
+    handle = Handle()
+    return [cuda.cuIpcGetMemHandle(ctypes.byref(handle), block[0]),
+            int.from_bytes(bytes(handle.bytes), "little")]
+
+
+def open_handle(number, blocks):
+    at, handle = u64(), Handle((ctypes.c_ubyte * 64)(*number.to_bytes(64, "little")))
+    result = cuda.cuIpcOpenMemHandle_v2(ctypes.byref(at), handle, 1)
+    blocks.append((at, cuda.cuIpcCloseMemHandle, 0))
+    return [result, len(blocks) - 1]
+
+
 def pool_attribute(number):
     value = u64()
     return [cuda.cuMemPoolGetAttribute(default_pool(), number, ctypes.byref(value)), value.value]
@@ -165,6 +184,8 @@ OTHERS = {
     "load": lambda words, blocks: load(int(words[0]), blocks),
     "unload": lambda words, blocks: [cuda.cuModuleUnload(blocks[int(words[0])])],
     "launch": lambda words, blocks: launch(blocks[int(words[0])]),
+    "export": lambda words, blocks: export(blocks[int(words[0])]),
+    "open": lambda words, blocks: open_handle(int(words[0]), blocks),
 }
 
 

@@ -122,6 +122,9 @@ void quota_pools_settle(void);
 uint64_t quota_pools_rests(void);
 /* quota_pools_trim - make pools keep nothing; false: they did not */
 bool quota_pools_trim(void);
+/* handles_open - put functions into the driver's table that let handles of device memory be opened
+ * by workers of the tenant alone that exported it (handles.c); where the tenant has a folder */
+void handles_open(struct cuda_driver *driver);
 /*
  * memory_clear_open - put functions that clear what they allocate into the driver's table
  * (memory_clear.c), below those of turns and quotas

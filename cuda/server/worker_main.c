@@ -44,7 +44,8 @@ struct arguments {
 	struct sandbox sandbox;
 };
 
-static bool worker_clears; /* device memory that the client gets */
+static bool worker_clears;     /* device memory that the client gets */
+static bool worker_has_folder; /* of its tenant's, for memory by name */
 
 static const struct argp_option option_list[] = {
 	{ "fd", 'f', "NUMBER", 0, "descriptor of the accepted connection", 0 },
@@ -110,6 +111,7 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case 'o':
 		arguments->sandbox.folder_fd = SHARE_FOLDER_FD;
+		worker_has_folder = true;
 		return 0;
 	case 'x':
 		arguments->sandbox.confined = true;
@@ -176,6 +178,8 @@ static CUresult worker_driver_open(const char *path, struct cuda_wire_welcome *w
 	*(void **)&worker_write_value = dlsym(library, "cuStreamWriteValue32_v2");
 	if (worker_clears)
 		memory_clear_open(&worker_driver);
+	if (worker_has_folder)
+		handles_open(&worker_driver);
 	turn_calls_open(&worker_driver);
 	quota_arrays_open(&worker_driver);
 	quota_pools_open(&worker_driver);

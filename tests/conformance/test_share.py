@@ -14,7 +14,7 @@ from tenants import (ALLOCATOR, BLUE, MIB, RED, Allocator, Host, busy,  # noqa: 
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
 
-OUT_OF_MEMORY = 2
+OUT_OF_MEMORY, INVALID_HANDLE = 2, 400
 
 
 @pytest.mark.parametrize("link", ("ring", "unix"))
@@ -375,6 +375,23 @@ def secret(host, name, text):
     path.write_text(text + "\n")
     path.chmod(0o600)
     return path
+
+
+def test_handles_of_memory_are_good_for_their_tenant():
+    """What a driver would open for any process of its user (test_handles.c has one that does)."""
+    with Host(red_and_blue()) as host:
+        red, second, blue = Allocator(host, RED), Allocator(host, RED), Allocator(host, BLUE)
+        number = red.alloc(MIB)[1]
+        result, handle = red.ask("export", number)
+        assert result == 0
+        result, opened = second.ask("open", handle)
+        assert result == 0 and second.ask("free", opened) == [0]
+        assert blue.ask("open", handle)[0] == INVALID_HANDLE
+        assert second.ask("open", handle + 1)[0] == INVALID_HANDLE
+        assert red.ask("free", number) == [0] and red.ask("info")
+        assert second.ask("open", handle)[0] == INVALID_HANDLE
+        for client in (red, second, blue):
+            client.end()
 
 
 def test_tokens_name_tenants():
