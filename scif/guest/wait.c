@@ -12,6 +12,7 @@
 #include <linux/math64.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
 #include <linux/string.h>
 
 #include "vphi.h"
@@ -171,7 +172,8 @@ void vphi_wait_learn(const struct vphi_call *call, struct vphi_history *history,
 
 /*
  * Looks at the ring until the call is back, for @spin_ns at most. A signal that the caller would
- * wake up for ends it, too.
+ * wake up for ends it, too, and so does another thread that wants this processor: what is waited
+ * for may depend on it, and sleeping lets it run at once.
  */
 static void vphi_spin(struct vphi_call *call, u64 begun_ns, u64 spin_ns)
 {
@@ -183,7 +185,7 @@ static void vphi_spin(struct vphi_call *call, u64 begun_ns, u64 spin_ns)
 			spin_unlock_irq(&queue->lock);
 		}
 		if (READ_ONCE(call->finished) || signal_pending(current) ||
-		    ktime_get_ns() - begun_ns >= spin_ns)
+		    !single_task_running() || ktime_get_ns() - begun_ns >= spin_ns)
 			return;
 		cpu_relax();
 		cond_resched();
