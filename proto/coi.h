@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define COI_MAGIC		 0x31494f43u /* "COI1" */
-#define COI_VERSION		 4
+#define COI_VERSION		 5
 #define COI_TOKEN_BYTES		 16
 #define COI_PAYLOAD_MAX		 (1u << 20)
 #define COI_DIMENSIONS		 3
@@ -30,8 +30,10 @@
 #define COI_RUN_BUFFERS_MAX	 16384u
 #define COI_RUN_MISC_MAX	 32768u
 #define COI_PIPELINES_MAX	 512u
-#define COI_PIPELINE_AHEAD_BYTES 3072u /* runs that are sent ahead: they lie in the ring */
-#define COI_PIPELINE_HOLD_BYTES	 1024u /* answers that a sink may hold back */
+#define COI_PIPELINE_RING_BYTES	 3584u	/* runs that the sink has not taken: the ring holds them */
+#define COI_PIPELINE_TOLD_BYTES	 1792u	/* the sink says TAKEN for so many */
+#define COI_PIPELINE_AHEAD_BYTES 65536u /* runs that the sink takes ahead of what it executes */
+#define COI_PIPELINE_HOLD_BYTES	 3072u	/* answers that a sink may hold back */
 
 /* What a connection is for. */
 enum coi_role {
@@ -75,6 +77,7 @@ enum coi_message_type {
 	COI_COMPLETE_SHORT = 70, /* result; value: the function's return value, first byte lowest */
 	COI_STARTED = 71,	 /* tag: of a run that TELLS */
 	COI_PRINT = 72, /* value: number; what the process printed so far is to be printed */
+	COI_TAKEN = 73, /* value: bytes of this pipeline's messages that left the ring, in all */
 };
 
 /*

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MESSAGE_AT_ONCE 1024 /* bytes: what is not longer goes out by one call */
-#define STREAM_ROOM	4096 /* bytes: a ring of SCIF's */
+#define STREAM_RING	4096 /* bytes: what may have come at once */
 #define STREAM_ALIGN	16
 /* Where a header lies so that its payload is aligned. */
 #define STREAM_BEGIN (STREAM_ALIGN - sizeof(struct coi_header) % STREAM_ALIGN)
@@ -95,11 +95,11 @@ int message_receive(scif_epd_t epd, struct coi_header *header, unsigned char **p
 	return status;
 }
 
-int message_stream_open(struct message_stream *stream, scif_epd_t epd)
+int message_stream_open(struct message_stream *stream, scif_epd_t epd, size_t room)
 {
 	*stream = (struct message_stream){ .epd = epd,
-					   .bytes = malloc(STREAM_ROOM),
-					   .room = STREAM_ROOM,
+					   .bytes = malloc(room),
+					   .room = room,
 					   .at = STREAM_BEGIN,
 					   .end = STREAM_BEGIN };
 	return stream->bytes ? 0 : -ENOMEM;
@@ -111,22 +111,26 @@ void message_stream_close(struct message_stream *stream)
 	stream->bytes = NULL;
 }
 
-/* What is left goes where the next message belongs; then there is room for @need bytes of it. */
+/* What is left goes to the beginning. */
+static void stream_compact(struct message_stream *stream)
+{
+	memmove(stream->bytes + STREAM_BEGIN, stream->bytes + stream->at, stream->end - stream->at);
+	stream->end -= stream->at - STREAM_BEGIN;
+	stream->at = STREAM_BEGIN;
+}
+
+/* Room for @need bytes of the next message. */
 static int stream_make_room(struct message_stream *stream, size_t need)
 {
-	if (stream->at != STREAM_BEGIN) {
-		memmove(stream->bytes + STREAM_BEGIN, stream->bytes + stream->at,
-			stream->end - stream->at);
-		stream->end -= stream->at - STREAM_BEGIN;
-		stream->at = STREAM_BEGIN;
-	}
-	if (need > stream->room - STREAM_BEGIN) {
-		unsigned char *bytes = realloc(stream->bytes, need + STREAM_BEGIN);
+	if (stream->at == stream->end || need > stream->room - stream->at)
+		stream_compact(stream);
+	if (need > stream->room - stream->at) {
+		unsigned char *bytes = realloc(stream->bytes, need + stream->at);
 
 		if (!bytes)
 			return -ENOMEM;
 		stream->bytes = bytes;
-		stream->room = need + STREAM_BEGIN;
+		stream->room = need + stream->at;
 	}
 	return 0;
 }
@@ -134,12 +138,14 @@ static int stream_make_room(struct message_stream *stream, size_t need)
 /* Whatever has come and fits, without waiting; 0 or -errno. */
 static int stream_take(struct message_stream *stream)
 {
+	size_t room = stream->room - stream->end;
 	int got = scif_recv(stream->epd, stream->bytes + stream->end,
-			    (int)(stream->room - stream->end), 0);
+			    (int)(room < STREAM_RING ? room : STREAM_RING), 0);
 
 	if (got < 0)
 		return errno == EINTR ? 0 : -errno;
 	stream->end += (size_t)got;
+	stream->taken += (size_t)got;
 	stream->looked = true;
 	return 0;
 }
@@ -155,8 +161,10 @@ static int stream_fill(struct message_stream *stream, size_t need, bool more)
 		size_t lacking = need - (stream->end - stream->at);
 
 		status = message_receive_all(stream->epd, stream->bytes + stream->end, lacking);
-		if (status == 0)
+		if (status == 0) {
 			stream->end += lacking;
+			stream->taken += lacking;
+		}
 		stream->looked = false;
 	}
 	return status;
@@ -166,6 +174,7 @@ int message_stream_next(struct message_stream *stream, bool more, struct coi_hea
 			unsigned char **payload)
 {
 	int status = stream_fill(stream, sizeof(*header), false);
+	size_t bytes, begin;
 
 	*payload = NULL;
 	if (status < 0)
@@ -173,22 +182,30 @@ int message_stream_next(struct message_stream *stream, bool more, struct coi_hea
 	memcpy(header, stream->bytes + stream->at, sizeof(*header));
 	if (header->bytes > COI_PAYLOAD_MAX)
 		return -EPROTO;
-	status = stream_fill(stream, sizeof(*header) + header->bytes, true);
+	bytes = sizeof(*header) + header->bytes;
+	status = stream_fill(stream, bytes, true);
 	if (status < 0)
 		return status;
 	/* What came with this one; a second look would cost a call and find little. */
-	if (more && !stream->looked && stream->end - stream->at == sizeof(*header) + header->bytes)
+	if (more && !stream->looked && stream->end - stream->at == bytes &&
+	    stream->end < stream->room)
 		stream_take(stream); /* an error comes again, after this message */
+	/* Down to where its payload is aligned, over what was given out before. */
+	begin = stream->at - (stream->at - STREAM_BEGIN) % STREAM_ALIGN;
+	if (header->bytes && begin != stream->at)
+		memmove(stream->bytes + begin, stream->bytes + stream->at, bytes);
 	if (header->bytes)
-		*payload = stream->bytes + stream->at + sizeof(*header);
-	stream->at += sizeof(*header) + header->bytes;
+		*payload = stream->bytes + begin + sizeof(*header);
+	stream->at += bytes;
 	return 0;
 }
 
 bool message_stream_more(struct message_stream *stream)
 {
-	/* The payload that was given out lies before ->at, and stays. */
-	if (stream->at == stream->end && stream->end < stream->room)
+	/* Seldom, since it may be a lot. */
+	if (stream->at == stream->end || stream->at > stream->room / 2)
+		stream_compact(stream);
+	if (stream->end < stream->room)
 		stream_take(stream); /* a connection that broke shows at the next message */
 	return stream->end > stream->at;
 }

@@ -32,22 +32,28 @@ struct message_stream {
 	scif_epd_t epd;
 	unsigned char *bytes;
 	size_t room, at, end; /* what was read and not yet taken: from at to end */
+	uint64_t taken;	      /* bytes that came in all */
 	bool looked;	      /* without waiting, since it last waited */
 };
 
-/* message_stream_open - 0 or -ENOMEM */
-int message_stream_open(struct message_stream *stream, scif_epd_t epd);
+#define MESSAGE_STREAM_ROOM 4096 /* for who does not read ahead: a ring of SCIF's */
+
+/* message_stream_open - @room: bytes that it may hold of what was not asked for yet; a message that
+ * is longer has it grow. 0 or -ENOMEM */
+int message_stream_open(struct message_stream *stream, scif_epd_t epd, size_t room);
 void message_stream_close(struct message_stream *stream);
 /**
  * message_stream_next - the next message, waiting for it
  * @more: others are likely to have come with it
- * @payload: aligned as by malloc(), valid until the next call; NULL for none
+ * @payload: aligned as by malloc(), valid until the next call of this or of message_stream_more();
+ *	NULL for none
  *
  * Return: 0, -EPROTO for a length beyond COI_PAYLOAD_MAX, or -errno.
  */
 int message_stream_next(struct message_stream *stream, bool more, struct coi_header *header,
 			unsigned char **payload);
-/* message_stream_more - whether something of a further message is there already */
+/* message_stream_more - takes what has come, as far as there is room; whether something of a
+ * further message is there */
 bool message_stream_more(struct message_stream *stream);
 
 /* message_greeting_check - 0; -EPROTO or -EACCES (the token) */

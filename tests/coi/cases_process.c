@@ -207,6 +207,31 @@ static void a_pipeline_keeps_order(void)
 		CHECK(answers[i] == i);
 }
 
+/* Slow functions with more data than the sink takes ahead, some with more than the ring holds. The
+ * program queues them all meanwhile. */
+static void a_row_lies_ahead(void)
+{
+	COIFUNCTION nap = function_of(offload.process, "nap_and_echo");
+	static uint32_t data[2000], answers[100];
+	double start = seconds_now(), queued;
+	COIEVENT last;
+
+	data[0] = 5;
+	for (uint32_t i = 0; i < 100; i++) {
+		uint16_t bytes = i % 10 == 9 ? sizeof(data) : 1500;
+
+		data[bytes / sizeof(data[0]) - 1] = i;
+		RESULT(COIPipelineRunFunction(offload.pipeline, nap, 0, NULL, NULL, 0, NULL, data,
+					      bytes, &answers[i], sizeof(answers[i]), &last),
+		       COI_SUCCESS);
+	}
+	queued = seconds_now() - start;
+	RESULT(COIEventWait(1, &last, -1, 1, NULL, NULL), COI_SUCCESS);
+	CHECK(queued < (seconds_now() - start) / 2);
+	for (uint32_t i = 0; i < 100; i++)
+		CHECK(answers[i] == i);
+}
+
 static void pipelines_run_beside_each_other(void)
 {
 	COIFUNCTION nap = function_of(offload.process, "nap");
@@ -334,6 +359,31 @@ static void destroyed_with_everything(void)
 	RESULT(COIBufferDestroy(buffer), COI_SUCCESS);
 }
 
+/* Bytes that are on their way meanwhile: each event comes, whatever became of it. */
+static void destroyed_while_bytes_move(void)
+{
+	static unsigned char bytes[4 << 20];
+	COIBUFFER buffers[4];
+	COIEVENT done[100];
+
+	for (int i = 0; i < 4; i++)
+		RESULT(COIBufferCreate(sizeof(bytes), COI_BUFFER_NORMAL, 0, NULL, 1,
+				       &offload.process, &buffers[i]),
+		       COI_SUCCESS);
+	for (int i = 0; i < 100; i++)
+		RESULT(COIBufferWriteEx(buffers[i % 4], offload.process, 0, bytes, sizeof(bytes),
+					COI_COPY_UNSPECIFIED, 0, NULL, &done[i]),
+		       COI_SUCCESS);
+	RESULT(COIProcessDestroy(offload.process, 0, 1, NULL, NULL), COI_SUCCESS);
+	for (int i = 0; i < 100; i++) {
+		COIRESULT result = COIEventWait(1, &done[i], -1, 1, NULL, NULL);
+
+		CHECK(result == COI_SUCCESS || result == COI_PROCESS_DIED);
+	}
+	for (int i = 0; i < 4; i++)
+		RESULT(COIBufferDestroy(buffers[i]), COI_SUCCESS);
+}
+
 static void output_is_forwarded(void)
 {
 	RESULT(run_now(offload.pipeline, "print", 0, NULL, NULL, "hello", 6, NULL, 0), COI_SUCCESS);
@@ -350,11 +400,13 @@ const struct test_case process_cases[] = {
 	{ .name = "the_sink_loads_a_library", .run = the_sink_loads_a_library },
 	{ .name = "bad_runs", .run = bad_runs },
 	{ .name = "a_pipeline_keeps_order", .run = a_pipeline_keeps_order },
+	{ .name = "a_row_lies_ahead", .run = a_row_lies_ahead },
 	{ .name = "pipelines_run_beside_each_other", .run = pipelines_run_beside_each_other },
 	{ .name = "pipelines_have_masks", .run = pipelines_have_masks },
 	{ .name = "libraries", .run = libraries },
 	{ .name = "the_sink_crashes", .run = the_sink_crashes, .ends = true },
 	{ .name = "destroyed_with_everything", .run = destroyed_with_everything, .ends = true },
+	{ .name = "destroyed_while_bytes_move", .run = destroyed_while_bytes_move, .ends = true },
 	{ .name = "output_is_forwarded", .run = output_is_forwarded },
 	{ .name = NULL },
 };

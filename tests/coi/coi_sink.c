@@ -133,6 +133,13 @@ RUN_FUNCTION(nap)
 	usleep(*(unsigned int *)misc * 1000);
 }
 
+/* Sleeps as long as the data's first number says, in ms, and answers with its last. */
+RUN_FUNCTION(nap_and_echo)
+{
+	usleep(*(unsigned int *)misc * 1000);
+	memcpy(answer, (unsigned char *)misc + misc_bytes - answer_bytes, answer_bytes);
+}
+
 RUN_FUNCTION(print)
 {
 	printf("sink says %s\n", (char *)misc);

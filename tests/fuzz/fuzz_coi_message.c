@@ -83,12 +83,13 @@ static size_t touch_stream(const uint8_t *data, size_t bytes)
 	feed.data = data;
 	feed.bytes = bytes;
 	feed.at = 0;
-	if (message_stream_open(&stream, 0) < 0)
+	if (message_stream_open(&stream, 0, MESSAGE_STREAM_ROOM) < 0)
 		return 0;
 	while (message_stream_next(&stream, total & 1, &header, &payload) == 0) {
-		total += header.type + message_stream_more(&stream);
+		total += header.type;
 		for (uint32_t i = 0; i < header.bytes; i++)
 			total += payload[i];
+		total += message_stream_more(&stream);
 	}
 	message_stream_close(&stream);
 	return total;

@@ -193,17 +193,15 @@ static void messages_of_a_stream(void **state)
 		feed.piece = piece;
 		for (uint32_t i = 0; i < 7; i++)
 			feed_message(i, sizes[i]);
-		assert_int_equal(message_stream_open(&stream, 0), 0);
+		assert_int_equal(message_stream_open(&stream, 0, MESSAGE_STREAM_ROOM), 0);
 		for (uint32_t i = 0; i < 7; i++) {
 			assert_int_equal(message_stream_next(&stream, true, &header, &payload), 0);
 			assert_int_equal(header.tag, i);
 			assert_int_equal(header.bytes, sizes[i]);
 			assert_int_equal((uintptr_t)payload % 16, 0);
-			/* Looking for more leaves alone what was given out. */
-			if (i != 5) /* which fills its room: more is taken with the next */
-				assert_int_equal(message_stream_more(&stream), i < 6);
 			for (uint32_t k = 0; k < sizes[i]; k++)
 				assert_int_equal(payload[k], i);
+			assert_int_equal(message_stream_more(&stream), i < 6);
 		}
 		assert_int_equal(message_stream_next(&stream, false, &header, &payload),
 				 -ECONNRESET);
@@ -223,7 +221,7 @@ static void a_stream_takes_few_calls(void **state)
 	feed.piece = sizeof(feed.bytes);
 	for (uint32_t i = 0; i < 20; i++)
 		feed_message(i, 0);
-	assert_int_equal(message_stream_open(&stream, 0), 0);
+	assert_int_equal(message_stream_open(&stream, 0, MESSAGE_STREAM_ROOM), 0);
 	for (uint32_t i = 0; i < 20; i++)
 		assert_int_equal(message_stream_next(&stream, i < 19, &header, &payload), 0);
 	assert_int_equal(feed.calls, 2);
@@ -231,6 +229,39 @@ static void a_stream_takes_few_calls(void **state)
 	header.bytes = COI_PAYLOAD_MAX + 1;
 	memcpy(feed.bytes + feed.at, &header, sizeof(header));
 	assert_int_equal(message_stream_next(&stream, false, &header, &payload), -EPROTO);
+	message_stream_close(&stream);
+}
+
+/* What comes while messages are looked at is taken, as far as there is room, and no further. */
+static void a_stream_reads_ahead(void **state)
+{
+	const size_t each = sizeof(struct coi_header) + 13, room = 2000;
+	const uint32_t count = (uint32_t)(sizeof(feed.bytes) / each);
+	struct message_stream stream;
+	struct coi_header header;
+	unsigned char *payload;
+
+	(void)state;
+	memset(&feed, 0, sizeof(feed));
+	feed.piece = 500; /* a call gets no more */
+	for (uint32_t i = 0; i < count; i++)
+		feed_message(i, 13);
+	assert_true(feed.count > 2 * room);
+	assert_int_equal(message_stream_open(&stream, 0, room), 0);
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(message_stream_next(&stream, true, &header, &payload), 0);
+		assert_int_equal(header.tag, i);
+		assert_int_equal((uintptr_t)payload % 16, 0);
+		for (uint32_t k = 0; k < 13; k++)
+			assert_int_equal(payload[k], i & 0xff);
+		assert_int_equal(message_stream_more(&stream), i + 1 < count);
+		assert_int_equal(stream.taken, feed.at);
+		assert_true(feed.at <= (i + 1) * each + room);
+		/* Half of the room is used, unless that was all. */
+		if (i > 10)
+			assert_true(feed.at >= (i + 1) * each + room / 2 - 500 ||
+				    feed.at == feed.count);
+	}
 	message_stream_close(&stream);
 }
 
@@ -342,7 +373,7 @@ static void a_broken_stream_is_told(void **state)
 	feed.piece = sizeof(feed.bytes);
 	feed_message(1, 100);
 	feed.count--;
-	assert_int_equal(message_stream_open(&stream, 0), 0);
+	assert_int_equal(message_stream_open(&stream, 0, MESSAGE_STREAM_ROOM), 0);
 	assert_int_equal(message_stream_next(&stream, true, &header, &payload), -ECONNRESET);
 	assert_null(payload);
 	message_stream_close(&stream);
@@ -350,7 +381,7 @@ static void a_broken_stream_is_told(void **state)
 	memset(&feed, 0, sizeof(feed));
 	feed.gone = true;
 	feed_message(1, 100);
-	assert_int_equal(message_stream_open(&stream, 0), 0);
+	assert_int_equal(message_stream_open(&stream, 0, MESSAGE_STREAM_ROOM), 0);
 	assert_int_equal(message_stream_next(&stream, false, &header, &payload), -ECONNRESET);
 	assert_null(payload);
 	assert_int_equal(feed.at, sizeof(header));
@@ -403,6 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_of_a_stream),
 		cmocka_unit_test(a_stream_takes_few_calls),
+		cmocka_unit_test(a_stream_reads_ahead),
 		cmocka_unit_test(broken_messages_are_refused),
 		cmocka_unit_test(a_broken_stream_is_told),
 		cmocka_unit_test(structures_have_their_size),

@@ -7,6 +7,10 @@
  * Answers to LAZY runs are held as long as more is at hand, so that a row of short functions costs
  * the source one message; what is held is sent before anything else is, and by whoever finds out
  * that it must not wait: the pipeline's thread when it runs dry, the control thread on PROMPT.
+ *
+ * After each function what has come is taken out of the ring, up to COI_PIPELINE_AHEAD_BYTES, and
+ * the source is told (TAKEN), since it sends no more than the ring holds. So a long row of short
+ * functions soon lies here, and the source sleeps until there are answers.
  */
 #include <errno.h>
 #include <sched.h>
@@ -152,6 +156,29 @@ void pipeline_prompt(uint64_t number)
 	pthread_mutex_unlock(&sink.lock);
 }
 
+/* A message of its own accord, behind what is held; 0 or -errno. */
+static int pipeline_tell(struct pipeline *pipeline, struct coi_header header)
+{
+	int status = pipeline_hold(pipeline, &header, NULL);
+
+	pthread_mutex_lock(&pipeline->sending);
+	if (status == 0)
+		status = pipeline_flush(pipeline);
+	pthread_mutex_unlock(&pipeline->sending);
+	return status;
+}
+
+/* TAKEN, when that is worth a message; 0 or -errno. */
+static int pipeline_tell_taken(struct pipeline *pipeline)
+{
+	uint64_t taken = pipeline->stream.taken;
+
+	if (taken - pipeline->told < COI_PIPELINE_TOLD_BYTES)
+		return 0;
+	pipeline->told = taken;
+	return pipeline_tell(pipeline, (struct coi_header){ .type = COI_TAKEN, .value = taken });
+}
+
 /* The answer to a RUN; it may be held back when the source said so and more is at hand. */
 static int pipeline_answer(struct pipeline *pipeline, struct coi_header *reply, struct iovec *part,
 			   bool lazy)
@@ -171,20 +198,7 @@ static int pipeline_answer(struct pipeline *pipeline, struct coi_header *reply, 
 	if (dry)
 		pipeline->prompt = false;
 	pthread_mutex_unlock(&pipeline->sending);
-	return status;
-}
-
-/* STARTED, behind what is held; 0 or -errno. */
-static int pipeline_tell(struct pipeline *pipeline, uint32_t tag)
-{
-	struct coi_header header = { .type = COI_STARTED, .tag = tag };
-	int status = pipeline_hold(pipeline, &header, NULL);
-
-	pthread_mutex_lock(&pipeline->sending);
-	if (status == 0)
-		status = pipeline_flush(pipeline);
-	pthread_mutex_unlock(&pipeline->sending);
-	return status;
+	return status < 0 ? status : pipeline_tell_taken(pipeline);
 }
 
 /* Executes one RUN and answers it; 0, or -errno to end the pipeline. */
@@ -207,7 +221,10 @@ static int pipeline_run(struct pipeline *pipeline, struct coi_header *header,
 		return -ECANCELED;
 	}
 	threads_follow();
-	status = header->value & COI_RUN_TELLS ? pipeline_tell(pipeline, header->tag) : 0;
+	status = pipeline_tell_taken(pipeline);
+	if (status == 0 && header->value & COI_RUN_TELLS)
+		status = pipeline_tell(
+			pipeline, (struct coi_header){ .type = COI_STARTED, .tag = header->tag });
 	reply.result = pipeline_call(pipeline, &run, part.iov_base);
 	if (status == 0)
 		status = pipeline_answer(pipeline, &reply, &part, header->value & COI_RUN_LAZY);
@@ -270,7 +287,8 @@ int pipeline_open(scif_epd_t epd, const struct coi_greeting *greeting)
 	pthread_attr_t attributes;
 	int status = 0;
 
-	if (!pipeline || message_stream_open(&pipeline->stream, epd) < 0) {
+	if (!pipeline ||
+	    message_stream_open(&pipeline->stream, epd, COI_PIPELINE_AHEAD_BYTES) < 0) {
 		free(pipeline);
 		return -ENOMEM;
 	}

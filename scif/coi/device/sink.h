@@ -22,6 +22,7 @@ struct pipeline {
 	scif_epd_t epd;
 	pthread_t thread;
 	struct message_stream stream; /* what comes: of its thread */
+	uint64_t told;		      /* TAKEN, to the source; likewise */
 	pthread_mutex_t sending;
 	struct coi_greeting greeting;
 	bool busy; /* executes a run function, or holds answers */

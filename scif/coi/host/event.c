@@ -141,10 +141,20 @@ void event_is_runs(uint64_t id, struct operation *run)
 }
 
 /* With the lock: somebody wants it to come. */
-static void event_want(const struct event *event)
+static void event_want(const struct event *event, bool later)
 {
 	if (event && !event->done && event->run)
-		pipeline_want(event->run);
+		pipeline_want(event->run, later);
+}
+
+/* With the lock, which is given up meanwhile: what has to be sent for it is, by who waits for it.
+ */
+static void event_hurry(uint64_t id)
+{
+	const struct event *event = event_find(id);
+
+	if (event && !event->done && event->run)
+		pipeline_hurry(event->run);
 }
 
 COIEVENT event_value(uint64_t id)
@@ -271,7 +281,7 @@ int operation_after(struct operation *operation, uint64_t id)
 		operation->ordered = true;
 		return 0;
 	}
-	event_want(event);
+	event_want(event, true);
 	dependency = malloc(sizeof(*dependency));
 	if (!dependency)
 		return -ENOMEM;
@@ -385,7 +395,8 @@ COIRESULT event_wait(uint64_t id)
 	COIRESULT result;
 
 	pthread_mutex_lock(&host_lock);
-	event_want(event_find(id));
+	event_want(event_find(id), false);
+	event_hurry(id);
 	while (!event_came(&value, &result))
 		pthread_cond_wait(&host_changed, &host_lock);
 	pthread_mutex_unlock(&host_lock);
@@ -413,7 +424,7 @@ static uint32_t events_look(uint32_t count, const COIEVENT *list, uint32_t *indi
 	return came;
 }
 
-/* With the lock: a list that is waited for, all of it or any. */
+/* With the lock, which is given up meanwhile: a list that is waited for, all of it or any. */
 static void events_want(uint32_t count, const COIEVENT *list, bool all)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -422,7 +433,7 @@ static void events_want(uint32_t count, const COIEVENT *list, bool all)
 		if (event && !event->done && event->run && all)
 			pipeline_mark(event->run);
 		else
-			event_want(event);
+			event_want(event, false);
 	}
 	for (uint32_t i = 0; i < count && all; i++) {
 		struct event *event = event_find(list[i].opaque[0]);
@@ -430,6 +441,8 @@ static void events_want(uint32_t count, const COIEVENT *list, bool all)
 		if (event && !event->done && event->run)
 			pipeline_want_marked(event->run);
 	}
+	for (uint32_t i = 0; i < count; i++)
+		event_hurry(list[i].opaque[0]);
 }
 
 static struct timespec event_limit(int32_t timeout_ms)
@@ -542,7 +555,7 @@ COI_EXPORT COIRESULT COIEventRegisterCallback(const COIEVENT in_Event,
 	pthread_mutex_lock(&host_lock);
 	event = event_find(in_Event.opaque[0]);
 	if (event && !event->done) {
-		event_want(event);
+		event_want(event, true);
 		STAILQ_INSERT_TAIL(&event->callbacks, callback, link);
 	} else {
 		event_came(&in_Event, &callback->result);

@@ -170,6 +170,7 @@ struct coiprocess {
 	struct instance *stage;	 /* memory of the sink for sections on their way; NULL: not made */
 	struct call_list calls;
 	uint32_t next_tag, next_buffer, next_pipeline, pipelines;
+	unsigned int visitors; /* threads that move bytes of its buffers */
 	SLIST_HEAD(, coifunction) functions;
 	SLIST_HEAD(, coilibrary) libraries;
 	SLIST_HEAD(, notification) notifications;
@@ -187,10 +188,13 @@ void process_free(struct coiprocess *process);
 COIRESULT process_port(struct coiprocess *process);
 /* process_is - the handle is a process's that is not being destroyed; with the lock */
 bool process_is(COIPROCESS process);
-/* process_die - a connection broke: nothing further will be answered; with the lock.
- * process_is_dead takes the lock itself */
+/* process_die - a connection broke: nothing further will be answered; with the lock */
 void process_die(struct coiprocess *process);
-bool process_is_dead(struct coiprocess *process);
+/* process_enter - the process that a buffer's instance is in, which is not freed before
+ * process_leave(). NULL: it is gone, or its connection is, or there is no instance. Both take the
+ * lock themselves */
+struct coiprocess *process_enter(const struct instance *instance);
+void process_leave(struct coiprocess *process);
 /* process_call - one control message and its answer's result. @answer may be NULL */
 COIRESULT process_call(struct coiprocess *process, struct coi_header *header,
 		       const struct iovec *parts, unsigned int count, void *answer, size_t room,
@@ -315,11 +319,14 @@ COIRESULT transfer_check(struct coibuffer *buffer, uint64_t offset, uint64_t byt
 /* pipeline.c */
 void pipeline_end_all(struct coiprocess *process);
 /* With the lock: somebody waits for the event of this run function: its answer must not be held
- * back. Who waits for all of a list marks each first, and then wants those that are marked: of each
- * pipeline the last, after which the others have come. */
-void pipeline_want(struct operation *run);
+ * back, and it goes soon: a worker sends it, or, if not @later, the caller by pipeline_hurry(). Who
+ * waits for all of a list marks each first, and then wants those that are marked: of each pipeline
+ * the last, after which the others have come. */
+void pipeline_want(struct operation *run, bool later);
 void pipeline_mark(struct operation *run);
 void pipeline_want_marked(struct operation *run);
+/* pipeline_hurry - sends it, if it may go; with the lock, which is given up meanwhile */
+void pipeline_hurry(struct operation *run);
 
 /* COIRESULT of an errno of SCIF's calls towards a sink */
 COIRESULT result_of(int status);

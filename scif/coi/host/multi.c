@@ -109,9 +109,9 @@ static COIRESULT stage_make(struct coiprocess *process)
 }
 
 /* Short rows in a sink: it picks or places them itself. */
-static COIRESULT piece_move_rows(const struct multi *multi, const struct piece *piece)
+static COIRESULT piece_move_rows(const struct multi *multi, const struct piece *piece,
+				 struct coiprocess *process)
 {
-	struct coiprocess *process = piece->place->process;
 	const struct section *section = &multi->in_buffer;
 	uint64_t bytes = piece->count * section->element;
 	struct coi_section wanted = { .array = piece->place->id,
@@ -162,22 +162,19 @@ static COIRESULT piece_move(const struct multi *multi, const struct piece *piece
 			     piece->count, piece->bytes, !multi->writes);
 		return COI_SUCCESS;
 	}
-	if (!multi_by_row(multi))
-		return piece_move_rows(multi, piece);
+	if (!multi_by_row(multi)) {
+		struct coiprocess *process = process_enter(piece->place);
+		COIRESULT result = COI_PROCESS_DIED;
+
+		if (process) {
+			result = piece_move_rows(multi, piece, process);
+			process_leave(process);
+		}
+		return result;
+	}
 	at = piece->offset + section_at(section, piece->first);
 	return multi->writes ? transfer_write(piece->place, at, piece->bytes, bytes)
 			     : transfer_read(piece->place, at, piece->bytes, bytes);
-}
-
-/* Whether the place's process was destroyed since the last piece. */
-static bool piece_is_lost(const struct piece *piece)
-{
-	bool lost;
-
-	pthread_mutex_lock(&host_lock);
-	lost = piece->place && !piece->place->process;
-	pthread_mutex_unlock(&host_lock);
-	return lost;
 }
 
 /* All of it, with memory for one piece. */
@@ -193,7 +190,7 @@ static COIRESULT multi_move(const struct multi *multi, struct piece *piece, uint
 		if (multi->writes)
 			section_move(&multi->in_memory, multi->memory, piece->first, piece->count,
 				     piece->bytes, true);
-		result = piece_is_lost(piece) ? COI_PROCESS_DIED : piece_move(multi, piece);
+		result = piece_move(multi, piece);
 		if (result == COI_SUCCESS && !multi->writes)
 			section_move(&multi->in_memory, multi->memory, piece->first, piece->count,
 				     piece->bytes, false);

@@ -6,14 +6,21 @@
  *	sent	the sink has it, or it lies in the ring; COMPLETE comes for each in order
  *
  * The head is sent when all that it waits for has come and its buffers are valid in the sink; what
- * comes before it in the same pipeline is not waited for, since the sink keeps the order. Ahead of
- * what the sink executes go at most COI_PIPELINE_AHEAD_BYTES, which the ring holds, so that
- * sending never waits for a function to end; once so much is out, more goes when half of that is
- * answered, as many as fit in one message. Bytes are moved by workers, or by the program's thread,
- * and not before all that was sent is answered if one of those may use the same buffer.
+ * comes before it in the same pipeline is not waited for, since the sink keeps the order. What the
+ * sink has not taken is at most COI_PIPELINE_RING_BYTES, which the ring holds, so that sending
+ * never waits for a function to end; a longer run goes when nothing is out. The sink says what it
+ * has taken (TAKEN; an answer says so, too); once the ring was full, more goes when half of it is
+ * taken, as many as fit in one message. Bytes are moved by workers, or by the program's thread, and
+ * not before all that was sent is answered if one of those may use the same buffer.
  *
- * Most runs are sent as LAZY: their answers may come together. As soon as somebody waits for one
- * that would not come by itself, since others are behind it, the sink is asked to hold none back.
+ * While a program queues runs, its own thread sends them, in a row of batches each PIPELINE_GROWTH
+ * times as long as the one before: the first at once, and a long row with few messages, since
+ * sending may take longer than what is sent. What is left goes when somebody waits, or when the
+ *sink has nothing left: its answer comes then.
+ *
+ * Runs are sent as LAZY unless somebody waits for them: their answers may come together. As soon as
+ * somebody waits for one that would not come by itself, since others are behind it, the sink is
+ * asked to hold none back.
  *
  * A run function has two events: its completion, and the end of its uses of buffers, which comes
  * later when the sink took references.
@@ -29,7 +36,9 @@
 
 #define PIPELINE_STACK_MIN 16384u
 #define PIPELINE_PAGE	   4096u
-#define PIPELINE_LOW_BYTES (COI_PIPELINE_AHEAD_BYTES / 2)
+#define PIPELINE_LOW_BYTES (COI_PIPELINE_RING_BYTES / 2)
+#define PIPELINE_GROWTH	   4
+#define PIPELINE_BATCH_MAX 64 /* more than that, of any length, is worth a message */
 
 struct coipipeline {
 	struct object object;
@@ -39,10 +48,11 @@ struct coipipeline {
 	pthread_t reader;
 	struct message_stream stream; /* of the reader */
 	struct operation_list queued, sent;
-	uint32_t number;     /* the sink knows it by */
-	size_t ahead;	     /* bytes of what was sent and not answered */
-	bool full;	     /* so much that nothing goes until it is PIPELINE_LOW_BYTES */
-	size_t lazy_bytes;   /* sent since the last run that was not LAZY */
+	uint32_t number; /* the sink knows it by */
+	unsigned int queued_count, queued_wanted;
+	unsigned int batch; /* so many go together, unless one is wanted or nothing is out */
+	uint64_t sent_bytes, taken_bytes; /* of all runs: by the source, out of the ring */
+	bool full;	     /* nothing goes until PIPELINE_LOW_BYTES are in the ring */
 	unsigned int wanted; /* LAZY runs that were sent, and are waited for */
 	struct operation *marked;
 	bool pumping;	       /* one thread is at it */
@@ -67,6 +77,7 @@ struct run {
 	struct coi_header header;
 	unsigned char *message;
 	size_t bytes;
+	uint64_t end; /* of the pipeline's bytes, with it */
 	bool wanted, sent;
 	struct note note;
 	struct coiprocess *process;
@@ -78,7 +89,7 @@ struct run {
 
 /* Messages that go out by one call. */
 struct batch {
-	unsigned char bytes[COI_PIPELINE_AHEAD_BYTES];
+	unsigned char bytes[COI_PIPELINE_RING_BYTES];
 	size_t used;
 };
 
@@ -171,8 +182,6 @@ static void pipeline_fail(struct coipipeline *pipeline)
 	struct operation *operation;
 
 	pipeline->failed = true;
-	pipeline->ahead = 0;
-	pipeline->full = false;
 	pipeline->wanted = 0;
 	while ((operation = STAILQ_FIRST(&pipeline->sent))) {
 		STAILQ_REMOVE_HEAD(&pipeline->sent, next);
@@ -240,18 +249,28 @@ static void run_own(const struct run *run)
 static struct run *pipeline_head(struct coipipeline *pipeline)
 {
 	struct run *run = (struct run *)STAILQ_FIRST(&pipeline->queued);
+	uint64_t in_ring = pipeline->sent_bytes - pipeline->taken_bytes;
 
 	if (!run || run->operation.waits || pipeline->failed)
 		return NULL;
-	if (pipeline->full && pipeline->ahead > PIPELINE_LOW_BYTES)
+	if (pipeline->full && in_ring > PIPELINE_LOW_BYTES)
 		return NULL;
-	pipeline->full = pipeline->ahead && pipeline->ahead + run->bytes > COI_PIPELINE_AHEAD_BYTES;
+	pipeline->full =
+		!STAILQ_EMPTY(&pipeline->sent) && in_ring + run->bytes > COI_PIPELINE_RING_BYTES;
 	if (pipeline->full)
 		return NULL;
 	/* One that was sent may use what would be moved. */
 	if (run->operation.ordered && !STAILQ_EMPTY(&pipeline->sent) && run_moves(run))
 		return NULL;
 	return run;
+}
+
+/* With the lock: whether a message is worth it. If not, the sink has something to do, and the
+ * program may have more. */
+static bool pipeline_begins(const struct coipipeline *pipeline)
+{
+	return STAILQ_EMPTY(&pipeline->sent) || pipeline->queued_wanted ||
+	       pipeline->queued_count >= pipeline->batch;
 }
 
 static void pipeline_pump_later(struct coipipeline *pipeline)
@@ -285,7 +304,7 @@ static COIRESULT pipeline_prompt_worker(struct operation *operation)
 	return COI_SUCCESS;
 }
 
-void pipeline_want(struct operation *operation)
+void pipeline_want(struct operation *operation, bool later)
 {
 	struct run *run = (struct run *)operation;
 	struct coipipeline *pipeline = operation->pipeline;
@@ -293,7 +312,14 @@ void pipeline_want(struct operation *operation)
 	if (run->wanted)
 		return;
 	run->wanted = true;
-	if (!run->sent || !(run->header.value & COI_RUN_LAZY))
+	pipeline->batch = 1;
+	if (!run->sent) {
+		pipeline->queued_wanted++;
+		if (later)
+			pipeline_pump_later(pipeline);
+		return;
+	}
+	if (!(run->header.value & COI_RUN_LAZY))
 		return;
 	pipeline->wanted++;
 	/* The sink answers the last when it has nothing else to do. */
@@ -314,7 +340,7 @@ void pipeline_want_marked(struct operation *operation)
 	if (operation->pipeline->marked != operation)
 		return;
 	operation->pipeline->marked = NULL;
-	pipeline_want(operation);
+	pipeline_want(operation, false);
 }
 
 /* With the lock: the head is as good as sent, and its message is in the batch, if that has room. */
@@ -322,16 +348,13 @@ static void pipeline_take(struct coipipeline *pipeline, struct run *run, struct 
 {
 	STAILQ_REMOVE_HEAD(&pipeline->queued, next);
 	run_own(run);
-	pipeline->ahead += run->bytes;
-	pipeline->lazy_bytes += run->bytes;
-	/* The next answer comes when as much is left as lets more go, and not before: of runs like
-	 * this one, the first that PIPELINE_LOW_BYTES has no room for is answered at once. */
+	pipeline->queued_count--;
+	pipeline->queued_wanted -= run->wanted;
+	pipeline->sent_bytes += run->bytes;
+	run->end = pipeline->sent_bytes;
 	if (run->note.process)
 		run->header.value = COI_RUN_TELLS;
-	if (run->wanted || run->note.process ||
-	    pipeline->lazy_bytes + run->bytes > PIPELINE_LOW_BYTES)
-		pipeline->lazy_bytes = 0;
-	else
+	else if (!run->wanted)
 		run->header.value = COI_RUN_LAZY;
 	run->header.bytes = (uint32_t)(run->bytes - sizeof(run->header));
 	run->sent = true;
@@ -363,6 +386,8 @@ static void pipeline_send(struct coipipeline *pipeline, struct run *run)
 	}
 	if (pipeline->wanted)
 		pipeline_prompt_later(pipeline);
+	if (pipeline->batch < PIPELINE_BATCH_MAX)
+		pipeline->batch *= PIPELINE_GROWTH;
 	pthread_mutex_unlock(&host_lock);
 	if (batch.used) {
 		status = message_send_all(pipeline->epd, batch.bytes, batch.used);
@@ -384,7 +409,7 @@ static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
 	if (pipeline->pumping)
 		return;
 	pipeline->pumping = true;
-	while ((run = pipeline_head(pipeline))) {
+	while (pipeline_begins(pipeline) && (run = pipeline_head(pipeline))) {
 		COIRESULT result = COI_SUCCESS;
 
 		if (run_moves(run)) {
@@ -406,12 +431,20 @@ static void pipeline_pump(struct coipipeline *pipeline, bool may_move)
 			continue;
 		}
 		STAILQ_REMOVE_HEAD(&pipeline->queued, next);
+		pipeline->queued_count--;
+		pipeline->queued_wanted -= run->wanted;
 		run_finish(run, result);
 	}
 	pipeline->pumping = false;
 	if (pipeline->failed)
 		pipeline_fail(pipeline);
 	pthread_cond_broadcast(&host_changed);
+}
+
+void pipeline_hurry(struct operation *operation)
+{
+	if (!((struct run *)operation)->sent)
+		pipeline_pump(operation->pipeline, false);
 }
 
 static COIRESULT pipeline_pump_worker(struct operation *operation)
@@ -449,7 +482,8 @@ static int pipeline_complete(struct coipipeline *pipeline, const struct coi_head
 		     : header->bytes > run->answer_bytes)
 		return -EPROTO;
 	STAILQ_REMOVE_HEAD(&pipeline->sent, next);
-	pipeline->ahead -= run->bytes;
+	if (pipeline->taken_bytes < run->end)
+		pipeline->taken_bytes = run->end;
 	if (run->wanted && run->header.value & COI_RUN_LAZY && pipeline->wanted)
 		pipeline->wanted--;
 	if (is_short && run->answer_bytes)
@@ -476,6 +510,17 @@ static void pipeline_tell(struct coipipeline *pipeline, const struct coi_header 
 	pthread_mutex_lock(&host_lock);
 }
 
+/* TAKEN; with the lock. -EPROTO for more than was sent. */
+static int pipeline_taken(struct coipipeline *pipeline, uint64_t bytes)
+{
+	if (bytes > pipeline->sent_bytes)
+		return -EPROTO;
+	if (pipeline->taken_bytes < bytes)
+		pipeline->taken_bytes = bytes;
+	pipeline_pump(pipeline, false);
+	return 0;
+}
+
 /* What the sink says on a pipeline's connection; with the lock. -EPROTO when it makes no sense. */
 static int pipeline_hear(struct coipipeline *pipeline, const struct coi_header *header,
 			 const unsigned char *payload)
@@ -484,6 +529,8 @@ static int pipeline_hear(struct coipipeline *pipeline, const struct coi_header *
 	case COI_HELD:
 		buffer_hold(pipeline->process, header->value, 1);
 		return 0;
+	case COI_TAKEN:
+		return pipeline_taken(pipeline, header->value);
 	case COI_STARTED:
 		pipeline_tell(pipeline, header);
 		return 0;
@@ -626,11 +673,12 @@ COI_EXPORT COIRESULT COIPipelineCreate(COIPROCESS in_Process, COI_CPU_MASK in_Ma
 		pipeline->process = in_Process;
 		pipeline->epd = status;
 		pipeline->number = greeting.pipeline;
+		pipeline->batch = 1;
 		pipeline->pump.execute = pipeline_pump_worker;
 		pipeline->prompt.execute = pipeline_prompt_worker;
 		STAILQ_INIT(&pipeline->queued);
 		STAILQ_INIT(&pipeline->sent);
-		status = message_stream_open(&pipeline->stream, pipeline->epd);
+		status = message_stream_open(&pipeline->stream, pipeline->epd, MESSAGE_STREAM_ROOM);
 		if (status == 0)
 			status = pipeline_start(pipeline);
 		if (status < 0) {
@@ -766,6 +814,7 @@ static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *even
 	event_is_runs(operation->done, operation);
 	/* The source takes what such a buffer holds before the next function may write there. */
 	run->wanted = run_leaves(run);
+	operation->pipeline->queued_wanted += run->wanted;
 	if (!run->wanted)
 		event_is_runs(run->uses_done, operation);
 	for (uint32_t i = 0; i < run->use_count; i++) {
@@ -779,6 +828,7 @@ static COIRESULT run_queue(struct run *run, uint32_t count, const COIEVENT *even
 	run->header = (struct coi_header){ .type = COI_RUN, .tag = (uint32_t)operation->done };
 	note_take(&run->note, run->process, note_context(), event_value(operation->done));
 	STAILQ_INSERT_TAIL(&run->operation.pipeline->queued, operation, next);
+	run->operation.pipeline->queued_count++;
 	return COI_SUCCESS;
 }
 
@@ -828,12 +878,7 @@ COI_EXPORT COIRESULT COIPipelineRunFunction(
 	if (out_pCompletion && out_pCompletion != COI_EVENT_ASYNC &&
 	    out_pCompletion != COI_EVENT_SYNC)
 		*out_pCompletion = event_value(done);
-	/* With something out, sending does not hurry, and the program may have more: a worker sends
-	 * what there is by then. */
-	if (out_pCompletion == COI_EVENT_SYNC || STAILQ_EMPTY(&in_Pipeline->sent))
-		pipeline_pump(in_Pipeline, out_pCompletion == COI_EVENT_SYNC);
-	else if (!in_Pipeline->pumping)
-		pipeline_pump_later(in_Pipeline);
+	pipeline_pump(in_Pipeline, out_pCompletion == COI_EVENT_SYNC);
 	pthread_mutex_unlock(&host_lock);
 	return out_pCompletion == COI_EVENT_SYNC ? event_wait(done) : COI_SUCCESS;
 }

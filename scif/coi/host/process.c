@@ -54,14 +54,27 @@ bool process_is(COIPROCESS process)
 	return object_is(process, OBJECT_PROCESS);
 }
 
-bool process_is_dead(struct coiprocess *process)
+struct coiprocess *process_enter(const struct instance *instance)
 {
-	bool dead;
+	struct coiprocess *process;
 
 	pthread_mutex_lock(&host_lock);
-	dead = process->dead;
+	process = instance ? instance->process : NULL;
+	/* Its windows may be there a little longer than its connections. */
+	if (process && process->dead)
+		process = NULL;
+	if (process)
+		process->visitors++;
 	pthread_mutex_unlock(&host_lock);
-	return dead;
+	return process;
+}
+
+void process_leave(struct coiprocess *process)
+{
+	pthread_mutex_lock(&host_lock);
+	if (--process->visitors == 0)
+		pthread_cond_broadcast(&host_changed);
+	pthread_mutex_unlock(&host_lock);
 }
 
 void process_die(struct coiprocess *process)
@@ -441,6 +454,8 @@ COI_EXPORT COIRESULT COIProcessDestroy(COIPROCESS in_Process, int32_t in_WaitFor
 		object_leave(&library->object);
 	}
 	buffer_forget(in_Process);
+	while (in_Process->visitors) /* which does not take long: the sink is gone */
+		pthread_cond_wait(&host_changed, &host_lock);
 	pthread_mutex_unlock(&host_lock);
 	event_calls();
 	process_free(in_Process);

@@ -28,23 +28,30 @@ struct transfer {
 COIRESULT transfer_write(const struct instance *to, uint64_t offset, const void *from,
 			 uint64_t bytes)
 {
-	/* Its windows may be there a little longer than its connections. */
-	if (process_is_dead(to->process))
+	struct coiprocess *process = process_enter(to);
+	COIRESULT result = COI_SUCCESS;
+
+	if (!process)
 		return COI_PROCESS_DIED;
-	if (scif_vwriteto(to->process->data, (void *)from, bytes, (off_t)(to->offset + offset),
+	if (scif_vwriteto(process->data, (void *)from, bytes, (off_t)(to->offset + offset),
 			  SCIF_RMA_SYNC) < 0)
-		return errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
-	return COI_SUCCESS;
+		result = errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
+	process_leave(process);
+	return result;
 }
 
 COIRESULT transfer_read(const struct instance *from, uint64_t offset, void *to, uint64_t bytes)
 {
-	if (process_is_dead(from->process))
+	struct coiprocess *process = process_enter(from);
+	COIRESULT result = COI_SUCCESS;
+
+	if (!process)
 		return COI_PROCESS_DIED;
-	if (scif_vreadfrom(from->process->data, to, bytes, (off_t)(from->offset + offset),
+	if (scif_vreadfrom(process->data, to, bytes, (off_t)(from->offset + offset),
 			   SCIF_RMA_SYNC) < 0)
-		return errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
-	return COI_SUCCESS;
+		result = errno == EFAULT ? COI_INVALID_POINTER : COI_PROCESS_DIED;
+	process_leave(process);
+	return result;
 }
 
 /* With the lock: a place where the buffer is valid. NULL is the source, which is preferred. */
@@ -323,8 +330,13 @@ static COIRESULT copy_there(struct coibuffer *to, struct instance *there, struct
 	};
 	struct coi_header header = { .type = COI_COPY };
 	struct iovec part = { &copy, sizeof(copy) };
-	COIRESULT result = process_call(there->process, &header, &part, 1, NULL, 0, NULL);
+	struct coiprocess *process = process_enter(there);
+	COIRESULT result = COI_PROCESS_DIED;
 
+	if (process) {
+		result = process_call(process, &header, &part, 1, NULL, 0, NULL);
+		process_leave(process);
+	}
 	if (result != COI_SUCCESS)
 		return result;
 	pthread_mutex_lock(&host_lock);
