@@ -88,7 +88,7 @@ def test_files_of_other_machines_are_added(tmp_path):
     for name in ("build/bench", "results", "came"):
         (tmp_path / name).mkdir(parents=True)
     gpu = "NVIDIA H200, 580"
-    shares = [{"shares": {"share_error_2": number}} for number in (0.25, 0.5, 0.75)]
+    shares = [{"shares": {"share_error_2": number}, "quota": {"skipped": "two\nlines"}} for number in (0.25, 0.5, 0.75)]
     came = [document("sharing", shares[0], processor="here"), document("sharing", shares[1], gpu=gpu),
             document("sharing", shares[2], "2026-02-02T00:00:00+00:00", "NVIDIA H200, 590"),
             document("sharing", shares[2], processor="there")]
@@ -101,6 +101,7 @@ def test_files_of_other_machines_are_added(tmp_path):
     page = (tmp_path / "docs/evaluation.md").read_text()
     assert "| shares | share_error_2 | 0.75 | | | | NVIDIA H200 |" in page
     assert "| shares | share_error_2 | 0.25 | | | | softgpu |" in page
+    assert "| quota | skipped | two lines | | | | softgpu |" in page
     (tmp_path / "came/0.json").write_text('{"benchmark": "sharing"}')
     done = report(tmp_path, "--add", tmp_path / "came/0.json")
     assert done.returncode == 1 and "came/0.json has no date" in done.stderr
