@@ -14,8 +14,11 @@
  * batch is closed early only where the device may soon have nothing more to do: an event behind a
  * pause would measure the pause.
  *
- * Queueing ahead. Never more than AHEAD_NS of estimated work is with the driver, also while nobody
- * else wants the device: that is what a newcomer may have to wait for.
+ * Queueing ahead. Never more than AHEAD_NS of estimated work is with the driver while others want
+ * the device. While nobody else does, a long piece may come behind another up to ALONE_NS, so that
+ * the device has no gap between them: that is what a newcomer may have to wait for. Whoever waits
+ * for room then looks himself for what is done (batches_reap()), since the monitor's waking up
+ * takes a device some 0.1 ms.
  *
  * Work that waits for work. A kernel may wait for what the program gives the device later. So work
  * passes that waits for its own client's work, once that is overdue for a time. Where the device
@@ -23,6 +26,11 @@
  * long, and it becomes longer. Within a bounded turn it doubles with each piece that passes: a
  * program of kernels whose lengths nobody can foretell would keep the device for ever, with always
  * another one passed before the last is done.
+ *
+ * Alone. While nobody else wants the device and nobody waits for room, nothing hangs on when a
+ * batch is measured. Then the monitor only looks now and then, and does not let the driver wake it:
+ * an interrupt and two threads in the driver at a time cost a program of short, awaited calls a
+ * tenth of its time. What is open for long is closed where the next piece comes, in its own thread.
  *
  * The end of a turn. The monitor ends a bounded turn when everything is done and either the next
  * piece of work waits for another turn, or none has come for LINGER_NS, or pauses are usually
@@ -56,7 +64,8 @@
 #include "proto/nvml-wire.h"
 #include "proto/share-page.h"
 
-#define AHEAD_NS	 4000000u  /* estimated work with the driver */
+#define AHEAD_NS	 4000000u  /* estimated work with the driver; */
+#define ALONE_NS	 16000000u /* with a long piece at the end, of the only client */
 #define BATCH_NS	 1000000u  /* a batch is closed at this length, */
 #define BATCH_LAUNCHES	 512u	   /* or with this many pieces, */
 #define SHALLOW_NS	 200000u   /* or, with less than this much work queued, */
@@ -75,6 +84,7 @@
 #define PREPARED_NS	 400000u     /* how long who is told that it is next looks for its turn */
 #define OPEN_NS		 1000000u    /* an open batch is closed after this time, */
 #define OPEN_BOUNDED_NS	 60000u	     /* or this one while others wait */
+#define ALONE_NAP_NS	 3000000u    /* time between two looks of a monitor that nobody waits for */
 #define CONTEXT_NS	 2000000000u /* how long a context's end waits for work in it to be measured */
 #define CONTEXT_NAP_NS	 50000u
 #define BATCHES		 64u   /* closed and not done */
@@ -91,7 +101,7 @@ struct batch {
 	CUevent end;
 	CUstream stream;
 	uint64_t estimate_ns;
-	uint32_t cost; /* of its first piece */
+	uint32_t cost; /* of its first piece; 0: nothing is learned from it */
 	uint32_t pieces;
 	uint32_t sequence; /* of the turn that it was opened in */
 	bool mixed;	   /* it has pieces of other kinds */
@@ -118,10 +128,14 @@ struct turn {
 	unsigned int first, count;
 	struct batch open; /* .pieces 0: none is */
 	uint64_t open_number;
+	uint64_t opened_ns;
 	struct spare spare[2 * BATCHES];
 	unsigned int spares;
 	CUevent last_end; /* of the batch measured last, in .last_context; its own, or NULL */
 	CUcontext last_context;
+	uint64_t measured;	 /* batches, ever */
+	CUcontext waits_in;	 /* of the batch that the monitor waits for without the lock, */
+	CUevent waits_for;	 /* and its end; NULL: it does not */
 	uint64_t outstanding_ns; /* estimates of batches and open */
 	uint64_t busy_until_ns;	 /* when all of that should be done */
 	unsigned int unknown;	 /* batches of unknown length under way */
@@ -136,10 +150,11 @@ struct turn {
 	unsigned int blocked;	 /* threads in turn_begin() that wait, */
 	uint64_t wanted_ns;	 /* the last one of them for so much */
 	bool monitored;		 /* its thread runs */
-	bool monitor_sleeps;
-	uint64_t idle_since_ns; /* when the last batch was done; 0: something is under way */
-	uint64_t pause_ns;	/* running mean of pauses */
-	uint64_t given_ns;	/* when the driver got the last piece that was recorded */
+	bool monitor_sleeps;	 /* until a piece comes */
+	bool monitor_naps;	 /* until somebody waits */
+	uint64_t idle_since_ns;	 /* when the last batch was done; 0: something is under way */
+	uint64_t pause_ns;	 /* running mean of pauses */
+	uint64_t given_ns;	 /* when the driver got the last piece that was recorded */
 };
 
 static struct share_page *page;
@@ -254,7 +269,10 @@ static bool turn_spent(const struct turn *turn, enum share_grant_kind kind, uint
 /* turn_fits - a piece of @wanted_ns may be given to the driver now */
 static bool turn_fits(const struct turn *turn, enum share_grant_kind kind, uint64_t wanted_ns)
 {
-	if (!kind || turn->count == BATCHES || turn->outstanding_ns >= AHEAD_NS)
+	if (!kind || turn->count == BATCHES)
+		return false;
+	if (turn->outstanding_ns >= AHEAD_NS &&
+	    (kind != SHARE_GRANT_UNBOUNDED || turn->outstanding_ns + wanted_ns > ALONE_NS))
 		return false;
 	/* Work of unknown length may use up the turn alone. */
 	if (kind == SHARE_GRANT_BOUNDED && turn->unknown)
@@ -275,11 +293,14 @@ static bool cost_known(uint32_t cost, uint64_t *estimate_ns)
 	return false;
 }
 
-/* work_known - the same of a piece of work */
+/* work_known - the same of a piece of work; what its caller says holds until it was measured */
 static bool work_known(const struct turn_work *work, uint64_t *estimate_ns)
 {
-	*estimate_ns = work->estimate_ns;
-	return *estimate_ns || cost_known(work->cost, estimate_ns);
+	if (work->cost && cost_known(work->cost, estimate_ns))
+		return true;
+	if (work->estimate_ns)
+		*estimate_ns = work->estimate_ns;
+	return work->estimate_ns;
 }
 
 /* event_take - one to record in the current context; NULL: the driver has none */
@@ -299,12 +320,19 @@ static CUevent event_take(struct turn *turn, CUcontext context)
 
 static void event_give_back(struct turn *turn, CUcontext context, CUevent event)
 {
+	struct spare given = { context, event };
+
 	if (!event)
 		return;
-	if (turn->spares < 2 * BATCHES)
-		turn->spare[turn->spares++] = (struct spare){ context, event };
-	else
-		worker_driver.cuEventDestroy_v2(event);
+	if (turn->spares < 2 * BATCHES) {
+		turn->spare[turn->spares++] = given;
+		return;
+	}
+	if (event == turn->waits_for) {
+		given = turn->spare[0];
+		turn->spare[0] = (struct spare){ context, event };
+	}
+	worker_driver.cuEventDestroy_v2(given.event);
 }
 
 static void batch_give_back(struct turn *turn, const struct batch *batch)
@@ -361,6 +389,7 @@ static bool batch_take(struct turn *turn, CUcontext context, CUstream stream)
 		return false;
 	}
 	turn->open = batch;
+	turn->opened_ns = now_ns();
 	turn->open_number++;
 	return true;
 }
@@ -403,7 +432,7 @@ static void cost_learn(const struct batch *batch, uint64_t measured_ns)
 	uint64_t each = measured_ns / batch->pieces, before;
 	uint32_t seen = __atomic_load_n(&cost->seen, __ATOMIC_RELAXED);
 
-	if (batch->mixed)
+	if (batch->mixed || !batch->cost)
 		return;
 	if (seen < SEEN_ENOUGH)
 		__atomic_store_n(&cost->seen, seen + 1, __ATOMIC_RELAXED);
@@ -509,12 +538,26 @@ static void batch_measured(struct turn *turn)
 	turn->last_end = batch->end;
 	turn->first = (turn->first + 1) % BATCHES;
 	turn->count--;
+	turn->measured++;
 	if (turn->blocked) {
 		if (turn_fits(turn, turn_held(turn), turn->wanted_ns))
 			bell_ring(turn);
 	} else if (!turn->count && !turn->open.pieces) {
 		turn->idle_since_ns = now_ns();
 	}
+}
+
+/*
+ * batches_reap - measure what is done already, in the place of the monitor, which may be about to
+ * wake up or have a nap. Only where nobody else wants the device: the end of a bounded turn is the
+ * monitor's. Events may be asked about from any context.
+ */
+static void batches_reap(struct turn *turn)
+{
+	while (turn->count && worker_driver.cuEventQuery &&
+	       turn_held(turn) == SHARE_GRANT_UNBOUNDED &&
+	       !event_pending(turn->batches[turn->first].end))
+		batch_measured(turn);
 }
 
 /* turn_finish - the turn is over */
@@ -562,7 +605,7 @@ static void monitor_tail(struct turn *turn, uint32_t bell)
 	bool bounded = turn_held(turn) == SHARE_GRANT_BOUNDED;
 
 	turn->monitor_sleeps = true;
-	bell_wait(turn, bell, bounded ? OPEN_BOUNDED_NS : OPEN_NS);
+	bell_wait(turn, bell, bounded ? OPEN_BOUNDED_NS : 2 * OPEN_NS);
 	turn->monitor_sleeps = false;
 	if (!turn->open.pieces || turn->open_number != number)
 		return;
@@ -606,21 +649,38 @@ static void monitor_spin(struct turn *turn, CUevent end, uint64_t due_ns)
 	}
 }
 
-/* monitor_wait - until the oldest batch is done */
+/* monitor_wait - until the oldest batch is done, which is measured then unless somebody did so */
 static void monitor_wait(struct turn *turn)
 {
 	const struct batch *batch = &turn->batches[turn->first];
 	CUcontext context = batch->context;
-	uint64_t due_ns = turn->busy_until_ns;
+	uint64_t due_ns = turn->busy_until_ns, number = turn->measured;
 	CUevent end = batch->end;
 	bool ends = monitor_ends(turn);
 
+	turn->waits_in = context;
+	turn->waits_for = end;
 	pthread_mutex_unlock(&turn->lock);
 	worker_driver.cuCtxSetCurrent(context);
 	if (ends)
 		monitor_spin(turn, end, due_ns);
 	worker_driver.cuEventSynchronize(end);
 	pthread_mutex_lock(&turn->lock);
+	turn->waits_in = NULL;
+	turn->waits_for = NULL;
+	if (turn->measured == number)
+		batch_measured(turn);
+}
+
+/* monitor_nap - nobody waits for what is under way */
+static void monitor_nap(struct turn *turn, uint32_t bell)
+{
+	turn->monitor_naps = true;
+	bell_wait(turn, bell, ALONE_NAP_NS);
+	turn->monitor_naps = false;
+	if (turn->count)
+		worker_driver.cuCtxSetCurrent(turn->batches[turn->first].context);
+	batches_reap(turn);
 }
 
 static void *monitor(void *argument)
@@ -635,9 +695,11 @@ static void *monitor(void *argument)
 	for (;;) {
 		uint32_t bell = bell_read(turn);
 
-		if (turn->count) {
+		if (turn->count && !turn->blocked && worker_driver.cuEventQuery &&
+		    turn_held(turn) == SHARE_GRANT_UNBOUNDED) {
+			monitor_nap(turn, bell);
+		} else if (turn->count) {
 			monitor_wait(turn);
-			batch_measured(turn);
 		} else if (turn->open.pieces) {
 			monitor_tail(turn, bell);
 		} else {
@@ -708,6 +770,8 @@ static void turn_wait(struct turn *turn, uint64_t wanted_ns)
 			since = now_ns();
 			turn->blocked++;
 			batch_close(turn);
+			if (turn->monitor_naps)
+				bell_ring(turn);
 			continue;
 		}
 		if (!kind && !turn->page->want) {
@@ -775,9 +839,11 @@ void turn_stream_ends(CUstream stream)
 	}
 }
 
-/* turn_has - some batch that is not measured yet has events of this context */
+/* turn_has - some batch that is not measured yet has events of this context, or is waited for */
 static bool turn_has(const struct turn *turn, CUcontext context)
 {
+	if (turn->waits_in == context)
+		return true;
 	for (unsigned int i = 0; i < turn->count; i++)
 		if (turn->batches[(turn->first + i) % BATCHES].context == context)
 			return true;
@@ -816,6 +882,7 @@ void turn_context_ends(CUcontext context)
 			pthread_mutex_unlock(&turn->lock);
 			nanosleep(&nap, NULL);
 			pthread_mutex_lock(&turn->lock);
+			batches_reap(turn);
 		}
 		events_drop(turn, context);
 		pthread_mutex_unlock(&turn->lock);
@@ -854,10 +921,13 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 	}
 	if (recording())
 		record_arrive(turn, work);
+	if (turn->outstanding_ns >= AHEAD_NS)
+		batches_reap(turn);
 	turn_resumed(turn);
 	work_known(work, &wanted_ns);
 	turn_wait(turn, wanted_ns);
-	if (turn->open.pieces && (turn->open.stream != stream || turn->open.context != context))
+	if (turn->open.pieces && (turn->open.stream != stream || turn->open.context != context ||
+				  now_ns() - turn->opened_ns > OPEN_NS))
 		batch_close(turn);
 	if (turn->count == BATCHES) {
 		pthread_mutex_unlock(&turn->lock);
@@ -875,12 +945,12 @@ void turn_begin(struct turn_work *work, CUstream stream, uint32_t cost, uint64_t
 }
 
 /* batch_full - whether an event belongs behind the piece that was added last */
-static bool batch_full(struct turn *turn)
+static bool batch_full(struct turn *turn, uint64_t now)
 {
 	const struct batch *batch = &turn->open;
 	uint64_t limit = BATCH_NS;
 
-	if (turn->busy_until_ns < now_ns() + SHALLOW_NS)
+	if (turn->busy_until_ns < now + SHALLOW_NS)
 		limit = turn_held(turn) == SHARE_GRANT_BOUNDED ? BATCH_BOUNDED_NS
 							       : BATCH_SHALLOW_NS;
 	return batch->estimate_ns >= limit || batch->pieces >= BATCH_LAUNCHES;
@@ -913,7 +983,7 @@ void turn_end(struct turn_work *work, CUresult result)
 	now = now_ns();
 	turn->busy_until_ns = (turn->busy_until_ns > now ? turn->busy_until_ns : now) + estimate;
 	__atomic_store_n(&turn->page->launches, turn->page->launches + 1, __ATOMIC_RELAXED);
-	if (!known || batch_full(turn))
+	if (!known || batch_full(turn, now))
 		batch_close(turn);
 	else if (batch->pieces == 1 && turn->monitor_sleeps)
 		bell_ring(turn);

@@ -36,8 +36,9 @@ struct turn_work {
 
 /**
  * turn_begin - wait until the device is this client's, and note where the work begins
- * @cost: what kind of work this is, for estimates of its length: any number that tells kinds apart
- * @estimate_ns: how long it takes on the device; 0: as long as the last ones with that @cost
+ * @cost: what kind of work this is, for estimates of its length: any number that tells kinds apart;
+ *	   0: @estimate_ns holds, whatever is measured
+ * @estimate_ns: how long it takes on the device until one with that @cost was measured; 0: unknown
  *
  * Nothing else of this process gives that device work between turn_begin() and turn_end().
  */
@@ -145,8 +146,14 @@ typedef CUresult graph_allocation_fn(CUgraphNode node, const CUDA_MEM_ALLOC_NODE
 CUresult graph_allocations(const struct cuda_driver *driver, CUgraph graph,
 			   graph_allocation_fn *visit, void *argument);
 /*
- * memory_clear_graph - clear what the nodes of a graph allocate, at each launch of what will be
- * instantiated of it. Without memory_clear_open() nothing.
+ * memory_clear_graph_open - memory_clear_open()'s part for what the nodes of graphs allocate
+ * (memory_clear_graph.c)
+ */
+void memory_clear_graph_open(struct cuda_driver *driver);
+/*
+ * memory_clear_graph - before it is instantiated: what its nodes allocate is cleared at each
+ * launch. Without memory_clear_open() nothing. CUDA_ERROR_NOT_SUPPORTED: an allocation has no
+ * clearing.
  */
 CUresult memory_clear_graph(CUgraph graph);
 /* quota_left - of the limit, for all of the tenant; UINT64_MAX without one. *limit: 0 without */

@@ -2,9 +2,9 @@
 /*
  * The driver's functions that give a device work, each with a turn around it.
  *
- * They take the driver's places in worker_driver, so that no request can forget its turn. A copy's
- * estimate comes from its bytes; kernels, fills and graphs are told apart by what they run and how
- * large, and learn theirs.
+ * They take the driver's places in worker_driver, so that no request can forget its turn. A small
+ * copy's estimate comes from its bytes; other copies, kernels, fills and graphs are told apart by
+ * what they do and how large, and learn theirs.
  */
 #include "cuda/common/range.h"
 #include "cuda/server/account.h"
@@ -13,8 +13,11 @@
 
 /* Of copies, until they are measured: below what any of today's buses moves in a nanosecond. */
 #define COPY_BYTES_PER_NS 8u
-#define FILL_COST	  1u
-#define COPY_COST	  2u
+/* From here on a copy's length is learned: a smaller one is over before an event can tell. */
+#define COPY_LEARNED_BYTES (1u << 20)
+#define FILL_COST	   1u
+#define COPY_COST	   2u
+#define COPY_COST_FIXED	   0u
 
 static struct cuda_driver real;
 
@@ -30,6 +33,14 @@ static uint32_t kernel_cost(const void *function, uint64_t threads)
 static uint32_t fill_cost(uint64_t bytes)
 {
 	return FILL_COST + 4 * (bytes ? 63 - (unsigned int)__builtin_clzll(bytes) : 0);
+}
+
+/* copy_cost - a number for copies that way of about this size; no fill's */
+static uint32_t copy_cost(enum share_copy way, uint64_t bytes)
+{
+	if (bytes < COPY_LEARNED_BYTES)
+		return COPY_COST_FIXED;
+	return COPY_COST + 4 * ((uint32_t)way * 64 + 63 - (unsigned int)__builtin_clzll(bytes));
 }
 
 static uint64_t copy_ns(uint64_t bytes)
@@ -50,17 +61,18 @@ static uint64_t copy_ns(uint64_t bytes)
 	})
 
 /* WITH_COPY - the same for a copy of @bytes */
-#define WITH_COPY(stream, way, bytes, call)                            \
-	({                                                             \
-		struct turn_work work_;                                \
-		CUresult result_;                                      \
-                                                                       \
-		turn_begin(&work_, stream, COPY_COST, copy_ns(bytes)); \
-		result_ = real.call;                                   \
-		if (!result_)                                          \
-			account_copy(way, bytes);                      \
-		turn_end(&work_, result_);                             \
-		result_;                                               \
+#define WITH_COPY(stream, way, bytes, call)                                         \
+	({                                                                          \
+		const enum share_copy way_ = way;                                   \
+		struct turn_work work_;                                             \
+		CUresult result_;                                                   \
+                                                                                    \
+		turn_begin(&work_, stream, copy_cost(way_, bytes), copy_ns(bytes)); \
+		result_ = real.call;                                                \
+		if (!result_)                                                       \
+			account_copy(way_, bytes);                                  \
+		turn_end(&work_, result_);                                          \
+		result_;                                                            \
 	})
 
 static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int grid_y,
