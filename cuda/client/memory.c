@@ -104,6 +104,23 @@ static void memory_forget(struct range *range)
 	range_remove(&memory.table, range->start);
 }
 
+/*
+ * memory_graphs_forget - what graphs had between these addresses, which the worker has given again;
+ * nobody says when the last executable graph of such an address is gone. Under the lock.
+ */
+static void memory_graphs_forget(uint64_t address, uint64_t bytes)
+{
+	for (size_t i = range_index(&memory.table, address + bytes - 1); i-- > 0;) {
+		struct range *range = &memory.table.ranges[i];
+
+		if (range->start + range->bytes <= address)
+			return;
+		if (range->kind == CLIENT_RANGE_DEVICE &&
+		    (range->flags & (RANGE_ADOPTED | RANGE_ASYNC)))
+			memory_forget(range);
+	}
+}
+
 /* memory_adopt - a block that the worker allocated; -EEXIST: its addresses are taken here */
 static int memory_adopt(uint64_t address, uint64_t bytes, enum client_range_kind kind,
 			uint32_t owner, uint16_t flags)
@@ -119,6 +136,7 @@ static int memory_adopt(uint64_t address, uint64_t bytes, enum client_range_kind
 		return -EINVAL;
 	pthread_mutex_lock(&memory.lock);
 	range.serial = ++memory.serial;
+	memory_graphs_forget(address, bytes);
 	error = memory_reserve(&range);
 	if (!error) {
 		error = range_insert(&memory.table, &range);

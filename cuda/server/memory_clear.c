@@ -10,9 +10,8 @@
  *
  * Arrays that cannot be cleared (block-compressed and video formats) are refused.
  *
- * What a graph's nodes allocate has its address from the beginning, and other memory behind it for
- * each launch. So before it is instantiated, each of them gets a node behind it that clears it, for
- * which all wait that waited for the allocation.
+ * What a graph's nodes allocate is memory_clear_graph.c's; while a stream is captured, the fill is
+ * captured, too, and becomes such a node.
  *
  * clear.lock guards the stream, which is of the context used last, while it is used.
  */
@@ -20,7 +19,6 @@
 
 #include "cuda/server/turn.h"
 #include "cuda/server/worker.h"
-#include "lib/base/clean.h"
 
 static struct {
 	pthread_mutex_t lock;
@@ -98,16 +96,11 @@ static CUresult allocate_pitch(CUdeviceptr *address, size_t *pitch, size_t width
 	return result;
 }
 
-/* clear_behind - in the order of the stream that it was allocated on */
+/* clear_behind - in the order of the stream that it was allocated on, also of a captured one */
 static CUresult clear_behind(CUdeviceptr address, size_t bytes, CUstream stream)
 {
-	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-	CUresult result;
+	CUresult result = real.cuMemsetD8Async(address, 0, bytes, stream);
 
-	if (real.cuStreamIsCapturing && !real.cuStreamIsCapturing(stream, &status) &&
-	    status != CU_STREAM_CAPTURE_STATUS_NONE)
-		return CUDA_SUCCESS;
-	result = real.cuMemsetD8Async(address, 0, bytes, stream);
 	if (result)
 		real.cuMemFreeAsync(address, stream);
 	return result;
@@ -163,67 +156,9 @@ static CUresult create(CUmemGenericAllocationHandle *handle, size_t bytes,
 	return result;
 }
 
-/* A graph whose allocations are cleared, in the current context and on its device. */
-struct clearing {
-	CUgraph graph;
-	CUcontext context;
-	CUdevice device;
-};
-
-/* clear_node - what @node allocates, between it and all that come right behind it */
-static CUresult clear_node(CUgraphNode node, const CUDA_MEM_ALLOC_NODE_PARAMS *allocation,
-			   void *argument)
-{
-	const CUDA_MEMSET_NODE_PARAMS zeroes = { .dst = allocation->dptr,
-						 .elementSize = 1,
-						 .width = allocation->bytesize,
-						 .height = 1 };
-	const struct clearing *clearing = argument;
-	autofree CUgraphNode *behind = NULL;
-	size_t count = 0;
-	CUgraphNode cleared, *from;
-	CUresult result;
-
-	if (allocation->poolProps.location.id != clearing->device)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	result = real.cuGraphNodeGetDependentNodes(node, NULL, &count);
-	if (result)
-		return result;
-	behind = calloc(2 * count + 1, sizeof(*behind));
-	if (!behind)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	from = behind + count;
-	if (count)
-		result = real.cuGraphNodeGetDependentNodes(node, behind, &count);
-	if (!result)
-		result = real.cuGraphAddMemsetNode(&cleared, clearing->graph, &node, 1, &zeroes,
-						   clearing->context);
-	if (result || !count)
-		return result;
-	for (size_t i = 0; i < count; i++)
-		from[i] = cleared;
-	return real.cuGraphAddDependencies(clearing->graph, from, behind, count);
-}
-
 bool memory_clears(void)
 {
 	return real.cuMemcpy3D_v2 != NULL;
-}
-
-CUresult memory_clear_graph(CUgraph graph)
-{
-	struct clearing clearing = { .graph = graph };
-	CUresult result;
-
-	if (!real.cuGraphAddMemsetNode || !real.cuGraphNodeGetDependentNodes ||
-	    !real.cuGraphAddDependencies || !real.cuCtxGetDevice)
-		return CUDA_SUCCESS;
-	result = real.cuCtxGetCurrent(&clearing.context);
-	/* Without a context it cannot be instantiated either, which the driver says best. */
-	if (result || !clearing.context)
-		return result;
-	result = real.cuCtxGetDevice(&clearing.device);
-	return result ? result : graph_allocations(&real, graph, clear_node, &clearing);
 }
 
 CUresult memory_clear_array(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
@@ -271,4 +206,5 @@ void memory_clear_open(struct cuda_driver *driver)
 	if (real.cuMemAddressReserve && real.cuMemMap && real.cuMemSetAccess && real.cuMemUnmap &&
 	    real.cuMemAddressFree && real.cuMemRelease)
 		WORKER_PUT(driver, cuMemCreate, create);
+	memory_clear_graph_open(driver);
 }

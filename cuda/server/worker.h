@@ -165,6 +165,7 @@ enum worker_range_kind {
 	WORKER_RANGE_HOST,     /* shared with the client; .serial is worker_range_host_mark()'s */
 	WORKER_RANGE_RESERVED, /* addresses without memory of their own */
 	WORKER_RANGE_FOREIGN,  /* memory of another process; .serial: openings beside the first */
+	WORKER_RANGE_GRAPH,    /* a graph's, until it is freed or the driver gives it again */
 };
 /* worker_memory_charge - count memory that no range stands for; negative: it is given back */
 void worker_memory_charge(int64_t bytes);

@@ -354,7 +354,7 @@ CUresult worker_graph_node_add(struct worker_call *call,
 		return result;
 	reply->address = node.allocation.dptr;
 	if (reply->address)
-		worker_range_add(reply->address, node.allocation.bytesize, WORKER_RANGE_RESERVED,
+		worker_range_add(reply->address, node.allocation.bytesize, WORKER_RANGE_GRAPH,
 				 call->request.context);
 	return worker_handle_set(call, KIND_node, request->node, made, request->graph);
 }

@@ -79,6 +79,16 @@ CUresult worker_memory_free(struct worker_call *call,
 					  : CUDA_ERROR_NOT_SUPPORTED;
 }
 
+/* stream_captures - what it is told now becomes a graph's */
+static bool stream_captures(CUstream stream)
+{
+	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+
+	return worker_driver.cuStreamIsCapturing &&
+	       !worker_driver.cuStreamIsCapturing(stream, &status) &&
+	       status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+}
+
 CUresult worker_memory_allocate_async(struct worker_call *call,
 				      const struct wire_memory_allocate_async_request *request,
 				      struct wire_memory_allocate_async_reply *reply)
@@ -104,7 +114,9 @@ CUresult worker_memory_allocate_async(struct worker_call *call,
 				 ? worker_driver.cuMemAllocAsync(&address, request->bytes, stream)
 				 : CUDA_ERROR_NOT_SUPPORTED;
 	if (!result)
-		result = memory_keep(call, address, request->bytes, WORKER_RANGE_ASYNC);
+		result = memory_keep(call, address, request->bytes,
+				     stream_captures(stream) ? WORKER_RANGE_GRAPH
+							     : WORKER_RANGE_ASYNC);
 	if (!result) {
 		worker_range_from_pool(address, pool ? pool : quota_pool_current());
 		quota_pools_settle();

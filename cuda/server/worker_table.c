@@ -279,6 +279,23 @@ static void range_end(const struct range *range)
 	range_remove(&table.ranges, range->start);
 }
 
+/*
+ * range_graphs_end - what graphs allocated between these addresses is forgotten, since the driver
+ * gave them again: nobody says when the last executable graph of such an address is gone. Under the
+ * lock.
+ */
+static void range_graphs_end(uint64_t address, uint64_t bytes)
+{
+	for (size_t i = range_index(&table.ranges, address + bytes - 1); i-- > 0;) {
+		const struct range *range = &table.ranges.ranges[i];
+
+		if (range->start + range->bytes <= address)
+			return;
+		if (range->kind == WORKER_RANGE_GRAPH)
+			range_end(range);
+	}
+}
+
 CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_kind kind,
 			  uint32_t owner)
 {
@@ -289,6 +306,10 @@ CUresult worker_range_add(uint64_t address, uint64_t bytes, enum worker_range_ki
 
 	pthread_mutex_lock(&table.lock);
 	error = range_insert(&table.ranges, &range);
+	if (error == -EEXIST && kind != WORKER_RANGE_HOST) {
+		range_graphs_end(address, bytes);
+		error = range_insert(&table.ranges, &range);
+	}
 	if (!error && range_charged(kind))
 		allocated_set(table.allocated_bytes + bytes);
 	pthread_mutex_unlock(&table.lock);

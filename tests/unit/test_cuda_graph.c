@@ -49,10 +49,42 @@ static CUresult foreign_close(CUdeviceptr address)
 	return CUDA_SUCCESS;
 }
 
+/* A driver gives the addresses of a graph that is gone again. */
+#define GRAPH_ADDRESS 0x7e8000000000ull
+
+static CUresult node_allocates(CUgraphNode *node, CUgraph graph, const CUgraphNode *dependencies,
+			       size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *allocation)
+{
+	(void)graph;
+	(void)dependencies;
+	(void)count;
+	*node = (CUgraphNode)0x777;
+	allocation->dptr = GRAPH_ADDRESS;
+	return CUDA_SUCCESS;
+}
+
+static CUresult stream_allocates(CUdeviceptr *address, size_t bytes, CUstream stream)
+{
+	(void)bytes;
+	(void)stream;
+	*address = GRAPH_ADDRESS;
+	return CUDA_SUCCESS;
+}
+
+static CUresult stream_frees(CUdeviceptr address, CUstream stream)
+{
+	(void)address;
+	(void)stream;
+	return CUDA_SUCCESS;
+}
+
 static int graph_open(void **state)
 {
 	(void)state;
 	fake_driver_fill(&worker_driver);
+	worker_driver.cuGraphAddMemAllocNode = node_allocates;
+	worker_driver.cuMemAllocAsync = stream_allocates;
+	worker_driver.cuMemFreeAsync = stream_frees;
 	worker_driver.cuIpcOpenMemHandle_v2 = foreign_memory_open;
 	worker_driver.cuMemGetAddressRange_v2 = foreign_range;
 	worker_driver.cuIpcCloseMemHandle = foreign_close;
@@ -344,13 +376,47 @@ static void test_foreign_memory(void **state)
 	assert_int_equal(client_cuIpcCloseMemHandle(first), CUDA_ERROR_INVALID_VALUE);
 }
 
+static void test_memory_of_graphs(void **state)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS allocation = {
+		.poolProps = { .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+			       .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE } }
+	};
+	CUdeviceptr start, address;
+	CUgraphNode node;
+	CUgraph graph;
+	size_t bytes;
+
+	(void)state;
+	for (size_t megabytes = 1; megabytes <= 2; megabytes++) {
+		allocation.bytesize = megabytes << 20;
+		assert_int_equal(client_cuGraphCreate(&graph, 0), CUDA_SUCCESS);
+		assert_int_equal(client_cuGraphAddMemAllocNode(&node, graph, NULL, 0, &allocation),
+				 CUDA_SUCCESS);
+		assert_int_equal(allocation.dptr, GRAPH_ADDRESS);
+		assert_int_equal(client_cuMemGetAddressRange_v2(&start, &bytes, GRAPH_ADDRESS + 8),
+				 CUDA_SUCCESS);
+		assert_int_equal(bytes, allocation.bytesize);
+		assert_int_equal(client_cuGraphDestroy(graph), CUDA_SUCCESS);
+	}
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(client_cuMemAllocAsync(&address, 4096, NULL), CUDA_SUCCESS);
+		assert_int_equal(address, GRAPH_ADDRESS);
+		assert_int_equal(worker_memory_used(), 4096);
+		assert_int_equal(client_cuMemFreeAsync(address, NULL), CUDA_SUCCESS);
+		assert_int_equal(client_cuStreamSynchronize(NULL), CUDA_SUCCESS);
+		assert_int_equal(worker_memory_used(), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kernel_nodes),   cmocka_unit_test(test_host_nodes),
-		cmocka_unit_test(test_user_objects),   cmocka_unit_test(test_capture),
-		cmocka_unit_test(test_virtual_memory), cmocka_unit_test(test_linker),
-		cmocka_unit_test(test_foreign_memory), cmocka_unit_test(test_numbers_run_out),
+		cmocka_unit_test(test_kernel_nodes),	 cmocka_unit_test(test_host_nodes),
+		cmocka_unit_test(test_user_objects),	 cmocka_unit_test(test_capture),
+		cmocka_unit_test(test_virtual_memory),	 cmocka_unit_test(test_linker),
+		cmocka_unit_test(test_foreign_memory),	 cmocka_unit_test(test_numbers_run_out),
+		cmocka_unit_test(test_memory_of_graphs),
 	};
 
 	return cmocka_run_group_tests_name("cuda graphs", tests, graph_open, graph_close);

@@ -202,9 +202,17 @@ static CUresult graph_nodes(CUgraph graph, CUgraphNode *nodes, size_t *count)
 	return CUDA_SUCCESS;
 }
 
+/* What clears the first and the third one, behind them. */
+#define CLEARING(node) ((CUgraphNode)(0x100 + (uintptr_t)(node)))
+
 static CUresult node_type(CUgraphNode node, CUgraphNodeType *type)
 {
-	*type = node == (CUgraphNode)2 ? CU_GRAPH_NODE_TYPE_KERNEL : CU_GRAPH_NODE_TYPE_MEM_ALLOC;
+	if ((uintptr_t)node > 0x100)
+		*type = CU_GRAPH_NODE_TYPE_MEMSET;
+	else if (node == (CUgraphNode)1 || node == (CUgraphNode)3)
+		*type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
+	else
+		*type = CU_GRAPH_NODE_TYPE_KERNEL;
 	return CUDA_SUCCESS;
 }
 
@@ -218,18 +226,42 @@ static CUresult node_allocates(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *all
 	return CUDA_SUCCESS;
 }
 
-/* The second node, a kernel, and the fourth come behind the first, nothing behind the third. */
-static CUresult node_dependents(CUgraphNode node, CUgraphNode *nodes, size_t *count)
+/* Bits: behind which node something clears, and which nodes come behind CLEARING(1). */
+static unsigned int clearing_nodes, clearing_edges;
+static bool clears_too_late;
+
+static CUresult node_list(const CUgraphNode *from, size_t count, CUgraphNode *nodes, size_t *room)
 {
-	*count = node == (CUgraphNode)1 ? 2 : 0;
-	for (uintptr_t i = 0; nodes && i < *count; i++)
-		nodes[i] = (CUgraphNode)(2 + 2 * i);
+	for (size_t i = 0; nodes && i < count; i++)
+		nodes[i] = from[i];
+	*room = count;
 	return CUDA_SUCCESS;
 }
 
-/* What clears: behind which node, and who waits for it. */
-static unsigned int clearing_nodes, clearing_edges;
-static bool clears_too_late;
+/* The second node, a kernel, and the fourth come behind the first, nothing behind the third. */
+static CUresult node_dependents(CUgraphNode node, CUgraphNode *nodes, size_t *room)
+{
+	CUgraphNode found[3];
+	size_t count = 0;
+
+	if ((uintptr_t)node < 0x100 && clearing_nodes & 1u << (uintptr_t)node)
+		found[count++] = CLEARING(node);
+	for (uintptr_t behind = 2; behind <= 4; behind += 2)
+		if (node == (CUgraphNode)1 ||
+		    (node == CLEARING(1) && clearing_edges & 1u << behind))
+			found[count++] = (CUgraphNode)behind;
+	return node_list(found, count, nodes, room);
+}
+
+static CUresult node_dependencies(CUgraphNode node, CUgraphNode *nodes, size_t *room)
+{
+	CUgraphNode behind =
+		(uintptr_t)node > 0x100 ? (CUgraphNode)((uintptr_t)node - 0x100) : (CUgraphNode)1;
+
+	return node_list(&behind, node != (CUgraphNode)1 && node != (CUgraphNode)3, nodes, room);
+}
+
+static CUDA_MEMSET_NODE_PARAMS fill_of[4];
 
 static CUresult add_memset(CUgraphNode *made, CUgraph graph, const CUgraphNode *dependencies,
 			   size_t count, const CUDA_MEMSET_NODE_PARAMS *memset, CUcontext context)
@@ -240,19 +272,77 @@ static CUresult add_memset(CUgraphNode *made, CUgraph graph, const CUgraphNode *
 	assert_int_equal(memset->dst, (uintptr_t)dependencies[0] << 20);
 	assert_int_equal(memset->elementSize * memset->width * memset->height, 3 * MIB);
 	assert_int_equal(memset->value, 0);
-	*made = (CUgraphNode)(0x100 + (uintptr_t)dependencies[0]);
+	*made = CLEARING(dependencies[0]);
 	clearing_nodes |= 1u << (uintptr_t)dependencies[0];
+	fill_of[(uintptr_t)dependencies[0]] = *memset;
 	return CUDA_SUCCESS;
 }
 
+static CUresult memset_of(CUgraphNode node, CUDA_MEMSET_NODE_PARAMS *memset)
+{
+	*memset = fill_of[(uintptr_t)node & 3];
+	return CUDA_SUCCESS;
+}
+
+static CUresult set_memset(CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS *memset)
+{
+	fill_of[(uintptr_t)node & 3] = *memset;
+	return CUDA_SUCCESS;
+}
+
+static CUresult add_allocation(CUgraphNode *made, CUgraph graph, const CUgraphNode *dependencies,
+			       size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *allocation)
+{
+	(void)graph;
+	(void)dependencies;
+	*made = (CUgraphNode)(count ? 3ul : 1ul);
+	allocation->dptr = (uintptr_t)*made << 20;
+	return CUDA_SUCCESS;
+}
+
+/* As a driver does, it refuses an edge that is there already. */
 static CUresult add_dependencies(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to,
 				 size_t count)
 {
 	assert_ptr_equal(graph, (CUgraph)0x20);
 	for (size_t i = 0; i < count; i++) {
-		assert_ptr_equal(from[i], (CUgraphNode)0x101);
+		assert_ptr_equal(from[i], CLEARING(1));
+		if (clearing_edges & 1u << (uintptr_t)to[i])
+			return CUDA_ERROR_INVALID_VALUE;
 		clearing_edges |= 1u << (uintptr_t)to[i];
 	}
+	return CUDA_SUCCESS;
+}
+
+static CUresult remove_dependencies(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to,
+				    size_t count)
+{
+	(void)graph;
+	(void)from;
+	(void)to;
+	(void)count;
+	return CUDA_SUCCESS;
+}
+
+static CUresult destroy_node(CUgraphNode node)
+{
+	(void)node;
+	return CUDA_SUCCESS;
+}
+
+static CUresult enable_node(CUgraphExec exec, CUgraphNode node, unsigned int enabled)
+{
+	(void)exec;
+	(void)node;
+	(void)enabled;
+	return CUDA_SUCCESS;
+}
+
+static CUresult update(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *info)
+{
+	(void)exec;
+	(void)graph;
+	(void)info;
 	return CUDA_SUCCESS;
 }
 
@@ -299,7 +389,15 @@ static void with_driver(bool clears)
 					      .cuGraphMemAllocNodeGetParams = node_allocates,
 					      .cuGraphNodeGetDependentNodes = node_dependents,
 					      .cuGraphAddMemsetNode = add_memset,
+					      .cuGraphNodeGetDependencies = node_dependencies,
+					      .cuGraphMemsetNodeGetParams = memset_of,
+					      .cuGraphMemsetNodeSetParams = set_memset,
+					      .cuGraphAddMemAllocNode = add_allocation,
 					      .cuGraphAddDependencies = add_dependencies,
+					      .cuGraphRemoveDependencies = remove_dependencies,
+					      .cuGraphDestroyNode = destroy_node,
+					      .cuGraphNodeSetEnabled = enable_node,
+					      .cuGraphExecUpdate_v2 = update,
 					      .cuGraphInstantiateWithFlags = instantiate,
 					      .cuGraphExecDestroy = destroy_exec };
 	if (clears) {
@@ -377,25 +475,91 @@ static void test_graphs_count_what_they_allocate(void **state)
 	assert_int_equal(worker_memory_used(), 0);
 }
 
+/* allocate_nodes - the first and the third node of the graph */
+static void allocate_nodes(CUgraph graph)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS allocation = { .bytesize = 3 * MIB,
+						  .poolProps.location = memory_place };
+	CUgraphNode node;
+
+	assert_int_equal(worker_driver.cuGraphAddMemAllocNode(&node, graph, NULL, 0, &allocation),
+			 CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuGraphAddMemAllocNode(&node, graph, &node, 1, &allocation),
+			 CUDA_SUCCESS);
+}
+
 static void test_what_graphs_allocate_is_cleared(void **state)
 {
 	CUgraph graph = (CUgraph)0x20;
+	CUgraphExecUpdateResultInfo info;
 	CUgraphExec exec;
 
 	(void)state;
+	allocate_nodes(graph);
 	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
 	assert_int_equal(clearing_nodes, 0); /* the control: this worker does not clear */
 	assert_int_equal(worker_driver.cuGraphExecDestroy(exec), CUDA_SUCCESS);
 	with_driver(true);
-	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	allocate_nodes(graph);
 	assert_int_equal(clearing_nodes, 1 << 1 | 1 << 3);
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
 	assert_int_equal(clearing_edges, 1 << 2 | 1 << 4);
 	assert_false(clears_too_late);
 	assert_int_equal(worker_driver.cuGraphExecDestroy(exec), CUDA_SUCCESS);
-	memory_place.id = 1; /* of another device than the context is */
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuGraphExecUpdate_v2(exec, graph, &info),
+			 CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+	assert_int_equal(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED);
+	assert_int_equal(worker_driver.cuGraphExecDestroy(exec), CUDA_SUCCESS);
+	assert_int_equal(worker_memory_used(), 0);
+}
+
+static void test_what_is_not_cleared_is_refused(void **state)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS allocation = { .bytesize = 3 * MIB };
+	CUgraph graph = (CUgraph)0x20;
+	CUgraphExec exec;
+	CUgraphNode node;
+
+	(void)state;
+	with_driver(true);
+	allocate_nodes(graph);
+	clearing_nodes = 1 << 1;
+	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0),
+			 CUDA_ERROR_NOT_SUPPORTED);
+	clearing_nodes = 1 << 1 | 1 << 3;
+	fill_of[3].width--;
 	assert_int_equal(worker_driver.cuGraphInstantiateWithFlags(&exec, graph, 0),
 			 CUDA_ERROR_NOT_SUPPORTED);
 	assert_int_equal(worker_memory_used(), 0);
+	allocation.poolProps.location.id = 1; /* of another device than the context is */
+	assert_int_equal(worker_driver.cuGraphAddMemAllocNode(&node, graph, NULL, 0, &allocation),
+			 CUDA_ERROR_NOT_SUPPORTED);
+}
+
+static void test_what_clears_stays(void **state)
+{
+	const CUDA_MEMSET_NODE_PARAMS other = { .dst = 5 << 20, .elementSize = 1, .width = 1 };
+	CUgraphNode clearing = CLEARING(1), kernel = (CUgraphNode)2;
+	CUgraph graph = (CUgraph)0x20;
+
+	(void)state;
+	with_driver(true);
+	allocate_nodes(graph);
+	assert_int_equal(worker_driver.cuGraphMemsetNodeSetParams(clearing, &other),
+			 CUDA_ERROR_NOT_PERMITTED);
+	assert_int_equal(worker_driver.cuGraphDestroyNode(clearing), CUDA_ERROR_NOT_PERMITTED);
+	assert_int_equal(worker_driver.cuGraphNodeSetEnabled(NULL, clearing, 0),
+			 CUDA_ERROR_NOT_PERMITTED);
+	assert_int_equal(worker_driver.cuGraphAddDependencies(graph, &kernel, &clearing, 1),
+			 CUDA_ERROR_NOT_PERMITTED);
+	assert_int_equal(worker_driver.cuGraphRemoveDependencies(graph, &clearing, &kernel, 1),
+			 CUDA_ERROR_NOT_PERMITTED);
+	assert_int_equal(worker_driver.cuGraphDestroyNode(kernel), CUDA_SUCCESS);
+	assert_int_equal(worker_driver.cuGraphRemoveDependencies(graph, &kernel, &kernel, 1),
+			 CUDA_SUCCESS);
+	fill_of[1].value = 1; /* a program's own fill is none of ours */
+	assert_int_equal(worker_driver.cuGraphMemsetNodeSetParams(clearing, &other), CUDA_SUCCESS);
 }
 
 static void test_levels_are_cleared(void **state)
@@ -564,6 +728,8 @@ int main(void)
 		cmocka_unit_test(test_limits_of_a_context_count),
 		cmocka_unit_test(test_what_the_driver_takes_later_counts),
 		cmocka_unit_test(test_what_graphs_allocate_is_cleared),
+		cmocka_unit_test(test_what_is_not_cleared_is_refused),
+		cmocka_unit_test(test_what_clears_stays),
 		cmocka_unit_test(test_levels_are_cleared),
 		cmocka_unit_test(test_what_cannot_be_cleared_is_refused),
 	};
