@@ -94,8 +94,8 @@ def cases(logs):
     compiler = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     if not os.path.exists(compiler):
         return
-    sources = [p for p in sorted((HERE.parent / "programs").glob("*.cu"))
-               if p.stem != "driver_kernels"]
+    sources = [p for folder in (HERE / "programs", HERE.parent / "programs")
+               for p in sorted(folder.glob("*.cu")) if p.stem != "driver_kernels"]
     jobs = []
     for source in sources:
         for runtime in ("static", "shared"):

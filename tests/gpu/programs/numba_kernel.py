@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numba: the driver interface called from Python through cuda-bindings or ctypes, and its linker."""
 import numpy
-from numba import cuda, float32
+
+# Some versions of Numba ask for a name that NumPy has given up since.
+if not hasattr(numpy, "row_stack"):
+    numpy.row_stack = numpy.vstack
+from numba import cuda, float32  # noqa: E402
 
 from common import digest, show
 
