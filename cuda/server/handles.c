@@ -111,7 +111,7 @@ static CUresult memory_open(CUdeviceptr *address, CUipcMemHandle handle, unsigne
 	mark_name(&handle, name);
 	fd = shm_open(name, O_RDONLY, 0);
 	if (fd < 0)
-		return CUDA_ERROR_INVALID_HANDLE;
+		return CUDA_ERROR_INVALID_VALUE;
 	close(fd);
 	return real.cuIpcOpenMemHandle_v2(address, handle, flags);
 }

@@ -128,18 +128,18 @@ static void test_only_its_tenant_opens_it(void **state)
 
 	(void)state;
 	get(&handle, 0x100000);
-	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_HANDLE); /* guessed too early */
+	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_VALUE); /* guessed too early */
 	assert_int_equal(worker_driver.cuIpcGetMemHandle(&handle, 0x100000), CUDA_SUCCESS);
 	assert_int_equal(worker_driver.cuIpcGetMemHandle(&again, 0x100040), CUDA_SUCCESS);
 	assert_int_equal(names_count(), 1);
 	assert_int_equal(opens(&handle), CUDA_SUCCESS);
 	tenant = 1;
-	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_VALUE);
 	tenant = 0;
 	for (size_t i = 0; i < sizeof(handle); i++) { /* every byte counts */
 		again = handle;
 		again.reserved[i] ^= 1;
-		assert_int_equal(opens(&again), CUDA_ERROR_INVALID_HANDLE);
+		assert_int_equal(opens(&again), CUDA_ERROR_INVALID_VALUE);
 	}
 	assert_int_equal(worker_driver.cuMemFree_v2(0x100000), CUDA_SUCCESS);
 }
@@ -155,7 +155,7 @@ static void test_until_it_is_freed(void **state)
 	assert_int_equal(names_count(), 2);
 	assert_int_equal(worker_driver.cuMemFree_v2(0x200000), CUDA_SUCCESS);
 	assert_int_equal(names_count(), 1);
-	assert_int_equal(opens(&one), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(opens(&one), CUDA_ERROR_INVALID_VALUE);
 	assert_int_equal(opens(&other), CUDA_SUCCESS);
 }
 
@@ -168,7 +168,7 @@ static void test_without_room_nothing_is_exported(void **state)
 	assert_int_equal(worker_driver.cuIpcGetMemHandle(&handle, 0x400000),
 			 CUDA_ERROR_OUT_OF_MEMORY);
 	full = false;
-	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_HANDLE);
+	assert_int_equal(opens(&handle), CUDA_ERROR_INVALID_VALUE);
 }
 
 int main(void)
