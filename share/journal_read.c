@@ -57,13 +57,13 @@ static sqlite3 *database_open(const char *path, struct error *error)
 	for (int i = 0; i < 2; i++) {
 		if (database_uri(path, modes[i], uri, sizeof(uri)) < 0)
 			break;
+		/* The first question must wait, too: a daemon that starts locks the file. */
 		if (sqlite3_open_v2(uri, &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) ==
 			    SQLITE_OK &&
+		    sqlite3_busy_timeout(database, BUSY_MS) == SQLITE_OK &&
 		    sqlite3_exec(database, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL) ==
-			    SQLITE_OK) {
-			sqlite3_busy_timeout(database, BUSY_MS);
+			    SQLITE_OK)
 			return database;
-		}
 		if (i == 0 && sqlite3_errcode(database) == SQLITE_CANTOPEN &&
 		    access(log, F_OK) < 0) {
 			sqlite3_close(database);

@@ -324,6 +324,24 @@ def test_old_rows_and_too_many_are_removed(tmp_path):
         assert ("blue", None) in host.usage("--since", "1h")  # the newest are kept
 
 
+def test_a_locked_journal_is_waited_for(tmp_path):
+    """As a daemon locks it for a moment when it starts or ends."""
+    tmp_path.chmod(0o755)
+    journal = tmp_path / "usage.db"
+    journal_of(journal, [(int(time.time()) // 60, "red", 2, 1)])
+    with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("DELETE FROM usage WHERE minute = 0")
+        process = subprocess.Popen([CAUSEWAY, "usage", "--journal", journal, "--json"], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        database.execute("COMMIT")
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 0 and "rows" in output, errors
+
+
 @pytest.mark.parametrize("settings, sentence", (
     ('journal = "usage.db";', "accounting.journal is 'usage.db': expected a path from the root"),
     ('journal = "/x"; keep_days = 0;', "keep_days is 0: expected 1 to 36500"),
