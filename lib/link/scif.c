@@ -4,18 +4,18 @@
  *
  * The connection is the vsock one, with its identity, its wakes and its end. The ring lies in a
  * window of the program's SCIF endpoint, which the server maps, as it maps what the program places
- * later (link_shared_place, link_shared_map). So nothing that is said leaves the guest, and a
- *device of the server's copies from and to the guest's memory.
+ * later (link_shared_place, link_shared_map). So nothing that is said leaves the guest, and the
+ * server's device copies from and to the guest's memory. In order:
  *
  *	client (in a VM)			server (on the host)
- *	greeting, over vsock		→	scif_open, a port of its own
- *					←	answer, struct link_scif_door: the port, two words
- *	scif_connect to the host	→	scif_accept
- *					←	the server's word: it is the one that the answer
- *came from the client's word, the ring's offset →	whoever connected is the one behind the
- *vsock connection ←	0, once the ring is mapped, or -errno
+ *	greeting, over vsock			scif_open, a port of its own
+ *						answer; struct link_scif_door: port, two words
+ *	scif_connect to the host		scif_accept; its word: it is who answered
+ *	its word: it is who greeted;
+ *	the ring's offset			0 when the ring is mapped, or -errno
  *
- * The words tie the two connections together: the port alone could be anybody's.
+ * The words tie the two connections together: the port alone could be anybody's. Who does not say
+ * its word within a moment is left, by either side.
  *
  * libscif is loaded by name when it is first needed, as the client's half lives in other people's
  * processes. The writing side sleeps by the clock: there is no second descriptor to wake it.
@@ -35,8 +35,11 @@
 #include "include/scif.h"
 #include "lib/link/internal.h"
 
-#define NODES_MAX   64
-#define PIECE_BYTES (4u << 20) /* scifd names at most 1365 runs of pages for one mapping */
+#define NODES_MAX 64
+/* For one who may be a stranger. The client's is longer: the server may have others first. */
+#define SERVER_MOMENT_MS 1500
+#define CLIENT_MOMENT_MS 4000
+#define PIECE_BYTES	 (4u << 20) /* scifd names at most 1365 runs of pages for one mapping */
 
 /* The part of libscif that is used. */
 static struct {
@@ -121,11 +124,20 @@ void link_scif_close(struct link *link)
 	link->scif.epd = link->scif.listener = -1;
 }
 
-/* meet_wait - until the endpoint has what to read, or somebody to accept; 0 or -errno */
-static int meet_wait(int epd, int64_t deadline_ms)
+/* moment_end - when to give up one who may be a stranger: before the deadline in any case */
+static int64_t moment_end(int64_t moment_ms, int64_t deadline_ms)
+{
+	int64_t end_ms = link_now_ms() + moment_ms;
+
+	return end_ms < deadline_ms ? end_ms : deadline_ms;
+}
+
+/* meet_wait - until the endpoint has what to read, somebody to accept (POLLIN), or is connected or
+ * refused (POLLOUT); 0 or -errno */
+static int meet_wait(int epd, short event, int64_t deadline_ms)
 {
 	for (;;) {
-		struct scif_pollepd one = { .epd = epd, .events = SCIF_POLLIN };
+		struct scif_pollepd one = { .epd = epd, .events = event };
 		int64_t left_ms = deadline_ms - link_now_ms();
 		int ready;
 
@@ -133,7 +145,7 @@ static int meet_wait(int epd, int64_t deadline_ms)
 			return -ETIMEDOUT;
 		ready = scif.poll(&one, 1, left_ms < 1000 ? (long)left_ms : 1000);
 		if (ready > 0)
-			return one.revents & SCIF_POLLIN ? 0 : -EPIPE;
+			return one.revents & event ? 0 : -EPIPE;
 		if (ready < 0 && errno != EINTR)
 			return -errno;
 	}
@@ -145,7 +157,7 @@ static int meet_receive(int epd, void *data, int bytes, int64_t deadline_ms)
 	char *at = data;
 
 	while (bytes) {
-		int got = meet_wait(epd, deadline_ms);
+		int got = meet_wait(epd, SCIF_POLLIN, deadline_ms);
 
 		if (got < 0)
 			return got;
@@ -277,13 +289,14 @@ int link_scif_serve(struct link *link, const struct link_scif_door *door, int64_
 		int epd = -1;
 		int32_t word;
 
-		status = meet_wait(link->scif.listener, deadline_ms);
+		status = meet_wait(link->scif.listener, SCIF_POLLIN, deadline_ms);
 		if (status < 0)
 			return error_set(error, status, "the client did not come over SCIF: %s",
 					 strerror(-status));
 		if (scif.accept(link->scif.listener, &peer, &epd, 0) < 0)
 			continue;
-		status = server_greet(epd, door, &offset, deadline_ms);
+		status =
+			server_greet(epd, door, &offset, moment_end(SERVER_MOMENT_MS, deadline_ms));
 		if (status < 0) { /* somebody else; the client may still come */
 			scif.close(epd);
 			continue;
@@ -302,6 +315,23 @@ int link_scif_serve(struct link *link, const struct link_scif_door *door, int64_
 
 /* ---- the client's side ---- */
 
+/* client_try - connect until @moment_ms: a stranger may never accept; 0 or -errno */
+static int client_try(int epd, struct scif_portID *peer, int64_t moment_ms)
+{
+	int flags = fcntl(epd, F_GETFL);
+
+	if (flags < 0 || fcntl(epd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	while (scif.connect(epd, peer) < 0) {
+		int status =
+			errno == EINPROGRESS ? meet_wait(epd, SCIF_POLLOUT, moment_ms) : -errno;
+
+		if (status < 0)
+			return status;
+	}
+	return fcntl(epd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
 /* client_connect - to the one node where the server's word comes from; its endpoint or -errno */
 static int client_connect(const struct link_scif_door *door, int64_t deadline_ms)
 {
@@ -313,7 +343,7 @@ static int client_connect(const struct link_scif_door *door, int64_t deadline_ms
 	for (int i = 0; i < count && i < NODES_MAX; i++) {
 		struct scif_portID peer = { nodes[i], le16toh(door->port) };
 		uint8_t word[sizeof(door->server_word)];
-		int64_t moment_ms = link_now_ms() + 1000;
+		int64_t moment_ms = moment_end(CLIENT_MOMENT_MS, deadline_ms);
 		int epd;
 
 		if (nodes[i] == self)
@@ -321,9 +351,8 @@ static int client_connect(const struct link_scif_door *door, int64_t deadline_ms
 		epd = scif.open();
 		if (epd < 0)
 			return -errno;
-		if (scif.connect(epd, &peer) >= 0 &&
-		    !meet_receive(epd, word, sizeof(word),
-				  moment_ms < deadline_ms ? moment_ms : deadline_ms) &&
+		if (!client_try(epd, &peer, moment_ms) &&
+		    !meet_receive(epd, word, sizeof(word), moment_ms) &&
 		    !memcmp(word, door->server_word, sizeof(word)))
 			return epd;
 		scif.close(epd);

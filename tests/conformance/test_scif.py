@@ -92,6 +92,15 @@ def test_killed_program_leaves_nothing(scifd):
     daemons.wait_until(lambda: scifd.nodes()["mic0"]["windows"] == 0, 20, "card's windows gone")
 
 
+def test_doors_of_links():
+    """A link over SCIF: each side against one that does not do as it should."""
+    with daemons.Scifd() as scifd:
+        done = subprocess.run([daemons.SCIF_PROGRAMS / "scif_door", scifd.host, scifd.card],
+                              text=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout
+        assert_nothing_left(scifd)
+
+
 class Session:
     """A process that speaks to scifd without libscif: proto/scif-local.h."""
 
