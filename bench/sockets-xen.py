@@ -31,7 +31,7 @@ MESSAGE = 512 << 10
 SECONDS = 0.3
 STREAM_SECONDS = 1
 CONNECT_SECONDS = 0.3  # of a client, until it waits for the moment
-TRIES = 6  # the last of which waits for half a minute: on a busy machine a client is slow to get there
+TRIES = 6  # each with twice the time: on a busy machine a client is slow to get there
 PORT = 6000
 WAYS = ("argo", "tcp")
 # What the thesis measured, on a machine of its own: points beside our curves.
