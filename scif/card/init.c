@@ -107,9 +107,9 @@ static void init_nice_session(void)
 	close(fd);
 }
 
-static int init_limit(const struct sandbox *box, const struct sandbox_start *start)
+static int init_limit(const struct sandbox_start *start)
 {
-	const struct rlimit none = { 0, 0 }, memory = { start->memory_bytes, start->memory_bytes };
+	const struct rlimit none = { 0, 0 };
 	const struct rlimit processes = { INIT_PROCESSES_MAX, INIT_PROCESSES_MAX };
 
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
@@ -118,10 +118,18 @@ static int init_limit(const struct sandbox *box, const struct sandbox_start *sta
 		return 0;
 	if (sched_setaffinity(0, sizeof(start->cores), &start->cores) < 0 ||
 	    setpriority(PRIO_PROCESS, 0, init_nice(start->weight)) < 0 ||
-	    setrlimit(RLIMIT_DATA, &memory) < 0 || setrlimit(RLIMIT_NPROC, &processes) < 0)
+	    setrlimit(RLIMIT_NPROC, &processes) < 0)
 		return -errno;
-	(void)box;
 	return 0;
+}
+
+/* Of the program alone, just before it is executed: sanitizers, of which this process may be full,
+ * have no room in it. */
+static int init_limit_memory(const struct sandbox_start *start)
+{
+	const struct rlimit memory = { start->memory_bytes, start->memory_bytes };
+
+	return !cgroup_is_used() && setrlimit(RLIMIT_DATA, &memory) < 0 ? -errno : 0;
 }
 
 static int init_drop_rights(const struct sandbox *box)
@@ -166,6 +174,9 @@ static __attribute__((noreturn)) void init_execute(const struct sandbox *box,
 	if (status < 0)
 		init_fail(failure, status);
 	snprintf(path, sizeof(path), "/home/%s", start->arguments[0]);
+	status = init_limit_memory(start);
+	if (status < 0)
+		init_fail(failure, status);
 	execve(path, start->arguments, start->variables);
 	init_fail(failure, -errno);
 }
@@ -224,7 +235,7 @@ void init_run(const struct sandbox *box, const struct sandbox_start *start,
 	sigaction(INIT_END_SIGNAL, &end, NULL);
 	status = init_enter_root(box->root);
 	if (status == 0)
-		status = init_limit(box, start);
+		status = init_limit(start);
 	if (status < 0)
 		init_fail(failure, status);
 	if (!start->network)

@@ -35,8 +35,6 @@ def test_vms_of_scifd_belong_to_tenants(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the card makes sandboxes: needs root")
-@pytest.mark.skipif("CAUSEWAY_PRELOAD" in os.environ,
-                    reason="the sandbox's memory limit leaves no room for a sanitizer's shadow")
 def test_core_seconds_of_the_card_are_written(tmp_path):
     config = tmp_path / "causeway.conf"
     journal = configure(config, '{ name = "host"; weight = 3; clients = 2; }')
