@@ -3,13 +3,15 @@
 
 Objects qemu and uml. latency_us is half a round trip of one byte; rma_*_ratio is the guest's speed
 over the host process's, at 64 MiB between registered windows; rma_read_vs_memcpy is the guest's over
-memcpy of the same size. The programs of both sides are fresh in every round and copy in turn: after
-WARM_COPIES each that do not count, TURNS times COPIES of each, and each turn is a sample, its medians'
-ratio. rma_*_cold_ratio is the same of their very first copies, which touch all pages.
+memcpy of the same size. On a machine with four processors or more User-Mode Linux's processes stay on
+one of them: else each way into its kernel, which every call takes, is a wake-up on another. The
+programs of both sides are fresh in every round and copy in turn: after WARM_COPIES each that do not
+count, TURNS times COPIES of each, and each turn is a sample, its medians' ratio. rma_*_cold_ratio is the same of their very first copies, which touch all pages.
 The object thesis has the figures of the system that this one follows (Gerangelos 2019, chapter 5), on
 its own hardware.
 """
 import contextlib
+import os
 import pathlib
 import queue
 import statistics
@@ -216,12 +218,24 @@ def curves(card, side):
     return measure.Curves(lines, "bytes", "GB/s")
 
 
+def keep_together(guest):
+    """All threads of a guest of one processor on the last one that it may use."""
+    usable = os.sched_getaffinity(0)
+    if len(usable) < 4:
+        return
+    for pid in guest.pids():
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(thread), {max(usable)})
+
+
 def in_guest(bench, kind):
     program = bench.program("tests/scif/scif_peer_mpss3")
     with Card(bench).serving() as card, \
             Guest(KINDS[kind], files=[program], modules=[module("scif/guest", KINDS[kind])],
                   vhost_user=[f"45={card.scifd.guest_socket('guest')}"], cpus=2 if kind == "qemu" else 1, memory_mib=1024,
                   quiet=True) as guest:
+        if kind == "uml":
+            keep_together(guest)
         side = Side(guest)
         bench.progress(f"{kind}: memory")  # first: what others let go would be taken again
         result = memory(card, side)

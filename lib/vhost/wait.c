@@ -3,16 +3,19 @@
 #include "lib/vhost/wait.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
 #define VHOST_SPIN_START_NS	  4000u
+#define VHOST_SPIN_SOON_LIMITS	  4  /* a round trip when both sides sleep */
 #define VHOST_SPIN_LOOKS_PER_POLL 64 /* looks at memory between two looks at the descriptors */
 
 int vhost_wait_init(struct vhost_wait *wait, uint32_t spin_limit_us)
 {
 	wait->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	wait->spin_limit_ns = spin_limit_us * 1000;
+	wait->soon_ns = wait->spin_limit_ns;
 	wait->spin_ns = 0;
 	return wait->epoll_fd < 0 ? -errno : 0;
 }
@@ -21,6 +24,14 @@ void vhost_wait_close(struct vhost_wait *wait)
 {
 	close(wait->epoll_fd);
 	wait->epoll_fd = -1;
+}
+
+void vhost_wait_patient(struct vhost_wait *wait, int processors)
+{
+	cpu_set_t usable;
+
+	if (sched_getaffinity(0, sizeof(usable), &usable) == 0 && CPU_COUNT(&usable) >= processors)
+		wait->soon_ns = (uint64_t)wait->spin_limit_ns * VHOST_SPIN_SOON_LIMITS;
 }
 
 int vhost_wait_add(struct vhost_wait *wait, int fd, uint32_t events, uint64_t tag)
@@ -44,7 +55,9 @@ void vhost_wait_remove(struct vhost_wait *wait, int fd)
 
 void vhost_wait_adapt(struct vhost_wait *wait, uint64_t waited_ns)
 {
-	if (waited_ns > wait->spin_limit_ns) {
+	bool in_vain = wait->spin_ns >= wait->spin_limit_ns && waited_ns > wait->spin_limit_ns;
+
+	if (waited_ns > wait->soon_ns || in_vain) {
 		wait->spin_ns /= 2;
 		if (wait->spin_ns < VHOST_SPIN_START_NS)
 			wait->spin_ns = 0;

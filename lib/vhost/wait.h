@@ -8,6 +8,12 @@
  * than the configured limit makes it shrink. An idle device therefore soon stops spinning at all
  * and then costs no CPU.
  *
+ * A wait that was slept through counts the wake-up, too. Where that alone takes as long as the
+ * limit, two sides that sleep would never get back to spinning. vhost_wait_patient() lets waits of
+ * up to four limits make the spin grow, as the guest's driver and lib/link do; a spin of the whole
+ * limit that was in vain still shrinks it. That costs processor time that others may want: it is
+ * for machines with enough of them.
+ *
  * Threads: one thread uses a vhost_wait; vhost_wait_add() may name descriptors others write to.
  */
 #ifndef CAUSEWAY_LIB_VHOST_WAIT_H
@@ -20,6 +26,7 @@
 struct vhost_wait {
 	int epoll_fd;
 	uint32_t spin_limit_ns; /* from the configuration; 0 never spins */
+	uint64_t soon_ns;	/* waits of up to this make the spin grow; at least the limit */
 	uint32_t spin_ns;	/* what the next wait spins at most */
 };
 
@@ -33,6 +40,8 @@ struct vhost_wait_work {
 /* vhost_wait_init - an epoll instance; 0 or -errno */
 int vhost_wait_init(struct vhost_wait *wait, uint32_t spin_limit_us);
 void vhost_wait_close(struct vhost_wait *wait);
+/* vhost_wait_patient - see above; only if this process may use @processors or more */
+void vhost_wait_patient(struct vhost_wait *wait, int processors);
 
 /* Watch, change and forget a descriptor; @tag comes back in epoll_event.data.u64. 0 or -errno */
 int vhost_wait_add(struct vhost_wait *wait, int fd, uint32_t events, uint64_t tag);

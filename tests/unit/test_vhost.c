@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -1146,7 +1147,7 @@ static void memory_cut_off_ends_only_the_session(void **state)
 
 static void spinning_adapts(void **state)
 {
-	struct vhost_wait wait = { .epoll_fd = -1, .spin_limit_ns = 50000 };
+	struct vhost_wait wait = { .epoll_fd = -1, .spin_limit_ns = 50000, .soon_ns = 50000 };
 
 	(void)state;
 	for (int i = 0; i < 10; i++)
@@ -1155,7 +1156,23 @@ static void spinning_adapts(void **state)
 	for (int i = 0; i < 10; i++)
 		vhost_wait_adapt(&wait, 1000000); /* late: not worth it */
 	assert_int_equal(wait.spin_ns, 0);
+	/* Slept through, with a slow wake-up: not worth it, but for who is patient. */
+	vhost_wait_adapt(&wait, 120000);
+	assert_int_equal(wait.spin_ns, 0);
+	vhost_wait_patient(&wait, INT_MAX);
+	assert_int_equal(wait.soon_ns, 50000);
+	vhost_wait_patient(&wait, 1);
+	for (int i = 0; i < 4; i++)
+		vhost_wait_adapt(&wait, 120000);
+	assert_true(wait.spin_ns > 0 && wait.spin_ns < 50000);
+	for (int i = 0; i < 10 && wait.spin_ns < 50000; i++)
+		vhost_wait_adapt(&wait, 120000);
+	assert_int_equal(wait.spin_ns, 50000);
+	vhost_wait_adapt(&wait, 120000); /* the whole limit in vain */
+	assert_int_equal(wait.spin_ns, 25000);
 	wait.spin_limit_ns = 0;
+	wait.soon_ns = 0;
+	wait.spin_ns = 0;
 	vhost_wait_adapt(&wait, 10);
 	assert_int_equal(wait.spin_ns, 0);
 }
