@@ -147,8 +147,7 @@ static void event_want(const struct event *event, bool later)
 		pipeline_want(event->run, later);
 }
 
-/* With the lock, which is given up meanwhile: what has to be sent for it is, by who waits for it.
- */
+/* With the lock, which is given up meanwhile: who waits for it sends what has to be sent for it. */
 static void event_hurry(uint64_t id)
 {
 	const struct event *event = event_find(id);

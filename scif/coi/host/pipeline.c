@@ -16,7 +16,7 @@
  * While a program queues runs, its own thread sends them, in a row of batches each PIPELINE_GROWTH
  * times as long as the one before: the first at once, and a long row with few messages, since
  * sending may take longer than what is sent. What is left goes when somebody waits, or when the
- *sink has nothing left: its answer comes then.
+ * sink has nothing left: its answer comes then.
  *
  * Runs are sent as LAZY unless somebody waits for them: their answers may come together. As soon as
  * somebody waits for one that would not come by itself, since others are behind it, the sink is
