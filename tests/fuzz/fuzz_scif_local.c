@@ -19,6 +19,7 @@
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "scif/fabric/local.h"
+#include "tests/fuzz/scif_members.h"
 
 #define STEP_BYTES    32
 #define PAGE	      4096u
@@ -104,76 +105,6 @@ static void end(void)
 	rmdir(folder);
 }
 
-static uint64_t make_offset(uint8_t choice)
-{
-	static const uint64_t places[] = { 0,
-					   0x1000,
-					   0x2000,
-					   FABRIC_OFFSET_FIRST,
-					   FABRIC_OFFSET_FIRST + 0x1000,
-					   INT64_MAX - 4095,
-					   1ull << 63,
-					   0x1fff };
-
-	return places[choice % 8] + (choice & 0x80 ? choice >> 3 & 15 : 0);
-}
-
-/* The members of the request that its call names. */
-static void make_members(const uint8_t *step, struct scif_virtio_request *request)
-{
-	uint64_t count = step[6] & 0x80 ? step[6] & 0x7f : (uint64_t)(step[6] % 6) * PAGE;
-
-	switch (request->call) {
-	case SCIF_VIRTIO_BIND:
-		request->bind.port = step[7] % 4 ? 2000 + step[7] % 3 : 0;
-		break;
-	case SCIF_VIRTIO_LISTEN:
-		request->listen.backlog = step[7] % 3;
-		break;
-	case SCIF_VIRTIO_CONNECT:
-		request->connect.node = step[8] % 3;
-		request->connect.port = (uint16_t)(2000 + step[7] % 3);
-		request->flags = step[3] % 2 ? SCIF_VIRTIO_NONBLOCK : 0;
-		break;
-	case SCIF_VIRTIO_ACCEPTREG:
-		request->accept.handle = handle + (step[7] == 1);
-		break;
-	case SCIF_VIRTIO_REGISTER:
-	case SCIF_VIRTIO_UNREGISTER:
-		request->window.offset = make_offset(step[7]);
-		request->window.bytes = count;
-		request->window.prot = step[9] % 5;
-		break;
-	case SCIF_VIRTIO_READFROM:
-	case SCIF_VIRTIO_WRITETO:
-	case SCIF_VIRTIO_VREADFROM:
-	case SCIF_VIRTIO_VWRITETO:
-		request->rma.local = make_offset(step[7]);
-		request->rma.remote = make_offset(step[8]);
-		request->rma.bytes = count;
-		break;
-	case SCIF_VIRTIO_FENCE_WAIT:
-		request->fence.mark = step[7] % 8;
-		break;
-	case SCIF_VIRTIO_FENCE_SIGNAL:
-		request->signal.local = make_offset(step[7]);
-		request->signal.remote = make_offset(step[8]);
-		break;
-	case SCIF_VIRTIO_MMAP:
-	case SCIF_VIRTIO_MUNMAP:
-		request->map.offset = make_offset(step[7]);
-		request->map.bytes = count;
-		request->map.prot = step[9] % 4;
-		request->map.mapping = request->call == SCIF_VIRTIO_MUNMAP ? step[8] % 8 : 0;
-		break;
-	case SCIF_VIRTIO_CANCEL:
-		request->cancel.tag = step[7] % 8;
-		break;
-	default:
-		break;
-	}
-}
-
 static void make_message(const uint8_t *step, struct scif_local_request *message)
 {
 	static const uint32_t own[] = { SCIF_LOCAL_HELLO, SCIF_LOCAL_ATTACH, SCIF_LOCAL_JOIN, 67 };
@@ -186,7 +117,11 @@ static void make_message(const uint8_t *step, struct scif_local_request *message
 	request->tag = step[5] % 8;
 	if (request->call == SCIF_LOCAL_HELLO || request->call == SCIF_LOCAL_JOIN)
 		request->flags = step[3] % 8 != 0;
-	make_members(step, request);
+	fuzz_scif_members(step, request);
+	if (request->call == SCIF_VIRTIO_CONNECT)
+		request->connect.node = step[8] % 3;
+	else if (request->call == SCIF_VIRTIO_ACCEPTREG)
+		request->accept.handle = handle + (step[7] == 1);
 	if (step[0] & 0x80)
 		memcpy((unsigned char *)request + step[11] % 57, step + 20, 8);
 	/* Never more of this process than is to be given away. */
@@ -195,7 +130,7 @@ static void make_message(const uint8_t *step, struct scif_local_request *message
 		request->window.bytes = SCRATCH_BYTES;
 	if (request->call == SCIF_VIRTIO_VREADFROM && request->rma.bytes > SCRATCH_BYTES)
 		request->rma.bytes = SCRATCH_BYTES;
-	message->file_offset = step[14] % 4 ? 0 : make_offset(step[15]);
+	message->file_offset = step[14] % 4 ? 0 : fuzz_scif_offset(step[15]);
 	if (request->call == SCIF_LOCAL_JOIN) {
 		message->address = step[12] % 8 ? other->number : step[13];
 		message->file_offset = other->key ^ (step[14] % 8 == 0);

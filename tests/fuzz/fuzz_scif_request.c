@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/io.h"
+#include "tests/fuzz/scif_members.h"
 #include "tests/unit/scif_bench.h"
 
 #define STEP_BYTES  32
@@ -61,25 +62,9 @@ static unsigned int make_payload(const uint8_t *step, struct virtio_ring_desc *p
 	return count;
 }
 
-static uint64_t make_offset(uint8_t choice)
-{
-	static const uint64_t places[] = { 0,
-					   0x1000,
-					   0x2000,
-					   FABRIC_OFFSET_FIRST,
-					   FABRIC_OFFSET_FIRST + 0x1000,
-					   INT64_MAX - 4095,
-					   1ull << 63,
-					   0x1fff };
-
-	return places[choice % 8] + (choice & 0x80 ? choice >> 3 & 15 : 0);
-}
-
 static void make_request(unsigned int index, const uint8_t *step,
 			 struct scif_virtio_request *request)
 {
-	uint64_t count = step[6] & 0x80 ? step[6] & 0x7f : (uint64_t)(step[6] % 6) * PAGE;
-
 	*request = (struct scif_virtio_request){
 		.call = 1 + step[1] % (SCIF_VIRTIO_CALLS + 1),
 		.flags = step[2] & 0x40 ? step[3]
@@ -88,17 +73,10 @@ static void make_request(unsigned int index, const uint8_t *step,
 		.endpoint = 1 + step[4] % 6,
 		.tag = step[5] % 8,
 	};
+	fuzz_scif_members(step, request);
 	switch (request->call) {
-	case SCIF_VIRTIO_BIND:
-		request->bind.port = step[7] % 4 ? 2000 + step[7] % 3 : 0;
-		break;
-	case SCIF_VIRTIO_LISTEN:
-		request->listen.backlog = step[7] % 3;
-		break;
 	case SCIF_VIRTIO_CONNECT:
 		request->connect.node = step[8] % 2 ? 0 : BENCH_NODE_B;
-		request->connect.port = (uint16_t)(2000 + step[7] % 3);
-		request->flags = step[3] % 2 ? SCIF_VIRTIO_NONBLOCK : 0;
 		break;
 	case SCIF_VIRTIO_ACCEPTREG:
 		request->accept.handle = handles[index] + (step[7] == 1);
@@ -107,39 +85,11 @@ static void make_request(unsigned int index, const uint8_t *step,
 	case SCIF_VIRTIO_REGISTER_MORE:
 	case SCIF_VIRTIO_REGISTER_END:
 	case SCIF_VIRTIO_UNREGISTER:
-		request->window.offset = make_offset(step[7]);
-		request->window.bytes = count;
 		request->window.cookie = 1 + step[8] % 6;
-		request->window.prot = step[9] % 5;
-		break;
-	case SCIF_VIRTIO_READFROM:
-	case SCIF_VIRTIO_WRITETO:
-	case SCIF_VIRTIO_VREADFROM:
-	case SCIF_VIRTIO_VWRITETO:
-		request->rma.local = make_offset(step[7]);
-		request->rma.remote = make_offset(step[8]);
-		request->rma.bytes = count;
-		break;
-	case SCIF_VIRTIO_FENCE_WAIT:
-		request->fence.mark = step[7] % 8;
-		break;
-	case SCIF_VIRTIO_FENCE_SIGNAL:
-		request->signal.local = make_offset(step[7]);
-		request->signal.remote = make_offset(step[8]);
-		break;
-	case SCIF_VIRTIO_MMAP:
-	case SCIF_VIRTIO_MUNMAP:
-		request->map.offset = make_offset(step[7]);
-		request->map.bytes = count;
-		request->map.prot = step[9] % 4;
-		request->map.mapping = request->call == SCIF_VIRTIO_MUNMAP ? step[8] % 8 : 0;
 		break;
 	case SCIF_VIRTIO_POLL:
 		request->poll.mask = step[7];
 		request->flags = step[3] % 2 ? SCIF_VIRTIO_POLL_ARM : 0;
-		break;
-	case SCIF_VIRTIO_CANCEL:
-		request->cancel.tag = step[7] % 8;
 		break;
 	default:
 		break;
