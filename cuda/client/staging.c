@@ -14,7 +14,7 @@
  * that finds them busy goes without. helper_lock protects .job, .generation and .working.
  */
 #include "cuda/client/shared.h"
-#include "lib/link/spin.h"
+#include "lib/base/spin.h"
 
 #include <sched.h>
 #include <signal.h>

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "lib/link/link.h"
-#include "lib/link/spin.h"
+#include "lib/base/spin.h"
 #include "proto/link.h"
 
 _Static_assert(LINK_RING_BYTES_MIN >= 2 * LINK_CONTIGUOUS_BYTES, "a ring holds both sides' pieces");

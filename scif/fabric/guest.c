@@ -16,7 +16,6 @@
 #define GUEST_EVENTS_PER_TURN 32
 #define GUEST_SOCKET_MODE     0600
 /* So many may spin at once: this, the guest, and the peer's process; one is left for all else. */
-#define GUEST_PATIENT_PROCESSORS 4
 
 /* What woke the loop: the upper half of an event's tag; the lower is an index. */
 enum guest_tag {
@@ -299,7 +298,6 @@ static int guest_open_loop(struct guest *guest, struct error *error)
 
 	if (status < 0)
 		return error_set(error, status, "no epoll instance: %s", strerror(-status));
-	vhost_wait_patient(&guest->wait, GUEST_PATIENT_PROCESSORS);
 	guest->listener = io_unix_listen(guest->own->socket, GUEST_SOCKET_MODE, error);
 	if (guest->listener < 0)
 		return guest->listener;

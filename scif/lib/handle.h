@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
-#include "lib/link/spin.h"
+#include "lib/base/spin.h"
 #include "proto/scif-local.h"
 
 /* An answer that a thread waits for. */

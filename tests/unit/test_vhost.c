@@ -1145,36 +1145,75 @@ static void memory_cut_off_ends_only_the_session(void **state)
 	bench_close(&bench);
 }
 
+/* A wait that slept, and began so long ago. */
+static void spinning_slept(struct spin *spin, uint64_t waited_ns)
+{
+	spin->start_ns = spin_clock_ns() - waited_ns;
+	spin_slept(spin);
+}
+
 static void spinning_adapts(void **state)
 {
-	struct vhost_wait wait = { .epoll_fd = -1, .spin_limit_ns = 50000, .soon_ns = 50000 };
+	/* A limit that no hiccup of the machine between two lines reaches. */
+	struct spin spin = { .limit_ns = 500000000 };
 
 	(void)state;
-	for (int i = 0; i < 10; i++)
-		vhost_wait_adapt(&wait, 30000); /* soon: worth spinning for */
-	assert_true(wait.spin_ns >= 30000 && wait.spin_ns <= 50000);
-	for (int i = 0; i < 10; i++)
-		vhost_wait_adapt(&wait, 1000000); /* late: not worth it */
-	assert_int_equal(wait.spin_ns, 0);
-	/* Slept through, with a slow wake-up: not worth it, but for who is patient. */
-	vhost_wait_adapt(&wait, 120000);
-	assert_int_equal(wait.spin_ns, 0);
-	vhost_wait_patient(&wait, INT_MAX);
-	assert_int_equal(wait.soon_ns, 50000);
-	vhost_wait_patient(&wait, 1);
-	for (int i = 0; i < 4; i++)
-		vhost_wait_adapt(&wait, 120000);
-	assert_true(wait.spin_ns > 0 && wait.spin_ns < 50000);
-	for (int i = 0; i < 10 && wait.spin_ns < 50000; i++)
-		vhost_wait_adapt(&wait, 120000);
-	assert_int_equal(wait.spin_ns, 50000);
-	vhost_wait_adapt(&wait, 120000); /* the whole limit in vain */
-	assert_int_equal(wait.spin_ns, 25000);
-	wait.spin_limit_ns = 0;
-	wait.soon_ns = 0;
-	wait.spin_ns = 0;
-	vhost_wait_adapt(&wait, 10);
-	assert_int_equal(wait.spin_ns, 0);
+	for (int i = 0; i < 20; i++)
+		spinning_slept(&spin, 300000000); /* soon: worth spinning for */
+	assert_int_equal(spin.now_ns, 500000000);
+	for (int i = 0; i < 30; i++)
+		spinning_slept(&spin, 3000000000); /* late: not worth it */
+	assert_int_equal(spin.now_ns, 0);
+	spinning_slept(&spin, 1000000000); /* two that sleep must get back to spinning */
+	assert_true(spin.now_ns > 0);
+	spin.thrifty = true;
+	for (int i = 0; i < 30; i++)
+		spinning_slept(&spin, 1000000000); /* no spin would have caught it */
+	assert_int_equal(spin.now_ns, 0);
+	spin.thrifty = false;
+	/* Others want the processor: no growth before they had it. */
+	spin_rest(&spin, spin_clock_ns() + 10000000000);
+	spinning_slept(&spin, 1000);
+	assert_int_equal(spin.now_ns, 0);
+	spin = (struct spin){ .limit_ns = 0 };
+	spinning_slept(&spin, 10);
+	assert_int_equal(spin.now_ns, 0);
+}
+
+static bool looks_left(void *context)
+{
+	return --*(int *)context == 0;
+}
+
+static void looks_are_armed(void *context, bool sleeping)
+{
+	(void)context;
+	(void)sleeping;
+	fail_msg("slept, though it was to spin");
+}
+
+static void spinning_sees_memory_and_descriptors(void **state)
+{
+	static const uint64_t one = 1;
+	int looks = 1000, fd = eventfd(0, EFD_CLOEXEC);
+	const struct vhost_wait_work work = { looks_left, looks_are_armed, &looks };
+	struct epoll_event event;
+	struct vhost_wait wait;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(vhost_wait_init(&wait, 4000000), 0);
+	wait.spin.now_ns = wait.spin.limit_ns;
+	assert_int_equal(vhost_wait_add(&wait, fd, EPOLLIN, 7), 0);
+	assert_int_equal(vhost_wait_events(&wait, &work, &event, 1, -1), 0);
+	assert_int_equal(looks, 0);
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+	looks = INT_MAX;
+	assert_int_equal(vhost_wait_events(&wait, &work, &event, 1, -1), 1);
+	assert_int_equal(event.data.u64, 7);
+	assert_true(looks > INT_MAX - 1000);
+	vhost_wait_close(&wait);
+	close(fd);
 }
 
 /* What the back-end asked of the VMM; the descriptor that came along, or -1. */
@@ -1365,6 +1404,7 @@ int main(void)
 		cmocka_unit_test(the_request_channel_may_be_a_pipe),
 		cmocka_unit_test(memory_cut_off_ends_only_the_session),
 		cmocka_unit_test(spinning_adapts),
+		cmocka_unit_test(spinning_sees_memory_and_descriptors),
 		cmocka_unit_test(memory_is_shown_and_hidden),
 		cmocka_unit_test(memory_outside_the_region_is_not_asked_for),
 		cmocka_unit_test(an_answer_nobody_waits_for_ends_the_session),

@@ -210,6 +210,7 @@ struct worker *worker_create(uint32_t spin_us, struct error *error)
 	worker->delivery.vectors = worker->payload;
 	worker->bell_fd = -1;
 	status = vhost_wait_init(&worker->wait, spin_us);
+	worker->wait.spin.thrifty = true;
 	if (status == 0) {
 		worker->bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		status = worker->bell_fd < 0 ? -errno
