@@ -9,8 +9,8 @@
  *
  * With one exception: a long copy between windows that a VM's program waits for is begun by the
  * VM's own loop, which most often has nothing else to do then. So no worker need be woken, nor the
- * loop by it. After each COPY_OWN_BYTES the loop looks at its queues, and as soon as there is
- * anything else the rest of the copy is the workers' (node->own_copy).
+ * loop by it. After each turn the loop looks at its queues, and as soon as there is anything else
+ * the rest of the copy is the workers' (node->own_copy).
  *
  * A worker takes one turn of at most SCIF_VIRTIO_COPY_BYTES, then chooses anew: among nodes whose
  * bandwidth is not used up, the one that waits longest. So no VM's gigabytes hold up another's.
@@ -32,7 +32,6 @@
 #define COPY_LINE_BYTES	  64u
 #define COPY_BOUNCE_BYTES 65536u
 #define COPY_STREAM_BYTES (512u << 10) /* from here on a copy goes past the caches */
-#define COPY_OWN_BYTES	  (128u << 10) /* of a VM's loop, between two looks at its queues */
 #define COPY_BURST_NS	  50000000ull  /* a quota may be used in advance for so long */
 #define COPY_RMA_FLAGS	  (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
 
@@ -81,24 +80,6 @@ static struct stretch side_next(struct side *side)
 	vector = &side->vectors[side->vector_at];
 	return (struct stretch){ (unsigned char *)vector->iov_base + side->vector_done,
 				 vector->iov_len - side->vector_done, 0 };
-}
-
-/*
- * Where the side goes on when @part of @stretch, the one at its position, is done; the stretch
- * itself where that is not known.
- */
-static const unsigned char *side_ahead(const struct side *side, const struct stretch *stretch,
-				       uint64_t part)
-{
-	const struct window *window;
-
-	if (part < stretch->bytes)
-		return stretch->start + part;
-	if (side->kind != SIDE_WINDOWS)
-		return stretch->start;
-	window = side->windows[side->window_at];
-	return side->run_at + 1 < window->run_count ? window->runs[side->run_at + 1].start
-						    : stretch->start;
 }
 
 static void side_advance(struct side *side, uint64_t bytes)
@@ -191,6 +172,7 @@ static int copy_turn(struct job *job, uint64_t bytes)
 	uint64_t last = job->bytes > COPY_LINE_BYTES ? job->bytes - COPY_LINE_BYTES : 0;
 	uint64_t end = job->done + bytes;
 	bool streams = job->bytes >= COPY_STREAM_BYTES;
+	struct move move = { .count = 0 };
 	int status = 0;
 
 	if (job->signal)
@@ -200,7 +182,6 @@ static int copy_turn(struct job *job, uint64_t bytes)
 	while (job->done < end) {
 		struct stretch from = side_next(&job->from), to = side_next(&job->to);
 		uint64_t part = end - job->done;
-		struct move_next next;
 
 		if (part > from.bytes)
 			part = from.bytes;
@@ -209,11 +190,9 @@ static int copy_turn(struct job *job, uint64_t bytes)
 		if (job->ordered && job->done < last && part > last - job->done)
 			part = last - job->done;
 		if (job->ordered && job->done == last)
-			move_settle();
-		next = (struct move_next){ side_ahead(&job->to, &to, part),
-					   side_ahead(&job->from, &from, part) };
+			move_settle(&move);
 		if (streams && !to.process && !from.process)
-			move_stream(to.start, from.start, &next, part);
+			move_add(&move, to.start, from.start, part);
 		else
 			status = copy_stretch(to, from, part);
 		if (status < 0)
@@ -222,7 +201,7 @@ static int copy_turn(struct job *job, uint64_t bytes)
 		side_advance(&job->to, part);
 		job->done += part;
 	}
-	move_settle(); /* before anybody is told that it is done */
+	move_settle(&move); /* before anybody is told that it is done */
 	return status;
 }
 
@@ -508,25 +487,21 @@ void copy_leave_own(struct node *node)
 void copy_own_turn(struct node *node, bool (*pending)(void *context), void *context)
 {
 	struct fabric *fabric = node->fabric;
-	uint64_t done = 0;
+	uint64_t until_ns = UINT64_MAX;
+	struct endpoint *endpoint;
+	struct job *job;
 
 	if (!node->own_copy)
 		return;
 	pthread_mutex_lock(&fabric->lock);
-	while (node->own_copy && done < SCIF_VIRTIO_COPY_BYTES) {
-		struct endpoint *endpoint = node->own_copy;
-		struct job *job = TAILQ_FIRST(&endpoint->jobs);
-		uint64_t until_ns = UINT64_MAX;
-
-		if (!job || endpoint->busy || pending(context) || job_rests(job) ||
-		    side_is_process(&job->from) || side_is_process(&job->to) ||
-		    !node_may_copy(node, fabric_clock_ns(), &until_ns)) {
-			copy_hand_over(node);
-			break;
-		}
-		copy_serve(fabric, endpoint, COPY_OWN_BYTES);
-		done += COPY_OWN_BYTES;
-	}
+	endpoint = node->own_copy;
+	job = endpoint ? TAILQ_FIRST(&endpoint->jobs) : NULL;
+	if (!job || endpoint->busy || pending(context) || job_rests(job) ||
+	    side_is_process(&job->from) || side_is_process(&job->to) ||
+	    !node_may_copy(node, fabric_clock_ns(), &until_ns))
+		copy_hand_over(node);
+	else
+		copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
 	pthread_mutex_unlock(&fabric->lock);
 }
 

@@ -427,15 +427,23 @@ int mappings_add(struct vhost_mapping ***list, unsigned int *count, struct vhost
 void mappings_put(struct vhost_mapping **list, unsigned int count);
 
 /* move.c */
-/* Where reading and writing will go on; a mere hint. */
-struct move_next {
-	const unsigned char *to, *from;
+#define MOVE_PIECES 3
+struct move_piece {
+	unsigned char *to;
+	const unsigned char *from;
+	size_t bytes; /* at most a page */
 };
-/* move_stream - as memmove(), past the caches */
-void move_stream(unsigned char *to, const unsigned char *from, const struct move_next *next,
-		 size_t bytes);
-/* move_settle - what this thread streamed is visible before what it stores from now on */
-void move_settle(void);
+
+/* A long copy. The last pieces wait until it is known what is read behind them. */
+struct move {
+	struct move_piece pieces[MOVE_PIECES];
+	unsigned int count;
+};
+
+/* move_add - as memmove(), past the caches, by and by */
+void move_add(struct move *move, unsigned char *to, const unsigned char *from, size_t bytes);
+/* move_settle - all is copied, and visible before what this thread stores from now on */
+void move_settle(struct move *move);
 
 /* copy.c: jobs and workers */
 int copy_windows(struct call *call); /* readfrom, writeto */
