@@ -30,6 +30,7 @@ PORT = "3000"
 MIB = 1 << 20
 LARGE = 64 * MIB
 ROUND_TRIPS = 300
+PROGRAMS = 3  # a sample is the median of so many
 COPIES = 5
 WARM_COPIES = 10
 TURNS = 12
@@ -117,12 +118,15 @@ def copy(run, way, size, copies=COPIES):
 
 
 def latencies(bench, card, side):
+    """A program finds the processors as the one before left them: so each way comes after each."""
     samples = {name: [] for name in ("native", *WAITS)}
-    for _ in range(bench.rounds):
-        samples["native"].append(round_trip(card.native))
-        for way in WAITS:
+    for turn in range(bench.rounds):
+        samples["native"].append(statistics.median(round_trip(card.native)
+                                                   for _ in range(PROGRAMS)))
+        for number in range(len(WAITS)):
+            way = WAITS[(turn + number) % len(WAITS)]
             side.wait_by(way)
-            samples[way].append(round_trip(side.run))
+            samples[way].append(statistics.median(round_trip(side.run) for _ in range(PROGRAMS)))
     side.wait_by("adaptive")
     return {name: measure.Samples(values, "us") for name, values in samples.items()}
 

@@ -9,8 +9,8 @@
  *
  * With one exception: a long copy between windows that a VM's program waits for is begun by the
  * VM's own loop, which most often has nothing else to do then. So no worker need be woken, nor the
- * loop by it. After each turn the loop looks at its queues, and as soon as there is anything else
- * the rest of the copy is the workers' (node->own_copy).
+ * loop by it. Every COPY_LOOK_BYTES the loop looks at its queues, and as soon as there is anything
+ * else the rest of the copy is the workers' (node->own_copy).
  *
  * A worker takes one turn of at most SCIF_VIRTIO_COPY_BYTES, then chooses anew: among nodes whose
  * bandwidth is not used up, the one that waits longest. So no VM's gigabytes hold up another's.
@@ -32,8 +32,18 @@
 #define COPY_LINE_BYTES	  64u
 #define COPY_BOUNCE_BYTES 65536u
 #define COPY_STREAM_BYTES (512u << 10) /* from here on a copy goes past the caches */
-#define COPY_BURST_NS	  50000000ull  /* a quota may be used in advance for so long */
-#define COPY_RMA_FLAGS	  (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
+#define COPY_LOOK_BYTES	  (128u << 10) /* of a VM's loop, between two looks at its queues */
+#define COPY_OWN_BYTES                                                                            \
+	(16u << 20)		   /* of its turn: each begins anew, a microsecond for a MiB's 50 \
+				    */
+#define COPY_BURST_NS  50000000ull /* a quota may be used in advance for so long */
+#define COPY_RMA_FLAGS (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
+
+/* Whether who copies has other work. */
+struct copy_look {
+	bool (*pending)(void *context);
+	void *context;
+};
 
 /* A stretch of memory: here, or in a process. */
 struct stretch {
@@ -166,11 +176,11 @@ static int copy_signal(struct job *job)
 	return 0;
 }
 
-/* One turn of a job, of @bytes at most, without the lock. */
-static int copy_turn(struct job *job, uint64_t bytes)
+/* One turn of a job, of @bytes at most, without the lock; @look may end it sooner. */
+static int copy_turn(struct job *job, uint64_t bytes, const struct copy_look *look)
 {
 	uint64_t last = job->bytes > COPY_LINE_BYTES ? job->bytes - COPY_LINE_BYTES : 0;
-	uint64_t end = job->done + bytes;
+	uint64_t end = job->done + bytes, look_at = job->done + COPY_LOOK_BYTES;
 	bool streams = job->bytes >= COPY_STREAM_BYTES;
 	struct move move = { .count = 0 };
 	int status = 0;
@@ -187,6 +197,8 @@ static int copy_turn(struct job *job, uint64_t bytes)
 			part = from.bytes;
 		if (part > to.bytes)
 			part = to.bytes;
+		if (part > COPY_LOOK_BYTES)
+			part = COPY_LOOK_BYTES;
 		if (job->ordered && job->done < last && part > last - job->done)
 			part = last - job->done;
 		if (job->ordered && job->done == last)
@@ -200,6 +212,11 @@ static int copy_turn(struct job *job, uint64_t bytes)
 		side_advance(&job->from, part);
 		side_advance(&job->to, part);
 		job->done += part;
+		if (look && job->done >= look_at) {
+			if (look->pending(look->context))
+				break;
+			look_at = job->done + COPY_LOOK_BYTES;
+		}
 	}
 	move_settle(&move); /* before anybody is told that it is done */
 	return status;
@@ -306,18 +323,19 @@ static void job_finish(struct job *job)
 	endpoint_publish(endpoint);
 	atomic_fetch_add(&endpoint->node->copied_bytes, job->done);
 	job->finished = true;
-	endpoint_notify(endpoint);
+	endpoint_retry(endpoint);
 	if (peer)
-		endpoint_notify(peer); /* it may wait for a mark of this side */
+		endpoint_retry(peer); /* it may wait for a mark of this side */
 	if (!job->call)
 		job_free(job);
 }
 
 /*
- * One turn, of @bytes at most, for the first job of an endpoint that is not busy; lets go of the
- * lock meanwhile.
+ * One turn, of @bytes at most and until @look says so, for the first job of an endpoint that is not
+ * busy; lets go of the lock meanwhile.
  */
-static void copy_serve(struct fabric *fabric, struct endpoint *endpoint, uint64_t bytes)
+static void copy_serve(struct fabric *fabric, struct endpoint *endpoint, uint64_t bytes,
+		       const struct copy_look *look)
 {
 	struct job *job = TAILQ_FIRST(&endpoint->jobs);
 	uint64_t before = job->done;
@@ -327,7 +345,7 @@ static void copy_serve(struct fabric *fabric, struct endpoint *endpoint, uint64_
 	if (!job->aborted) {
 		pthread_mutex_unlock(&fabric->lock);
 		vhost_fault_guard_mappings(job->mappings, job->mapping_count);
-		status = copy_turn(job, bytes);
+		status = copy_turn(job, bytes, look);
 		vhost_fault_guard_mappings(NULL, 0);
 		pthread_mutex_lock(&fabric->lock);
 	}
@@ -411,7 +429,7 @@ static void *copy_work(void *argument)
 					  (long)(until_ns % 1000000000u) };
 
 		if (endpoint)
-			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
+			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES, NULL);
 		else if (until_ns == UINT64_MAX)
 			pthread_cond_wait(&fabric->work, &fabric->lock);
 		else
@@ -486,6 +504,8 @@ void copy_leave_own(struct node *node)
 
 void copy_own_turn(struct node *node, bool (*pending)(void *context), void *context)
 {
+	const struct copy_look look = { pending, context };
+	uint64_t bytes = node->limits.bytes_per_second ? SCIF_VIRTIO_COPY_BYTES : COPY_OWN_BYTES;
 	struct fabric *fabric = node->fabric;
 	uint64_t until_ns = UINT64_MAX;
 	struct endpoint *endpoint;
@@ -496,12 +516,13 @@ void copy_own_turn(struct node *node, bool (*pending)(void *context), void *cont
 	pthread_mutex_lock(&fabric->lock);
 	endpoint = node->own_copy;
 	job = endpoint ? TAILQ_FIRST(&endpoint->jobs) : NULL;
-	if (!job || endpoint->busy || pending(context) || job_rests(job) ||
-	    side_is_process(&job->from) || side_is_process(&job->to) ||
-	    !node_may_copy(node, fabric_clock_ns(), &until_ns))
+	if (!job || endpoint->busy || job_rests(job) || side_is_process(&job->from) ||
+	    side_is_process(&job->to) || !node_may_copy(node, fabric_clock_ns(), &until_ns))
 		copy_hand_over(node);
-	else
-		copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
+	else if (!pending(context))
+		copy_serve(fabric, endpoint, bytes, &look);
+	if (pending(context))
+		copy_hand_over(node);
 	pthread_mutex_unlock(&fabric->lock);
 }
 
@@ -519,7 +540,7 @@ static void job_submit(struct job *job)
 	endpoint_activate(endpoint);
 	if (here && job->bytes <= FABRIC_INLINE_BYTES && !job_rests(job) &&
 	    node_may_copy(endpoint->node, fabric_clock_ns(), &until_ns)) {
-		copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
+		copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES, NULL);
 	} else if (here && job_is_own(job)) {
 		endpoint->node->own_copy = endpoint;
 		endpoint->carried = true;
@@ -824,7 +845,7 @@ void copy_abort_node(struct node *node)
 				break;
 		}
 		if (endpoint)
-			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES);
+			copy_serve(fabric, endpoint, SCIF_VIRTIO_COPY_BYTES, NULL);
 		else
 			pthread_cond_wait(&fabric->quiet, &fabric->lock);
 	}

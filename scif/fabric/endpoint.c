@@ -56,12 +56,16 @@ void endpoint_put(struct endpoint *endpoint)
 
 void endpoint_notify(struct endpoint *endpoint)
 {
-	struct inbox *inbox = endpoint->node->inbox;
-
 	if (endpoint->is_process && endpoint->rx)
 		ring_wake(endpoint->rx);
-	else
-		atomic_thread_fence(memory_order_seq_cst);
+	endpoint_retry(endpoint);
+}
+
+void endpoint_retry(struct endpoint *endpoint)
+{
+	struct inbox *inbox = endpoint->node->inbox;
+
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!atomic_load(&endpoint->wants) || atomic_exchange(&endpoint->notified, true))
 		return;
 	endpoint_hold(endpoint);

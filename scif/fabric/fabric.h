@@ -369,8 +369,11 @@ void endpoint_put(struct endpoint *endpoint);
 void endpoint_close(struct endpoint *endpoint);
 /* endpoint_cut_off - its node goes down: as if the other side were gone; (F) */
 void endpoint_cut_off(struct endpoint *endpoint);
-/* endpoint_notify - try its waiting calls again, from any thread; (F) may be held */
+/* endpoint_notify - its rings changed, or its state: who waits looks again. Any thread; (F) or not
+ */
 void endpoint_notify(struct endpoint *endpoint);
+/* endpoint_retry - the same for what only calls wait for that came here: copies and marks */
+void endpoint_retry(struct endpoint *endpoint);
 int endpoint_bind(struct call *call);
 int endpoint_listen(struct call *call);
 int endpoint_connect(struct call *call);
@@ -427,7 +430,7 @@ int mappings_add(struct vhost_mapping ***list, unsigned int *count, struct vhost
 void mappings_put(struct vhost_mapping **list, unsigned int count);
 
 /* move.c */
-#define MOVE_PIECES 3
+#define MOVE_PIECES 4
 struct move_piece {
 	unsigned char *to;
 	const unsigned char *from;
@@ -438,6 +441,7 @@ struct move_piece {
 struct move {
 	struct move_piece pieces[MOVE_PIECES];
 	unsigned int count;
+	bool scattered; /* most of what is read lies elsewhere than behind what was */
 };
 
 /* move_add - as memmove(), past the caches, by and by */
