@@ -3,9 +3,33 @@
 #include "lib/vhost/wait.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#define VHOST_SPIN_LOOKS_PER_POLL 64 /* looks at memory between two looks at the descriptors */
+#define VHOST_SLICE_NS		  100000 /* the least that Linux takes */
+#define VHOST_SPIN_LOOKS_PER_POLL 64	 /* looks at memory between two looks at the descriptors */
+
+/* struct sched_attr of <linux/sched/types.h>, its first version; that header and <sched.h> clash.
+ */
+struct vhost_sched {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+void vhost_wait_promptly(void)
+{
+	struct vhost_sched attributes = { .size = sizeof(attributes) };
+
+	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) == 0 &&
+	    attributes.policy == SCHED_OTHER) {
+		attributes.runtime = VHOST_SLICE_NS;
+		syscall(SYS_sched_setattr, 0, &attributes, 0);
+	}
+}
 
 int vhost_wait_init(struct vhost_wait *wait, uint32_t spin_limit_us)
 {

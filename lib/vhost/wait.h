@@ -34,6 +34,15 @@ struct vhost_wait_work {
 int vhost_wait_init(struct vhost_wait *wait, uint32_t spin_limit_us);
 void vhost_wait_close(struct vhost_wait *wait);
 
+/**
+ * vhost_wait_promptly - the calling thread runs soon when it is woken, and not for long
+ *
+ * It asks for short slices of the processor, which Linux has since 6.12 (sched_attr.sched_runtime
+ * of SCHED_OTHER): a thread that is woken then comes before one with longer slices that computes,
+ * whose share it does not change. Where that cannot be had, nothing is done.
+ */
+void vhost_wait_promptly(void);
+
 /* Watch, change and forget a descriptor; @tag comes back in epoll_event.data.u64. 0 or -errno */
 int vhost_wait_add(struct vhost_wait *wait, int fd, uint32_t events, uint64_t tag);
 int vhost_wait_change(struct vhost_wait *wait, int fd, uint32_t events, uint64_t tag);

@@ -276,6 +276,7 @@ void guest_turn(struct guest *guest, int timeout_ms)
 
 void guest_run(struct guest *guest)
 {
+	vhost_wait_promptly();
 	vhost_fault_guard(&guest->device.memory);
 	while (!guest->stopping)
 		guest_turn(guest, -1);

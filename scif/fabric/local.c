@@ -149,6 +149,7 @@ void local_turn(struct local *local, int timeout_ms)
 
 void local_run(struct local *local)
 {
+	vhost_wait_promptly();
 	while (!local->stopping)
 		local_turn(local, -1);
 	for (uint32_t i = 0; i < local->session_room; i++) {

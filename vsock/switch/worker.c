@@ -191,6 +191,7 @@ static void *worker_run(void *argument)
 {
 	struct worker *worker = argument;
 
+	vhost_wait_promptly();
 	while (!worker->stopping)
 		worker_turn(worker, -1);
 	return NULL;

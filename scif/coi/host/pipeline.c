@@ -28,6 +28,7 @@
 #include "scif/coi/host/host.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ struct coipipeline {
 	unsigned int wanted; /* LAZY runs that were sent, and are waited for */
 	struct operation *marked;
 	bool pumping;	       /* one thread is at it */
+	bool awaited;	       /* somebody waited for what came last */
 	bool failed;	       /* the connection is gone */
 	bool ending;	       /* since it was to end */
 	struct operation pump; /* for a worker */
@@ -484,6 +486,7 @@ static int pipeline_complete(struct coipipeline *pipeline, const struct coi_head
 	STAILQ_REMOVE_HEAD(&pipeline->sent, next);
 	if (pipeline->taken_bytes < run->end)
 		pipeline->taken_bytes = run->end;
+	pipeline->awaited = run->wanted;
 	if (run->wanted && run->header.value & COI_RUN_LAZY && pipeline->wanted)
 		pipeline->wanted--;
 	if (is_short && run->answer_bytes)
@@ -552,6 +555,7 @@ static void *pipeline_read(void *argument)
 
 	while (status == 0) {
 		unsigned char *payload;
+		bool awaited;
 
 		status = message_stream_next(&pipeline->stream, more, &header, &payload);
 		pthread_mutex_lock(&host_lock);
@@ -564,8 +568,13 @@ static void *pipeline_read(void *argument)
 		/* More than one is out: the answers may come together. */
 		more = !STAILQ_EMPTY(&pipeline->sent) &&
 		       STAILQ_NEXT(STAILQ_FIRST(&pipeline->sent), next);
+		awaited = pipeline->awaited;
+		pipeline->awaited = false;
 		pthread_mutex_unlock(&host_lock);
 		event_calls();
+		if (awaited)
+			sched_yield(); /* on one processor it would have to wait for the next
+					  receive, too */
 	}
 	return NULL;
 }
