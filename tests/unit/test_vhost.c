@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -1145,6 +1147,47 @@ static void memory_cut_off_ends_only_the_session(void **state)
 	bench_close(&bench);
 }
 
+/* The first version of struct sched_attr, as the kernel fills it in. */
+struct schedule {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+static struct schedule schedule_now(void)
+{
+	struct schedule now = { .size = sizeof(now) };
+
+	assert_int_equal(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0), 0);
+	return now;
+}
+
+static void *slices_short(void *argument)
+{
+	struct schedule before = schedule_now(), after;
+
+	(void)argument;
+	vhost_wait_promptly();
+	after = schedule_now();
+	assert_int_equal(after.policy, before.policy);
+	assert_int_equal(after.nice, before.nice);
+	/* Older kernels tell no slice, and give none. */
+	assert_true(before.runtime == 0 ? after.runtime == 0 : after.runtime == 100000);
+	return NULL;
+}
+
+/* In a thread of its own: other tests keep their slices. */
+static void slices_get_short(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, slices_short, NULL), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 /* A wait that slept, and began so long ago. */
 static void spinning_slept(struct spin *spin, uint64_t waited_ns)
 {
@@ -1403,6 +1446,7 @@ int main(void)
 		cmocka_unit_test(status_is_kept_and_does_not_reset),
 		cmocka_unit_test(the_request_channel_may_be_a_pipe),
 		cmocka_unit_test(memory_cut_off_ends_only_the_session),
+		cmocka_unit_test(slices_get_short),
 		cmocka_unit_test(spinning_adapts),
 		cmocka_unit_test(spinning_sees_memory_and_descriptors),
 		cmocka_unit_test(memory_is_shown_and_hidden),
