@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lib/link/link.h"
 #include "lib/base/spin.h"
+#include "lib/link/link.h"
 #include "proto/link.h"
 
 _Static_assert(LINK_RING_BYTES_MIN >= 2 * LINK_CONTIGUOUS_BYTES, "a ring holds both sides' pieces");

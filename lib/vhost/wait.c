@@ -10,8 +10,7 @@
 #define VHOST_SLICE_NS		  100000 /* the least that Linux takes */
 #define VHOST_SPIN_LOOKS_PER_POLL 64	 /* looks at memory between two looks at the descriptors */
 
-/* struct sched_attr of <linux/sched/types.h>, its first version; that header and <sched.h> clash.
- */
+/* The first struct sched_attr of <linux/sched/types.h>; that header and <sched.h> clash. */
 struct vhost_sched {
 	uint32_t size, policy;
 	uint64_t flags;

@@ -33,11 +33,9 @@
 #define COPY_BOUNCE_BYTES 65536u
 #define COPY_STREAM_BYTES (512u << 10) /* from here on a copy goes past the caches */
 #define COPY_LOOK_BYTES	  (128u << 10) /* of a VM's loop, between two looks at its queues */
-#define COPY_OWN_BYTES                                                                            \
-	(16u << 20)		   /* of its turn: each begins anew, a microsecond for a MiB's 50 \
-				    */
-#define COPY_BURST_NS  50000000ull /* a quota may be used in advance for so long */
-#define COPY_RMA_FLAGS (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
+#define COPY_OWN_BYTES	  (16u << 20)  /* of its turn; each begins anew, for about 1 us */
+#define COPY_BURST_NS	  50000000ull  /* a quota may be used in advance for so long */
+#define COPY_RMA_FLAGS	  (SCIF_RMA_USECPU | SCIF_RMA_USECACHE | SCIF_RMA_SYNC | SCIF_RMA_ORDERED)
 
 /* Whether who copies has other work. */
 struct copy_look {
@@ -197,7 +195,7 @@ static int copy_turn(struct job *job, uint64_t bytes, const struct copy_look *lo
 			part = from.bytes;
 		if (part > to.bytes)
 			part = to.bytes;
-		if (part > COPY_LOOK_BYTES)
+		if (look && part > COPY_LOOK_BYTES)
 			part = COPY_LOOK_BYTES;
 		if (job->ordered && job->done < last && part > last - job->done)
 			part = last - job->done;

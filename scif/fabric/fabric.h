@@ -369,7 +369,7 @@ void endpoint_put(struct endpoint *endpoint);
 void endpoint_close(struct endpoint *endpoint);
 /* endpoint_cut_off - its node goes down: as if the other side were gone; (F) */
 void endpoint_cut_off(struct endpoint *endpoint);
-/* endpoint_notify - its rings changed, or its state: who waits looks again. Any thread; (F) or not
+/* endpoint_notify - its rings or its state changed: who waits looks again. Any thread; (F) or not
  */
 void endpoint_notify(struct endpoint *endpoint);
 /* endpoint_retry - the same for what only calls wait for that came here: copies and marks */

@@ -15,7 +15,6 @@
 
 #define GUEST_EVENTS_PER_TURN 32
 #define GUEST_SOCKET_MODE     0600
-/* So many may spin at once: this, the guest, and the peer's process; one is left for all else. */
 
 /* What woke the loop: the upper half of an event's tag; the lower is an index. */
 enum guest_tag {

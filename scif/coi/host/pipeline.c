@@ -573,8 +573,7 @@ static void *pipeline_read(void *argument)
 		pthread_mutex_unlock(&host_lock);
 		event_calls();
 		if (awaited)
-			sched_yield(); /* on one processor it would have to wait for the next
-					  receive, too */
+			sched_yield(); /* with one processor, before the next receive */
 	}
 	return NULL;
 }
