@@ -117,14 +117,19 @@ def copy(run, way, size, copies=COPIES):
     return run("copy", "1", PORT, way, str(size), str(copies))
 
 
+def rotated(items, turn):
+    """The same, with another one first in each turn."""
+    first = turn % len(items)
+    return items[first:] + items[:first]
+
+
 def latencies(bench, card, side):
     """A program finds the processors as the one before left them: so each way comes after each."""
     samples = {name: [] for name in ("native", *WAITS)}
     for turn in range(bench.rounds):
         samples["native"].append(statistics.median(round_trip(card.native)
                                                    for _ in range(PROGRAMS)))
-        for number in range(len(WAITS)):
-            way = WAITS[(turn + number) % len(WAITS)]
+        for way in rotated(WAITS, turn):
             side.wait_by(way)
             samples[way].append(statistics.median(round_trip(side.run) for _ in range(PROGRAMS)))
     side.wait_by("adaptive")
@@ -182,9 +187,7 @@ class Copies:
 def in_turn(turn, programs):
     """The usual time of each, another one first in each turn: copies follow better on some than on
     others."""
-    names = list(programs)
-    first = turn % len(names)
-    return {name: programs[name].usual() for name in names[first:] + names[:first]}
+    return {name: programs[name].usual() for name in rotated(list(programs), turn)}
 
 
 def ratios(bench, card, side):

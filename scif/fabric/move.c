@@ -61,31 +61,24 @@ static bool move_goes_on(const struct move_piece *piece, const struct move_piece
 static void move_piece(const struct move_piece *piece, const struct move_piece *next,
 		       const struct move_piece *later, const struct move_piece *last)
 {
-	size_t head = -(uintptr_t)piece->to % MOVE_LINE_BYTES, half, rest;
-	unsigned char *to = piece->to;
-	const unsigned char *from = piece->from;
+	size_t head = -(uintptr_t)piece->to % MOVE_LINE_BYTES, lines, half;
+	unsigned char *to = piece->to + head;
+	const unsigned char *from = piece->from + head;
 
 	if (piece->bytes < head + MOVE_LINE_BYTES) {
-		memcpy(to, from, piece->bytes);
+		memcpy(piece->to, piece->from, piece->bytes);
 		return;
 	}
+	lines = (piece->bytes - head) / MOVE_LINE_BYTES * MOVE_LINE_BYTES;
+	half = lines < MOVE_HALF_BYTES ? lines : MOVE_HALF_BYTES;
 	_mm_prefetch((const char *)next->to, _MM_HINT_NTA);
-	memcpy(to, from, head);
-	to += head;
-	from += head;
-	rest = (piece->bytes - head) % MOVE_LINE_BYTES;
-	half = piece->bytes - head - rest;
-	if (half > MOVE_HALF_BYTES)
-		half = MOVE_HALF_BYTES;
+	memcpy(piece->to, piece->from, head);
 	move_lines(to, from, half, later->from + MOVE_HALF_BYTES, NULL);
-	to += half;
-	from += half;
-	half = piece->bytes - head - rest - half;
 	if (move_goes_on(piece, next))
-		move_lines(to, from, half, last->from, NULL);
+		move_lines(to + half, from + half, lines - half, last->from, NULL);
 	else
-		move_lines(to, from, half, last->from, next->from);
-	memcpy(to + half, from + half, rest);
+		move_lines(to + half, from + half, lines - half, last->from, next->from);
+	memcpy(to + lines, from + lines, piece->bytes - head - lines);
 }
 
 /* Copies the first piece, with what is known of those behind it. */

@@ -57,7 +57,7 @@ struct coipipeline {
 	unsigned int wanted; /* LAZY runs that were sent, and are waited for */
 	struct operation *marked;
 	bool pumping;	       /* one thread is at it */
-	bool awaited;	       /* somebody waited for what came last */
+	bool awaited;	       /* of the reader: somebody waited for what came last */
 	bool failed;	       /* the connection is gone */
 	bool ending;	       /* since it was to end */
 	struct operation pump; /* for a worker */
@@ -555,9 +555,9 @@ static void *pipeline_read(void *argument)
 
 	while (status == 0) {
 		unsigned char *payload;
-		bool awaited;
 
 		status = message_stream_next(&pipeline->stream, more, &header, &payload);
+		pipeline->awaited = false;
 		pthread_mutex_lock(&host_lock);
 		if (status == 0)
 			status = pipeline_hear(pipeline, &header, payload);
@@ -568,11 +568,9 @@ static void *pipeline_read(void *argument)
 		/* More than one is out: the answers may come together. */
 		more = !STAILQ_EMPTY(&pipeline->sent) &&
 		       STAILQ_NEXT(STAILQ_FIRST(&pipeline->sent), next);
-		awaited = pipeline->awaited;
-		pipeline->awaited = false;
 		pthread_mutex_unlock(&host_lock);
 		event_calls();
-		if (awaited)
+		if (pipeline->awaited)
 			sched_yield(); /* with one processor, before the next receive */
 	}
 	return NULL;
